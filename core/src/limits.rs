@@ -1,0 +1,78 @@
+//! Every bound of the core, with its reason. Reaching one has a named outcome where it is checked.
+
+/// Changes in one run. A run is accepted or refused whole, so it stays small enough to resend.
+pub const RUN_CHANGES_MAX: usize = 64;
+
+/// Bytes at which a device closes a run (architecture: 64 changes or 64 KiB).
+pub const RUN_SEAL_BYTES: usize = 64 * 1024;
+
+/// Bytes of a run that is taken: one change may pass [`RUN_SEAL_BYTES`], since a change cannot be
+/// cut, up to the largest change plus its envelope.
+pub const RUN_BYTES_MAX: usize = CHANGE_BYTES_MAX + RUN_SEAL_BYTES + ENVELOPE_BYTES_MAX;
+
+/// Bytes of one envelope. A full one takes about 330; the rest is room for later keys.
+pub const ENVELOPE_BYTES_MAX: usize = 1024;
+
+/// Bytes of one change as received.
+pub const CHANGE_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of one change after inflating. Automerge itself has no cap.
+pub const CHANGE_INFLATED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Inflated bytes for each received byte. Text deflates at most about 20 to 1; raw DEFLATE reaches
+/// 1,032 to 1.
+pub const CHANGE_INFLATE_RATIO_MAX: usize = 100;
+
+/// Operations in one change. 1.1 KB can hold a million.
+pub const CHANGE_OPERATIONS_MAX: u64 = 20_000;
+
+/// Dependencies of one change: concurrent heads that it joins.
+pub const CHANGE_DEPS_MAX: usize = 64;
+
+/// Bytes of a change's commit message.
+pub const CHANGE_MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Actors that one change may name besides its own.
+pub const CHANGE_ACTORS_MAX: usize = 256;
+
+/// Highest operation counter that is taken; Automerge overflows near 2^32.
+pub const OPERATION_COUNTER_MAX: u64 = 1 << 31;
+
+/// Saved bytes of a document from which the device advises a new one.
+pub const DOCUMENT_BYTES_SOFT: usize = 256 * 1024;
+
+/// Saved bytes of a document that are never passed.
+pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Changes of one document.
+pub const DOCUMENT_CHANGES_MAX: u64 = 100_000;
+
+/// Operations of one document.
+pub const DOCUMENT_OPERATIONS_MAX: u64 = 1_000_000;
+
+/// Records in one journal group: grouping gains up to here and no more beyond (measured).
+pub const GROUP_RECORDS_MAX: usize = 512;
+
+/// Bytes of one journal group from which no further record joins it.
+pub const GROUP_BYTES: usize = 1024 * 1024;
+
+/// Bytes of one journal record; the largest is a run or an imported framework.
+pub const RECORD_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Bytes of a framework file.
+pub const FRAMEWORK_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of a region file. The official one has 2.2 MB.
+pub const REGIONS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Grants in one invitation or certificate.
+pub const GRANTS_MAX: usize = 32;
+
+/// Bytes of a person's name.
+pub const PERSON_BYTES_MAX: usize = 120;
+
+/// Documents that one device may create in a day.
+pub const DEVICE_DOCUMENTS_PER_DAY: u64 = 2_000;
+
+/// Bytes of runs that one device may add in a day.
+pub const DEVICE_BYTES_PER_DAY: u64 = 64 * 1024 * 1024;
