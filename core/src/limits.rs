@@ -76,3 +76,16 @@ pub const DEVICE_DOCUMENTS_PER_DAY: u64 = 2_000;
 
 /// Bytes of runs that one device may add in a day.
 pub const DEVICE_BYTES_PER_DAY: u64 = 64 * 1024 * 1024;
+
+/// Bytes of cache that a store gets at least: sled shares it among 256 shards and refuses less
+/// than a byte for each.
+pub const STORE_CACHE_BYTES_MIN: u64 = 1024 * 1024;
+
+/// Milliseconds between two rounds of sled's own thread, which writes out and collects garbage.
+pub const STORE_FLUSH_EVERY_MS: u64 = 500;
+
+/// Seconds a store may take to close. sled waits for ever for a thread of its own that panicked.
+pub const STORE_CLOSE_SECONDS: u64 = 10;
+
+/// Damaged stores that are kept for whoever looks into them. They can be large.
+pub const STORES_DAMAGED_MAX: usize = 3;

@@ -1,0 +1,256 @@
+//! The store on disk: the only place that names sled.
+//!
+//! sled 0.34.7 syncs files by `sync_file_range`, not `fsync`, and large values go to files that it
+//! never syncs; some damage makes it panic. It keeps only what can be rebuilt, so a panic or an
+//! error in it becomes an answer, and the handle gives up for good: sled's pages in memory may
+//! then hold half a batch.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use super::{Batch, Direction, Kv, KvError, Row, Rows};
+use crate::limits::{
+    STORE_CACHE_BYTES_MIN, STORE_CLOSE_SECONDS, STORE_FLUSH_EVERY_MS, STORES_DAMAGED_MAX,
+};
+
+/// A store in a folder of its own.
+#[derive(Debug)]
+pub struct SledKv {
+    /// `None` only while it is being dropped.
+    db: Option<::sled::Db>,
+    /// The first failure. Later calls are answered with it.
+    failed: OnceLock<String>,
+}
+
+impl SledKv {
+    /// Opens the store in the folder `path`, or makes an empty one, with `cache_bytes` of cache.
+    ///
+    /// Damage that shows only in one page is found when that page is read.
+    ///
+    /// # Errors
+    /// [`KvError::Damaged`]: the owner calls [`move_aside`], opens again and rebuilds.
+    /// [`KvError::Busy`]: another handle, here or in another process, is open.
+    /// [`KvError::Io`]: the folder cannot be made, read or written.
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, KvError> {
+        refuse_if_held(path)?;
+        let config = ::sled::Config::new()
+            .path(path)
+            .cache_capacity(cache_bytes.max(STORE_CACHE_BYTES_MIN))
+            .flush_every_ms(Some(STORE_FLUSH_EVERY_MS));
+        let db = guarded("open", || config.open())?;
+        Ok(Self {
+            db: Some(db),
+            failed: OnceLock::new(),
+        })
+    }
+
+    fn run<T>(
+        &self,
+        act: &'static str,
+        work: impl FnOnce(&::sled::Db) -> ::sled::Result<T>,
+    ) -> Result<T, KvError> {
+        if let Some(reason) = self.failed.get() {
+            return Err(KvError::Damaged(reason.clone()));
+        }
+        guarded(act, || work(self.db())).inspect_err(|error| self.give_up(error))
+    }
+
+    fn db(&self) -> &::sled::Db {
+        self.db.as_ref().expect("only drop takes it")
+    }
+
+    fn give_up(&self, error: &KvError) {
+        let reason = match error {
+            KvError::Damaged(reason) => reason.clone(),
+            KvError::Busy => error.to_string(),
+            KvError::Io { act, source } => format!("it could not {act} before: {source}"),
+        };
+        // Another thread's reason may have been first; either will do.
+        let _ = self.failed.set(reason);
+    }
+}
+
+impl Kv for SledKv {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        let value = self.run("read", |db| db.get(key))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    fn scan<'a>(&'a self, from: &[u8], to: &[u8], direction: Direction) -> Rows<'a> {
+        if from >= to {
+            return Box::new(std::iter::empty());
+        }
+        match self.run("read", |db| Ok(db.range(from..to))) {
+            Ok(rows) => Box::new(Scan {
+                kv: self,
+                rows: Some(rows),
+                direction,
+            }),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }
+
+    fn apply(&self, batch: &Batch) -> Result<(), KvError> {
+        let mut writes = ::sled::Batch::default();
+        for (key, value) in batch.writes() {
+            match value {
+                Some(value) => writes.insert(key, value),
+                None => writes.remove(key),
+            }
+        }
+        self.run("write", |db| db.apply_batch(writes))
+    }
+
+    fn flush(&self) -> Result<(), KvError> {
+        self.run("flush", |db| db.flush()).map(|_bytes| ())
+    }
+
+    fn size_on_disk(&self) -> Result<u64, KvError> {
+        self.run("measure", ::sled::Db::size_on_disk)
+    }
+}
+
+impl Drop for SledKv {
+    /// Writes out what is left. A store that failed is not closed but forgotten, until the process
+    /// ends: closing writes, and waits for a thread of sled's that may be gone.
+    fn drop(&mut self) {
+        let Some(db) = self.db.take() else { return };
+        if self.failed.get().is_some() {
+            std::mem::forget(db);
+            return;
+        }
+        let (closed, wait) = mpsc::channel();
+        let close = move || {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+            let _ = closed.send(());
+        };
+        if thread::Builder::new().spawn(close).is_ok() {
+            let _ = wait.recv_timeout(Duration::from_secs(STORE_CLOSE_SECONDS));
+        }
+    }
+}
+
+struct Scan<'a> {
+    kv: &'a SledKv,
+    /// `None` after an error.
+    rows: Option<::sled::Iter>,
+    direction: Direction,
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Result<Row, KvError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rows = self.rows.as_mut()?;
+        let step = self.kv.run("read", |_db| {
+            match self.direction {
+                Direction::Ascending => rows.next(),
+                Direction::Descending => rows.next_back(),
+            }
+            .transpose()
+        });
+        match step {
+            Ok(Some((key, value))) => Some(Ok((key.to_vec(), value.to_vec()))),
+            Ok(None) => None,
+            Err(error) => {
+                // A panic may have left it anywhere; dropping it could panic too.
+                std::mem::forget(self.rows.take());
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+/// Renames the folder of a store to `….damaged-N` beside it and returns that name, so that the
+/// next [`SledKv::open`] starts empty. Only the last [`STORES_DAMAGED_MAX`] are kept.
+///
+/// # Errors
+/// [`KvError::Io`]: the folder cannot be renamed, or a former one cannot be removed.
+pub fn move_aside(path: &Path) -> Result<PathBuf, KvError> {
+    let failed = |source| KvError::Io {
+        act: "move aside",
+        source,
+    };
+    let no_name = || failed(io::Error::from(io::ErrorKind::InvalidInput));
+    let name = path.file_name().and_then(|name| name.to_str());
+    let prefix = format!("{}.damaged-", name.ok_or_else(no_name)?);
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let listed = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(listed).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(&prefix));
+        kept.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    kept.sort_unstable();
+    let number = kept.last().map_or(1, |last| last + 1);
+    let surplus = (kept.len() + 1).saturating_sub(STORES_DAMAGED_MAX);
+    for old in kept.drain(..surplus) {
+        fs::remove_dir_all(parent.join(format!("{prefix}{old}"))).map_err(failed)?;
+    }
+    let aside = parent.join(format!("{prefix}{number}"));
+    fs::rename(path, &aside).map_err(failed)?;
+    Ok(aside)
+}
+
+/// sled reports a held lock as an error like any other, which must not pass for damage.
+fn refuse_if_held(path: &Path) -> Result<(), KvError> {
+    let failed = |source| KvError::Io {
+        act: "open",
+        source,
+    };
+    let file = match File::open(path.join("db")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(KvError::Busy),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+fn guarded<T>(act: &'static str, work: impl FnOnce() -> ::sled::Result<T>) -> Result<T, KvError> {
+    // Nothing that a panic leaves half done is looked at again: the handle gives up.
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(classify(act, error)),
+        Err(panic) => Err(KvError::Damaged(format!("{act}: {}", reason(&*panic)))),
+    }
+}
+
+fn classify(act: &'static str, error: ::sled::Error) -> KvError {
+    match error {
+        ::sled::Error::Io(source) => match source.kind() {
+            // The files do not hold what they should.
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::NotFound => KvError::Damaged(format!("{act}: {source}")),
+            _ => KvError::Io { act, source },
+        },
+        ::sled::Error::CollectionNotFound(_)
+        | ::sled::Error::Unsupported(_)
+        | ::sled::Error::ReportableBug(_)
+        | ::sled::Error::Corruption { .. } => KvError::Damaged(format!("{act}: {error}")),
+    }
+}
+
+fn reason(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it stopped without saying why").to_owned()
+}
