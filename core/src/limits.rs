@@ -65,6 +65,45 @@ pub const FRAMEWORK_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a region file. The official one has 2.2 MB.
 pub const REGIONS_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// Bytes of the name of a region import, such as the decree it follows.
+pub const REGIONS_VERSION_BYTES_MAX: usize = 120;
+
+/// Bytes of a region's name. The longest official one has 44; far beyond it, a quote was not closed.
+pub const REGION_NAME_BYTES_MAX: usize = 160;
+
+/// Bytes of one encoded region sheet. The largest regency, 880 villages and districts, takes 26,000.
+pub const REGION_SHEET_BYTES_MAX: usize = 64 * 1024;
+
+/// Depth of arrays and objects in a framework or in the list of evidence kinds; rows stand at 8.
+pub const DEFINITION_NESTING_MAX: usize = 32;
+
+/// Components, indicators and rows of one framework together. Desa Antikorupsi has 114.
+pub const FRAMEWORK_ITEMS_MAX: usize = 5_000;
+
+/// Bytes of one code of a framework or an evidence kind.
+pub const DEFINITION_CODE_BYTES_MAX: usize = 64;
+
+/// Bytes of one title or label. The longest official title has about 150.
+pub const DEFINITION_TITLE_BYTES_MAX: usize = 1024;
+
+/// Evidence kinds, fields of one kind, or options of one field.
+pub const KIND_ITEMS_MAX: usize = 100;
+
+/// Bytes of a file of evidence kinds.
+pub const KINDS_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of a short field, an item of a list or a group of a count: one line of text.
+pub const FIELD_STRING_BYTES_MAX: usize = 500;
+
+/// Bytes of a long text given at once; a quarter of what a document advises.
+pub const FIELD_TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// Items of a list or groups of a count.
+pub const FIELD_ITEMS_MAX: usize = 100;
+
+/// Digits of a decimal number, enough for a state budget in rupiah with fractions.
+pub const FIELD_DECIMAL_DIGITS_MAX: usize = 30;
+
 /// Grants in one invitation or certificate.
 pub const GRANTS_MAX: usize = 32;
 
