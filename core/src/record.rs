@@ -234,8 +234,14 @@ impl Signed {
     /// Signs a statement.
     pub fn new(statement: Statement, key: &SigningKey) -> Self {
         let bytes = minicbor::to_vec(&statement).expect("writing to a vector cannot fail");
-        let signature = key.sign(&signing_bytes(domain::STATEMENT, &bytes)).to_bytes();
-        Self { statement, bytes, signature }
+        let signature = key
+            .sign(&signing_bytes(domain::STATEMENT, &bytes))
+            .to_bytes();
+        Self {
+            statement,
+            bytes,
+            signature,
+        }
     }
 
     /// Reads a statement that came from outside and checks that `server` signed it.
@@ -337,7 +343,11 @@ impl Record {
                 let parts: ChangesParts = decode_exactly(bytes).map_err(malformed)?;
                 let run = Run::open_stored(&parts.run).map_err(RecordError::Run)?;
                 let (received_at, carrier) = (parts.received_at, parts.carrier);
-                Ok(Self::Changes(Changes { run, received_at, carrier }))
+                Ok(Self::Changes(Changes {
+                    run,
+                    received_at,
+                    carrier,
+                }))
             }
             SERVER => {
                 let parts: ServerParts = decode_exactly(bytes).map_err(malformed)?;
@@ -345,9 +355,15 @@ impl Record {
                 let signature = parts.signature[..]
                     .try_into()
                     .map_err(|_| RecordError::Malformed("the signature is not 64 bytes".into()))?;
-                Ok(Self::Server(Signed { statement, bytes: parts.statement.into(), signature }))
+                Ok(Self::Server(Signed {
+                    statement,
+                    bytes: parts.statement.into(),
+                    signature,
+                }))
             }
-            other => Err(RecordError::Malformed(format!("record of unknown kind {other}"))),
+            other => Err(RecordError::Malformed(format!(
+                "record of unknown kind {other}"
+            ))),
         }
     }
 }
@@ -366,11 +382,16 @@ mod tests {
     fn a_statement_proves_who_signed_it() {
         let key = SigningKey::from_bytes(&[8; 32]);
         let server = ServerId(key.verifying_key().to_bytes());
-        let fact = Fact::Revocation(Revocation { device: DeviceId([1; 32]) });
+        let fact = Fact::Revocation(Revocation {
+            device: DeviceId([1; 32]),
+        });
         let signed = Signed::new(Statement { at: 5, fact }, &key);
         let bytes = Record::Server(signed.clone()).to_bytes();
         assert_eq!(Signed::open(&bytes, &server), Ok(signed));
-        assert_eq!(Signed::open(&bytes, &ServerId([1; 32])), Err(RecordError::Signature));
+        assert_eq!(
+            Signed::open(&bytes, &ServerId([1; 32])),
+            Err(RecordError::Signature)
+        );
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

@@ -1,1 +1,4 @@
-//! Placeholder
+//! What the tests, the demo and the measurements of the whole system share: a bad network
+//! ([`link`]).
+
+pub mod link;
