@@ -19,6 +19,7 @@ pub mod framework;
 pub mod hash;
 pub mod id;
 pub mod journal;
+mod json;
 pub mod kind;
 pub mod kv;
 pub mod ledger;
