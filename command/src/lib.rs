@@ -1,1 +1,20 @@
-//! Placeholder
+//! What the command lines of the server and of the device share.
+//!
+//! A command line is read once ([`wrong_use`]), run by whoever holds the data folder ([`lock`],
+//! [`control`]), and answered with a [`Reply`], so a command prints and exits alike whether it ran
+//! in its own process or in a server. [`table`] and [`show`] say how things look to people.
+#![warn(missing_docs)]
+
+pub mod control;
+pub mod limits;
+pub mod lock;
+pub mod reply;
+pub mod show;
+pub mod table;
+pub mod wrong_use;
+
+pub use control::{CallError, ControlServer, Progress, Request};
+pub use lock::{FolderLock, LockError};
+pub use reply::{Exit, Reply};
+pub use table::{Column, Table};
+pub use wrong_use::{Common, parse};

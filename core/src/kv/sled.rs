@@ -254,3 +254,30 @@ fn reason(panic: &(dyn std::any::Any + Send)) -> String {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("it stopped without saying why").to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_sled_is_damage_and_the_handle_gives_up_for_good() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("store");
+        let kv = SledKv::open(&path, 0).unwrap();
+        kv.apply(Batch::new().put("a", "1")).unwrap();
+        let mut rows = kv.scan(b"", b"z", Direction::Ascending);
+
+        let broken = kv.run::<()>("write", |_db| panic!("page {} is gone", 7));
+
+        let is_damage = |error: &KvError| matches!(error, KvError::Damaged(reason) if reason == "write: page 7 is gone");
+        assert!(is_damage(&broken.unwrap_err()));
+        assert!(is_damage(&kv.get(b"a").unwrap_err()));
+        assert!(is_damage(&kv.apply(&Batch::new()).unwrap_err()));
+        assert!(is_damage(&rows.next().unwrap().unwrap_err()));
+        assert!(rows.next().is_none());
+        drop(rows);
+        drop(kv);
+        move_aside(&path).unwrap();
+        assert_eq!(SledKv::open(&path, 0).unwrap().get(b"a").unwrap(), None);
+    }
+}
