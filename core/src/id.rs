@@ -204,6 +204,19 @@ bytes_newtype! {
 }
 shown_as_hex!(Chain, "chain value", "64 hexadecimal digits");
 
+bytes_newtype! {
+    /// A file: the SHA-256 of its bytes as they are, without a domain, so that any tool can check it.
+    FileHash, 32
+}
+shown_as_hex!(FileHash, "file hash", "64 hexadecimal digits");
+
+bytes_newtype! {
+    /// A set of concurrent values as somebody saw it, so that a choice made on an older set is
+    /// refused.
+    Fingerprint, 16
+}
+shown_as_hex!(Fingerprint, "fingerprint", "32 hexadecimal digits");
+
 /// Place of a record in the journal, counted from 1; 0 is before the first.
 pub type Position = u64;
 

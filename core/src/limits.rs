@@ -128,3 +128,11 @@ pub const STORE_CLOSE_SECONDS: u64 = 10;
 
 /// Damaged stores that are kept for whoever looks into them. They can be large.
 pub const STORES_DAMAGED_MAX: usize = 3;
+
+/// Levels of nested values shown of an evidence document; its own layout has four. A hostile one
+/// could nest until the stack overflows.
+pub const EVIDENCE_DEPTH_MAX: usize = 16;
+
+/// Words or list items that may differ before a rewritten text is stored as one replacement: the
+/// search for the smallest edits takes memory with the square of it.
+pub const TEXT_DIFFERENCES_MAX: usize = 500;
