@@ -104,7 +104,10 @@ impl fmt::Debug for Progress<'_> {
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The holder takes no commands yet.
-    #[error("{} holds the data folder and is starting: try again in a moment", process(*pid))]
+    #[error(
+        "{} holds the data folder and takes no commands yet: it is starting, or busy with one of its own; try again in a moment",
+        process(*pid)
+    )]
     Starting {
         /// The holder.
         pid: Option<u32>,

@@ -93,16 +93,17 @@ fn ask(
         // A crowded holder does not read the request, so what counts is what it says.
         Ok(()) | Err(_) => {}
     }
-    listen(&mut stream, pid, progress)
+    listen(&mut stream, SILENCE_MAX, pid, progress)
 }
 
-fn listen(
+pub(super) fn listen(
     stream: &mut UnixStream,
+    silence_max: Duration,
     pid: Option<u32>,
     progress: &mut Progress<'_>,
 ) -> Result<Reply, CallError> {
     loop {
-        match frame::read(stream, ANSWER_BYTES_MAX, SILENCE_MAX) {
+        match frame::read(stream, ANSWER_BYTES_MAX, silence_max) {
             Ok(Answer::Stderr(text)) => progress.say(&text),
             Ok(Answer::Alive) => {}
             Ok(Answer::Crowded) => return Err(CallError::Crowded { pid }),

@@ -1,7 +1,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::client::call_within;
+use super::client::{call_within, listen};
 use super::*;
 use crate::limits::{ANSWER_BYTES_MAX, CALLS_MAX, REQUEST_BYTES_MAX};
 use crate::lock::FolderLock;
@@ -177,7 +177,7 @@ fn a_holder_without_a_socket_is_said_to_be_starting_with_its_pid() {
     };
     assert_eq!(*pid, Some(std::process::id()));
     assert_eq!(error.reply().exit, Exit::ServerNotReached);
-    assert!(error.to_string().contains("is starting"));
+    assert!(error.to_string().contains("it is starting"));
 }
 
 #[test]
@@ -207,6 +207,33 @@ fn a_holder_that_hangs_up_is_said_not_to_answer() {
     assert!(matches!(error, CallError::NotAnswering { .. }), "{error:?}");
     assert_eq!(error.reply().exit, Exit::ServerNotReached);
     holder.join().unwrap();
+}
+
+#[test]
+fn a_holder_that_falls_silent_is_said_not_to_answer() {
+    let (mut caller, mut holder) = UnixStream::pair().unwrap();
+    frame::write(&mut holder, &Answer::Alive, ANSWER_BYTES_MAX, WAIT).unwrap();
+    let error = listen(&mut caller, Duration::from_millis(20), None, &mut silent()).unwrap_err();
+    assert!(matches!(error, CallError::NotAnswering { .. }), "{error:?}");
+}
+
+#[test]
+fn a_holder_at_work_gives_signs_of_life() {
+    let temp = TempDir::new().unwrap();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let _holder = Holder::start(&data(&temp), move |request, progress| {
+        wait.lock().unwrap().recv_timeout(WAIT).unwrap();
+        echo(request, progress)
+    });
+    let mut stream = socket::connect(&data(&temp)).unwrap();
+    frame::write(&mut stream, &request(&["long"]), REQUEST_BYTES_MAX, WAIT).unwrap();
+    // The command goes on only after the first sign has come.
+    let first: Answer = frame::read(&mut stream, ANSWER_BYTES_MAX, WAIT).unwrap();
+    assert_eq!(first, Answer::Alive);
+    go_on.send(()).unwrap();
+    let reply = listen(&mut stream, WAIT, None, &mut silent()).unwrap();
+    assert_eq!(reply, Reply::done("long in /somewhere"));
 }
 
 #[test]
