@@ -56,6 +56,21 @@ pub const GROUP_RECORDS_MAX: usize = 512;
 /// Bytes of one journal group from which no further record joins it.
 pub const GROUP_BYTES: usize = 1024 * 1024;
 
+/// Bytes of one journal segment: it is read into memory whole when it is opened or verified.
+pub const SEGMENT_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
+/// Bytes of a segment of a server's journal: about one to fill in a second under full load.
+pub const SEGMENT_BYTES_SERVER: u32 = 16 * 1024 * 1024;
+
+/// Bytes of a segment of a device's tail: small, because a segment goes once all in it is settled.
+pub const SEGMENT_BYTES_DEVICE: u32 = 1024 * 1024;
+
+/// Findings that one verification lists; further ones are counted.
+pub const JOURNAL_FINDINGS_MAX: usize = 1_000;
+
+/// Segments whose group starts are kept in memory, about 16 KiB each.
+pub const JOURNAL_DIRECTORIES_MAX: usize = 64;
+
 /// Bytes of one journal record; the largest is a run or an imported framework.
 pub const RECORD_BYTES_MAX: usize = 2 * 1024 * 1024;
 
