@@ -3,6 +3,9 @@
 /// Changes in one run. A run is accepted or refused whole, so it stays small enough to resend.
 pub const RUN_CHANGES_MAX: usize = 64;
 
+/// Operations of all changes of one run: two of the largest changes, far above what is typed.
+pub const RUN_OPERATIONS_MAX: u64 = 2 * CHANGE_OPERATIONS_MAX;
+
 /// Bytes at which a device closes a run (architecture: 64 changes or 64 KiB).
 pub const RUN_SEAL_BYTES: usize = 64 * 1024;
 
@@ -26,6 +29,13 @@ pub const CHANGE_INFLATE_RATIO_MAX: usize = 100;
 /// Operations in one change. 1.1 KB can hold a million.
 pub const CHANGE_OPERATIONS_MAX: u64 = 20_000;
 
+/// Predecessors of all operations of one change together: a run of a few bytes can name billions.
+pub const CHANGE_PREDECESSORS_MAX: u64 = 2 * CHANGE_OPERATIONS_MAX;
+
+/// Bytes of one key or mark name. A key stands once in the bytes however many operations repeat
+/// it, and once for each of them in memory.
+pub const CHANGE_KEY_BYTES_MAX: u64 = 256;
+
 /// Dependencies of one change: concurrent heads that it joins.
 pub const CHANGE_DEPS_MAX: usize = 64;
 
@@ -44,11 +54,24 @@ pub const DOCUMENT_BYTES_SOFT: usize = 256 * 1024;
 /// Saved bytes of a document that are never passed.
 pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of a document saved without compression: what a device holds in memory to read it.
+pub const DOCUMENT_INFLATED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Objects within objects. Readers everywhere descend by recursion, and a stack has an end.
+pub const DOCUMENT_DEPTH_MAX: usize = 64;
+
 /// Changes of one document.
 pub const DOCUMENT_CHANGES_MAX: u64 = 100_000;
 
 /// Operations of one document.
 pub const DOCUMENT_OPERATIONS_MAX: u64 = 1_000_000;
+
+/// Operations applied to a document in one go, so that memory follows neither a long queue of
+/// waiting runs nor how well they deflate.
+pub const BATCH_OPERATIONS_MAX: u64 = 100_000;
+
+/// Inflated bytes of changes applied to a document in one go.
+pub const BATCH_INFLATED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Records in one journal group: grouping gains up to here and no more beyond (measured).
 pub const GROUP_RECORDS_MAX: usize = 512;

@@ -1,0 +1,254 @@
+//! Measures the columns of a change without expanding their runs.
+//!
+//! Operations are stored column by column, each column run-length encoded, so a few bytes can
+//! stand for millions of rows. Everything here works on runs: time and memory follow the bytes
+//! received, never the rows they stand for.
+
+use super::reader::Reader;
+use super::{ChangeFault, at_most};
+use crate::limits;
+
+/// Columns of an Automerge change: id in the upper bits, type in the lower four. The bit for
+/// DEFLATE is set in none, since columns of a change are never compressed.
+mod spec {
+    pub(super) const OBJECT_ACTOR: u64 = 0x01;
+    pub(super) const OBJECT_COUNTER: u64 = 0x02;
+    pub(super) const KEY_ACTOR: u64 = 0x11;
+    pub(super) const KEY_COUNTER: u64 = 0x13;
+    pub(super) const KEY_TEXT: u64 = 0x15;
+    pub(super) const INSERT: u64 = 0x34;
+    pub(super) const ACTION: u64 = 0x42;
+    pub(super) const VALUE_META: u64 = 0x56;
+    pub(super) const VALUE: u64 = 0x57;
+    pub(super) const PREDECESSOR_COUNT: u64 = 0x70;
+    pub(super) const PREDECESSOR_ACTOR: u64 = 0x71;
+    pub(super) const PREDECESSOR_COUNTER: u64 = 0x73;
+    pub(super) const EXPAND: u64 = 0x94;
+    pub(super) const MARK_NAME: u64 = 0xa5;
+}
+
+const COLUMNS_MAX: u64 = 14;
+const ACTION_HIGHEST: u64 = 7;
+
+/// Reads the column list and the columns, counts the operations, and leaves in `reader` what
+/// follows.
+///
+/// `actors` is how many actors the change names, its own included.
+pub(super) fn measure(reader: &mut Reader<'_>, actors: u64) -> Result<u64, ChangeFault> {
+    let columns = read_columns(reader)?;
+    let column = |wanted: u64| {
+        columns
+            .iter()
+            .find_map(|(spec, bytes)| (*spec == wanted).then_some(*bytes))
+            .unwrap_or_default()
+    };
+
+    let operations = count_operations(column(spec::ACTION))?;
+    let predecessors = count_predecessors(column(spec::PREDECESSOR_COUNT), operations)?;
+    for (spec, rows_max) in [
+        (spec::OBJECT_ACTOR, operations),
+        (spec::KEY_ACTOR, operations),
+        (spec::PREDECESSOR_ACTOR, predecessors),
+    ] {
+        check_actors(column(spec), rows_max, actors)?;
+    }
+    walk(
+        column(spec::OBJECT_COUNTER),
+        operations,
+        Reader::unsigned,
+        |_, _| Ok(()),
+    )?;
+    walk(
+        column(spec::KEY_COUNTER),
+        operations,
+        Reader::signed,
+        |_, _| Ok(()),
+    )?;
+    walk(
+        column(spec::PREDECESSOR_COUNTER),
+        predecessors,
+        Reader::signed,
+        |_, _| Ok(()),
+    )?;
+    for spec in [spec::INSERT, spec::EXPAND] {
+        check_booleans(column(spec), operations)?;
+    }
+    check_values(column(spec::VALUE_META), column(spec::VALUE), operations)?;
+
+    for spec in [spec::KEY_TEXT, spec::MARK_NAME] {
+        check_keys(column(spec), operations)?;
+    }
+    Ok(operations)
+}
+
+fn read_columns<'a>(reader: &mut Reader<'a>) -> Result<Vec<(u64, &'a [u8])>, ChangeFault> {
+    let count = reader.unsigned()?;
+    if count > COLUMNS_MAX {
+        return Err(ChangeFault::Unsupported(
+            "it has columns that are not known",
+        ));
+    }
+    let mut listed: Vec<(u64, u64)> = Vec::new();
+    for _ in 0..count {
+        let (spec, length) = (reader.unsigned()?, reader.unsigned()?);
+        if !is_known(spec) {
+            return Err(ChangeFault::Unsupported(
+                "it has columns that are not known",
+            ));
+        }
+        if listed.last().is_some_and(|(before, _)| *before >= spec) {
+            return Err(ChangeFault::Malformed("its columns are not in order"));
+        }
+        if length == 0 {
+            return Err(ChangeFault::Malformed("it lists an empty column"));
+        }
+        listed.push((spec, length));
+    }
+    listed
+        .into_iter()
+        .map(|(spec, length)| Ok((spec, reader.take(length)?)))
+        .collect()
+}
+
+fn is_known(spec: u64) -> bool {
+    matches!(
+        spec,
+        spec::OBJECT_ACTOR
+            | spec::OBJECT_COUNTER
+            | spec::KEY_ACTOR
+            | spec::KEY_COUNTER
+            | spec::KEY_TEXT
+            | spec::INSERT
+            | spec::ACTION
+            | spec::VALUE_META
+            | spec::VALUE
+            | spec::PREDECESSOR_COUNT
+            | spec::PREDECESSOR_ACTOR
+            | spec::PREDECESSOR_COUNTER
+            | spec::EXPAND
+            | spec::MARK_NAME
+    )
+}
+
+/// Automerge reads operations until the column of actions ends, so its rows are the count.
+fn count_operations(column: &[u8]) -> Result<u64, ChangeFault> {
+    walk(
+        column,
+        limits::CHANGE_OPERATIONS_MAX,
+        Reader::unsigned,
+        |action, _| match action {
+            Some(action) if *action <= ACTION_HIGHEST => Ok(()),
+            Some(_) => Err(ChangeFault::Unsupported(
+                "it has an operation that is not known",
+            )),
+            None => Err(ChangeFault::Malformed("an operation has no action")),
+        },
+    )
+    .map_err(|fault| match fault {
+        ChangeFault::TooManyRows => ChangeFault::TooManyOperations,
+        other => other,
+    })
+}
+
+fn count_predecessors(column: &[u8], operations: u64) -> Result<u64, ChangeFault> {
+    let mut total: u64 = 0;
+    walk(column, operations, Reader::unsigned, |count, rows| {
+        let Some(count) = count else {
+            return Err(ChangeFault::Malformed(
+                "an operation has no predecessor count",
+            ));
+        };
+        total = total.saturating_add(count.saturating_mul(rows));
+        if total > limits::CHANGE_PREDECESSORS_MAX {
+            return Err(ChangeFault::TooManyOperations);
+        }
+        Ok(())
+    })?;
+    Ok(total)
+}
+
+fn check_actors(column: &[u8], rows_max: u64, actors: u64) -> Result<(), ChangeFault> {
+    walk(column, rows_max, Reader::unsigned, |actor, _| match actor {
+        Some(actor) if *actor >= actors => Err(ChangeFault::Malformed(
+            "an operation names an actor that is not listed",
+        )),
+        Some(_) | None => Ok(()),
+    })?;
+    Ok(())
+}
+
+fn check_booleans(column: &[u8], rows_max: u64) -> Result<(), ChangeFault> {
+    let mut reader = Reader::new(column);
+    let mut rows: u64 = 0;
+    while !reader.is_empty() {
+        rows = rows.saturating_add(reader.unsigned()?);
+    }
+    if rows > rows_max {
+        return Err(ChangeFault::TooManyRows);
+    }
+    Ok(())
+}
+
+/// Each row of `meta` gives type and length of a value whose bytes stand in `values`.
+fn check_values(meta: &[u8], values: &[u8], operations: u64) -> Result<(), ChangeFault> {
+    let mut total: u64 = 0;
+    walk(meta, operations, Reader::unsigned, |meta, rows| {
+        let Some(meta) = meta else {
+            return Err(ChangeFault::Malformed("an operation has no value"));
+        };
+        total = total.saturating_add((meta >> 4).saturating_mul(rows));
+        Ok(())
+    })?;
+    if total != values.len() as u64 {
+        return Err(ChangeFault::Malformed(
+            "its values are not as long as it says",
+        ));
+    }
+    Ok(())
+}
+
+fn check_keys(column: &[u8], operations: u64) -> Result<(), ChangeFault> {
+    let read = |reader: &mut Reader<'_>| {
+        let length = reader.unsigned()?;
+        at_most("a key", length, limits::CHANGE_KEY_BYTES_MAX)?;
+        std::str::from_utf8(reader.take(length)?)
+            .map_err(|_| ChangeFault::Malformed("a key is not UTF-8"))?;
+        Ok(())
+    };
+    walk(column, operations, read, |_, _| Ok(()))?;
+    Ok(())
+}
+
+/// Visits the runs of a run-length encoded column: a value (or none) and how many rows repeat it.
+/// Gives the number of rows, and fails once there are more than `rows_max`.
+fn walk<'a, T>(
+    column: &'a [u8],
+    rows_max: u64,
+    mut read: impl FnMut(&mut Reader<'a>) -> Result<T, ChangeFault>,
+    mut visit: impl FnMut(Option<&T>, u64) -> Result<(), ChangeFault>,
+) -> Result<u64, ChangeFault> {
+    let mut reader = Reader::new(column);
+    let mut rows: u64 = 0;
+    while !reader.is_empty() {
+        let head = reader.signed()?;
+        let length = match head {
+            0 => reader.unsigned()?,
+            _ => head.unsigned_abs(),
+        };
+        rows = rows.saturating_add(length);
+        if rows > rows_max {
+            return Err(ChangeFault::TooManyRows);
+        }
+        match head {
+            0 if length == 0 => return Err(ChangeFault::Malformed("it has an empty run")),
+            0 => visit(None, length)?,
+            1.. => visit(Some(&read(&mut reader)?), length)?,
+            ..0 => {
+                for _ in 0..length {
+                    visit(Some(&read(&mut reader)?), 1)?;
+                }
+            }
+        }
+    }
+    Ok(rows)
+}

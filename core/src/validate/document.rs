@@ -1,0 +1,219 @@
+//! A document that passed, with what the next judgement needs to know about it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::catch_unwind;
+
+use automerge::{ActorId, Automerge, ROOT, ReadDoc, ScalarValue, Value};
+
+use super::CheckedRun;
+use crate::change::Parsed;
+use crate::envelope::DocumentKind;
+use crate::id::{Actor, ChangeHash};
+
+/// The root key under which a piece of evidence declares its state.
+const DECLARED: &str = "declared";
+const READY: &str = "ready";
+
+/// An Automerge document in which every change was judged valid. Only [`super::judge`] makes
+/// changed ones, so holding one is proof that it saves, loads and can be edited.
+#[derive(Clone)]
+pub struct Document {
+    automerge: Automerge,
+    saved: Vec<u8>,
+    kind: DocumentKind,
+    published: bool,
+    index: Index,
+}
+
+/// A document of our own store that cannot be read: the store is damaged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadDocumentError {
+    /// Automerge does not take the bytes.
+    #[error("the saved document is damaged: {0}")]
+    Damaged(String),
+    /// Automerge panicked over the bytes.
+    #[error("the saved document cannot be read at all")]
+    Panicked,
+}
+
+impl Document {
+    /// Reads a document out of our own store.
+    ///
+    /// `published` says whether any accepted envelope of the document says so.
+    ///
+    /// # Errors
+    /// [`LoadDocumentError`] if the store is damaged.
+    pub fn load(
+        saved: &[u8],
+        kind: DocumentKind,
+        published: bool,
+    ) -> Result<Self, LoadDocumentError> {
+        let (automerge, index) = catch_unwind(|| {
+            let automerge = load_automerge(saved)?;
+            let index = Index::of(&automerge);
+            Ok((automerge, index))
+        })
+        .map_err(|_| LoadDocumentError::Panicked)?
+        .map_err(|error: automerge::AutomergeError| {
+            LoadDocumentError::Damaged(error.to_string())
+        })?;
+        Ok(Self {
+            automerge,
+            saved: saved.to_vec(),
+            kind,
+            published,
+            index,
+        })
+    }
+
+    /// What a proof leaves behind.
+    pub(super) fn proven(
+        automerge: Automerge,
+        saved: Vec<u8>,
+        kind: DocumentKind,
+        published: bool,
+        index: Index,
+    ) -> Self {
+        Self {
+            automerge,
+            saved,
+            kind,
+            published,
+            index,
+        }
+    }
+
+    /// The bytes to store; they were loaded again before anything was accepted.
+    pub fn saved(&self) -> &[u8] {
+        &self.saved
+    }
+
+    /// The changes nothing builds on yet, ascending.
+    pub fn heads(&self) -> Vec<ChangeHash> {
+        self.automerge
+            .get_heads()
+            .into_iter()
+            .map(ChangeHash::from)
+            .collect()
+    }
+
+    /// The document for reading. Its actor is nobody's: set one before editing a copy.
+    pub fn automerge(&self) -> &Automerge {
+        &self.automerge
+    }
+
+    /// What the document is.
+    pub fn kind(&self) -> DocumentKind {
+        self.kind
+    }
+
+    /// Whether any envelope of it says publish.
+    pub fn published(&self) -> bool {
+        self.published
+    }
+
+    /// Whether the change is part of the document.
+    pub fn has_change(&self, hash: &ChangeHash) -> bool {
+        self.index.max_op(hash).is_some()
+    }
+
+    pub(super) fn index(&self) -> &Index {
+        &self.index
+    }
+}
+
+impl fmt::Debug for Document {
+    /// Leaves out the content, which has no place in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document")
+            .field("kind", &self.kind)
+            .field("published", &self.published)
+            .field("heads", &self.heads())
+            .field("changes", &self.index.changes())
+            .field("saved_bytes", &self.saved.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Loads with full verification, under an actor that is nobody's: Automerge would draw one.
+pub(super) fn load_automerge(saved: &[u8]) -> Result<Automerge, automerge::AutomergeError> {
+    let mut automerge = Automerge::load(saved)?;
+    automerge.set_actor(nobody());
+    Ok(automerge)
+}
+
+/// An empty document under an actor that is nobody's.
+pub(super) fn empty_automerge() -> Automerge {
+    Automerge::new().with_actor(nobody())
+}
+
+fn nobody() -> ActorId {
+    ActorId::from([0; Actor::LENGTH])
+}
+
+/// Whether the document as of `heads` declares itself ready, in any of its concurrent values.
+pub(super) fn reads_ready(automerge: &Automerge, heads: &[automerge::ChangeHash]) -> bool {
+    automerge
+        .get_all_at(ROOT, DECLARED, heads)
+        .is_ok_and(|values| values.iter().any(|(value, _)| is_ready(value)))
+}
+
+fn is_ready(value: &Value<'_>) -> bool {
+    match value {
+        Value::Scalar(scalar) => {
+            matches!(scalar.as_ref(), ScalarValue::Str(text) if text == READY)
+        }
+        Value::Object(_) => false,
+    }
+}
+
+/// Which changes a document has, by hash and by (actor, seq), and how far its counters went.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Index {
+    max_ops: HashMap<ChangeHash, u64>,
+    by_seq: HashMap<(Actor, u64), ChangeHash>,
+    operations: u64,
+}
+
+impl Index {
+    fn of(automerge: &Automerge) -> Self {
+        let mut index = Self::default();
+        for change in automerge.get_changes_meta(&[]) {
+            let hash = ChangeHash::from(change.hash);
+            index.max_ops.insert(hash, change.max_op);
+            index.operations += change.max_op + 1 - change.start_op;
+            // Actors of other lengths come through a gateway and are never a device's.
+            if let Ok(actor) = Actor::try_from(change.actor.to_bytes()) {
+                index.by_seq.insert((actor, change.seq), hash);
+            }
+        }
+        index
+    }
+
+    pub(super) fn insert(&mut self, change: &Parsed) {
+        self.max_ops.insert(change.hash, change.max_op());
+        self.by_seq.insert((change.actor, change.seq), change.hash);
+        self.operations += change.operations;
+    }
+
+    pub(super) fn insert_run(&mut self, run: &CheckedRun) {
+        run.changes().iter().for_each(|change| self.insert(change));
+    }
+
+    pub(super) fn max_op(&self, hash: &ChangeHash) -> Option<u64> {
+        self.max_ops.get(hash).copied()
+    }
+
+    pub(super) fn at(&self, actor: Actor, seq: u64) -> Option<ChangeHash> {
+        self.by_seq.get(&(actor, seq)).copied()
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.max_ops.len() as u64
+    }
+
+    pub(super) fn operations(&self) -> u64 {
+        self.operations
+    }
+}

@@ -1,0 +1,220 @@
+//! Tries runs on a copy of their document: apply, save, load again, compare, edit.
+//!
+//! Some changes are well formed, are applied without complaint and leave a document that nobody
+//! can save, load or edit any more. Nothing short of doing it tells them apart.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use automerge::{Automerge, Change};
+
+use super::document::{Index, empty_automerge, load_automerge, reads_ready};
+use super::survey::Survey;
+use super::{CheckedRun, Document, Refusal, RefusalCode};
+use crate::change::Parsed;
+use crate::envelope::DocumentKind;
+use crate::id::ChangeHash;
+use crate::limits;
+
+/// The document with the runs in it, or why it cannot be.
+///
+/// `runs` stand in dependency order and their numbers follow; the first creates the document if
+/// there is none.
+pub(super) fn extend(
+    document: Option<&Document>,
+    runs: &[&CheckedRun],
+) -> Result<Document, Refusal> {
+    // Automerge may stop anywhere; all it worked on are copies that are dropped then.
+    catch_unwind(AssertUnwindSafe(|| {
+        Attempt::new(document, runs)?.carry_out()
+    }))
+    .unwrap_or_else(|_| Err(unreadable("Automerge fails over the change.")))
+}
+
+struct Attempt<'a> {
+    document: Option<&'a Document>,
+    runs: &'a [&'a CheckedRun],
+    kind: DocumentKind,
+    published: bool,
+    index: Index,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(document: Option<&'a Document>, runs: &'a [&'a CheckedRun]) -> Result<Self, Refusal> {
+        let root = runs
+            .first()
+            .and_then(|run| run.envelope().body().root.as_ref());
+        let kind = document.map(Document::kind).or(root.map(|root| root.kind));
+        let Some(kind) = kind else {
+            return Err(RefusalCode::NoRoot.into());
+        };
+        let mut index = document
+            .map(|document| document.index().clone())
+            .unwrap_or_default();
+        runs.iter().for_each(|run| index.insert_run(run));
+        if index.changes() > limits::DOCUMENT_CHANGES_MAX
+            || index.operations() > limits::DOCUMENT_OPERATIONS_MAX
+        {
+            return Err(RefusalCode::DocumentFull.into());
+        }
+        Ok(Self {
+            document,
+            runs,
+            kind,
+            published: document.is_some_and(Document::published)
+                || runs.iter().any(|run| run.envelope().body().publish),
+            index,
+        })
+    }
+
+    fn carry_out(self) -> Result<Document, Refusal> {
+        let prediction = self.predict();
+        let mut applied = self.apply(prediction.one_line)?;
+        expect_heads(&applied, &prediction.heads, "after the change")?;
+        self.expect_no_early_ready(&applied)?;
+        if applied.save_nocompress().len() > limits::DOCUMENT_INFLATED_BYTES_MAX {
+            return Err(RefusalCode::DocumentFull.into());
+        }
+        let saved = applied.save();
+        if saved.len() > limits::DOCUMENT_BYTES_MAX {
+            return Err(RefusalCode::DocumentFull.into());
+        }
+        let survey = Survey::of(&applied)?;
+
+        let loaded = load_automerge(&saved)
+            .map_err(|error| unreadable(format!("The document does not load again: {error}.")))?;
+        expect_heads(&loaded, &prediction.heads, "once loaded again")?;
+        if loaded.save() != saved || Survey::of(&loaded)?.digest() != survey.digest() {
+            return Err(unreadable(
+                "The document reads otherwise once loaded again.",
+            ));
+        }
+        survey.try_edits(&mut applied)?;
+        Ok(Document::proven(
+            loaded,
+            saved,
+            self.kind,
+            self.published,
+            self.index,
+        ))
+    }
+
+    fn new_changes(&self) -> impl Iterator<Item = &'a Parsed> {
+        self.runs.iter().flat_map(|run| run.changes())
+    }
+
+    fn predict(&self) -> Prediction {
+        let mut heads: BTreeSet<ChangeHash> = self
+            .document
+            .map(Document::heads)
+            .unwrap_or_default()
+            .into_iter()
+            .collect();
+        let mut one_line = heads.len() <= 1;
+        for change in self.new_changes() {
+            for dep in &change.deps {
+                heads.remove(dep);
+            }
+            heads.insert(change.hash);
+            one_line &= heads.len() == 1;
+        }
+        Prediction { heads, one_line }
+    }
+
+    /// A copy of the document with the new changes, whose saved bytes follow from the set of its
+    /// changes alone.
+    ///
+    /// Automerge saves changes in the order in which they arrived. Where history is one line
+    /// there is only one order. Elsewhere all changes are applied to an empty document at once,
+    /// sorted by hash, from which Automerge derives the same order everywhere.
+    fn apply(&self, one_line: bool) -> Result<Automerge, Refusal> {
+        let mut changes = Vec::new();
+        for run in self.runs {
+            for (bytes, parsed) in run.run().changes.iter().zip(run.changes()) {
+                changes.push(read_change(bytes, parsed)?);
+            }
+        }
+        let mut automerge = match self.document {
+            Some(document) if one_line => document.automerge().clone(),
+            Some(document) => {
+                changes.extend(document.automerge().get_changes(&[]));
+                changes.sort_unstable_by_key(Change::hash);
+                empty_automerge()
+            }
+            None => {
+                changes.sort_unstable_by_key(Change::hash);
+                empty_automerge()
+            }
+        };
+        automerge.apply_changes(changes).map_err(|error| {
+            unreadable(format!("Automerge does not apply the change: {error}."))
+        })?;
+        Ok(automerge)
+    }
+
+    /// Each run shows the document as its device saw it; whoever takes part of the history must
+    /// not see ready there either.
+    fn expect_no_early_ready(&self, applied: &Automerge) -> Result<(), Refusal> {
+        match self.kind {
+            DocumentKind::Evidence if !self.published => {}
+            DocumentKind::Evidence
+            | DocumentKind::Statement
+            | DocumentKind::Reference
+            | DocumentKind::Unclassified => return Ok(()),
+        }
+        let early = self
+            .runs
+            .iter()
+            .any(|run| reads_ready(applied, &[run.envelope().body().last_hash.into()]));
+        if early || reads_ready(applied, &applied.get_heads()) {
+            return Err(RefusalCode::UnpublishedReady.into());
+        }
+        Ok(())
+    }
+}
+
+struct Prediction {
+    heads: BTreeSet<ChangeHash>,
+    /// Every new change builds on all there was before it.
+    one_line: bool,
+}
+
+/// Lets Automerge read a change, and holds it to what we read.
+fn read_change(bytes: &[u8], parsed: &Parsed) -> Result<Change, Refusal> {
+    let change = Change::try_from(bytes)
+        .map_err(|error| unreadable(format!("Automerge does not read the change: {error}.")))?;
+    let same = ChangeHash::from(change.hash()) == parsed.hash
+        && change.actor_id().to_bytes() == parsed.actor.0
+        && change.seq() == parsed.seq
+        && change.start_op().get() == parsed.start_op
+        && change.len() as u64 == parsed.operations
+        && change
+            .deps()
+            .iter()
+            .map(|dep| dep.0)
+            .eq(parsed.deps.iter().map(|dep| dep.0));
+    if !same {
+        return Err(unreadable("Automerge reads the change otherwise."));
+    }
+    Ok(change)
+}
+
+fn expect_heads(
+    automerge: &Automerge,
+    expected: &BTreeSet<ChangeHash>,
+    when: &str,
+) -> Result<(), Refusal> {
+    let heads = automerge.get_heads();
+    if !heads
+        .iter()
+        .map(|head| head.0)
+        .eq(expected.iter().map(|head| head.0))
+    {
+        return Err(unreadable(format!("The document has other heads {when}.")));
+    }
+    Ok(())
+}
+
+pub(super) fn unreadable(sentence: impl Into<String>) -> Refusal {
+    Refusal::new(RefusalCode::Unreadable, sentence)
+}
