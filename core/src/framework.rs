@@ -7,14 +7,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::json::{self, Fault, Node};
-use crate::limits;
+use crate::json::{self, Fault};
 use crate::region::UnitType;
 use crate::scope::Scope;
+
+mod read;
+mod reference;
+
+pub(crate) use read::label;
+pub use reference::{FrameworkRef, ParseFrameworkRefError};
 
 /// The frameworks that come with the project, each as file name and content.
 pub fn built_in() -> [(&'static str, &'static [u8]); 2] {
@@ -206,9 +210,9 @@ impl Framework {
     /// # Errors
     /// [`FrameworkError`] with the first fault: not JSON, nested too deep, a key given twice, a
     /// field missing or of the wrong type, a code used twice, a row under another indicator, or
-    /// something larger than [`limits`] allows.
+    /// something larger than [`limits`](crate::limits) allows.
     pub fn from_json(name: &str, bytes: &[u8]) -> Result<Self, FrameworkError> {
-        read(bytes).map_err(|Fault { path, reason }| FrameworkError {
+        read::framework(bytes).map_err(|Fault { path, reason }| FrameworkError {
             file: name.to_owned(),
             path,
             reason,
@@ -240,10 +244,7 @@ impl Framework {
 
     /// The reference that means exactly this framework.
     pub fn reference(&self) -> FrameworkRef {
-        FrameworkRef {
-            id: self.id.clone(),
-            version: Some(self.version.clone()),
-        }
+        FrameworkRef::exact(&self.id, &self.version)
     }
 
     /// Its title.
@@ -329,297 +330,6 @@ impl serde::Serialize for Framework {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.source.serialize(serializer)
     }
-}
-
-fn read(bytes: &[u8]) -> Result<Framework, Fault> {
-    let source = json::parse(bytes, limits::FRAMEWORK_BYTES_MAX)?;
-    let root = Node::root(&source);
-    let id = root.required("id")?;
-    let id = checked(&id, id_well_formed, "lowercase letters, digits and hyphens")?;
-    let version = root.required("version")?;
-    let version = checked(
-        &version,
-        version_well_formed,
-        "letters, digits and any of . + - _",
-    )?;
-    let title = label(&root.required("title")?)?;
-    let applies_to = applies_to(&root.required("applies_to")?)?;
-    let pass = pass(&root)?;
-    let mut codes = Codes::default();
-    let nodes = root
-        .required("components")?
-        .items(limits::FRAMEWORK_ITEMS_MAX)?;
-    let mut components = Vec::with_capacity(nodes.len());
-    for (position, node) in nodes.iter().enumerate() {
-        components.push(component(node, position, &mut codes)?);
-    }
-    if components.is_empty() {
-        return Err(root.required("components")?.fault("has no item"));
-    }
-    Ok(Framework {
-        source: source.clone(),
-        id,
-        version,
-        title,
-        applies_to,
-        pass,
-        components,
-        places: codes.places,
-    })
-}
-
-fn checked(node: &Node<'_>, ok: fn(&str) -> bool, expected: &str) -> Result<String, Fault> {
-    let text = node.text(limits::DEFINITION_CODE_BYTES_MAX)?;
-    if ok(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(node.fault(format!("'{text}' is not allowed: expected {expected}")))
-    }
-}
-
-/// Reads words for people.
-pub(crate) fn label(node: &Node<'_>) -> Result<Label, Fault> {
-    let words = |node: Node<'_>| -> Result<String, Fault> {
-        Ok(node.text(limits::DEFINITION_TITLE_BYTES_MAX)?.to_owned())
-    };
-    Ok(Label {
-        id: words(node.required("id")?)?,
-        en: node.optional("en")?.map(words).transpose()?,
-    })
-}
-
-fn applies_to(node: &Node<'_>) -> Result<Vec<UnitType>, Fault> {
-    let items = node.items(UnitType::ALL.len())?;
-    if items.is_empty() {
-        return Err(node.fault("names no type of unit"));
-    }
-    let unit = |item: &Node<'_>| {
-        item.text(limits::DEFINITION_CODE_BYTES_MAX)?
-            .parse::<UnitType>()
-            .map_err(|error| item.fault(error.to_string()))
-    };
-    items.iter().map(unit).collect()
-}
-
-fn pass(root: &Node<'_>) -> Result<Option<Pass>, Fault> {
-    let rating = root.optional("pass_rating")?;
-    let Some(mark) = root.optional("pass_mark")? else {
-        return match root.optional("pass_rule")? {
-            Some(rule) => Err(rule.fault("needs a pass_mark beside it")),
-            None => Ok(None),
-        };
-    };
-    let node = root.required("pass_rule")?;
-    let rule = match node.text(limits::DEFINITION_CODE_BYTES_MAX)? {
-        "at_least" => PassRule::AtLeast,
-        "above" => PassRule::Above,
-        other => {
-            return Err(node.fault(format!(
-                "'{other}' is not a pass rule: expected at_least or above"
-            )));
-        }
-    };
-    Ok(Some(Pass {
-        mark: mark.amount()?,
-        rule,
-        rating: rating.as_ref().map(label).transpose()?,
-    }))
-}
-
-/// The codes read so far, each with its place.
-#[derive(Default)]
-struct Codes {
-    places: BTreeMap<String, Place>,
-}
-
-impl Codes {
-    fn take(&mut self, node: &Node<'_>, place: Place) -> Result<String, Fault> {
-        let node = node.required("code")?;
-        let code = node.code()?;
-        if self.places.len() == limits::FRAMEWORK_ITEMS_MAX {
-            let most = limits::FRAMEWORK_ITEMS_MAX;
-            return Err(node.fault(format!(
-                "is beyond the {most} components, indicators and rows that a framework may have"
-            )));
-        }
-        if self.places.insert(code.to_owned(), place).is_some() {
-            return Err(node.fault(format!("'{code}' is used twice")));
-        }
-        Ok(code.to_owned())
-    }
-}
-
-fn component(node: &Node<'_>, position: usize, codes: &mut Codes) -> Result<Component, Fault> {
-    let place = Place {
-        component: position,
-        indicator: None,
-        row: None,
-    };
-    let code = codes.take(node, place)?;
-    let title = label(&node.required("title")?)?;
-    let weight = weight(node)?;
-    let nodes = node
-        .required("indicators")?
-        .items(limits::FRAMEWORK_ITEMS_MAX)?;
-    let mut indicators = Vec::with_capacity(nodes.len());
-    for (position, node) in nodes.iter().enumerate() {
-        let place = Place {
-            indicator: Some(position),
-            ..place
-        };
-        indicators.push(indicator(node, place, codes)?);
-    }
-    Ok(Component {
-        code,
-        title,
-        weight,
-        indicators,
-    })
-}
-
-fn indicator(node: &Node<'_>, place: Place, codes: &mut Codes) -> Result<Indicator, Fault> {
-    let code = codes.take(node, place)?;
-    let nodes = match node.optional("rows")? {
-        Some(rows) => rows.items(limits::FRAMEWORK_ITEMS_MAX)?,
-        None => Vec::new(),
-    };
-    let mut rows = Vec::with_capacity(nodes.len());
-    for (position, node) in nodes.iter().enumerate() {
-        let place = Place {
-            row: Some(position),
-            ..place
-        };
-        rows.push(row(node, place, &code, codes)?);
-    }
-    Ok(Indicator {
-        number: node
-            .optional("number")?
-            .map(|number| number.whole())
-            .transpose()?,
-        title: label(&node.required("title")?)?,
-        weight: weight(node)?,
-        code,
-        rows,
-    })
-}
-
-fn row(node: &Node<'_>, place: Place, indicator: &str, codes: &mut Codes) -> Result<Row, Fault> {
-    let code = codes.take(node, place)?;
-    let below = code
-        .strip_prefix(indicator)
-        .and_then(|rest| rest.strip_prefix('.'));
-    if below.is_none_or(str::is_empty) {
-        return Err(node.required("code")?.fault(format!(
-            "'{code}' does not belong to indicator {indicator}: expected {indicator}. and a number"
-        )));
-    }
-    Ok(Row {
-        code,
-        title: label(&node.required("title")?)?,
-    })
-}
-
-/// A weight must be spelled out even where it is null, so that a mistyped key is not taken for a
-/// weight that nobody published.
-fn weight(node: &Node<'_>) -> Result<Weight, Fault> {
-    let value = node.required("weight")?;
-    let points = (!value.is_null()).then(|| value.amount()).transpose()?;
-    let status = node
-        .optional("weight_status")?
-        .map(|status| status.code().map(str::to_owned))
-        .transpose()?;
-    if points.is_none() && status.as_deref() == Some("official") {
-        return Err(value.fault("is null although weight_status says official"));
-    }
-    Ok(Weight { points, status })
-}
-
-/// A framework by name, of one version or of whichever the reader has: `ID[@VERSION]`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FrameworkRef {
-    id: String,
-    version: Option<String>,
-}
-
-/// A reference that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "'{text}' is not a framework: expected ID or ID@VERSION such as desa-antikorupsi@2021+checklist-2025"
-)]
-pub struct ParseFrameworkRefError {
-    /// What was given, cut to 80 characters.
-    pub text: String,
-}
-
-impl FrameworkRef {
-    /// The name without the version.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// The version, where one is meant.
-    pub fn version(&self) -> Option<&str> {
-        self.version.as_deref()
-    }
-
-    /// Whether `framework` is one of those meant.
-    pub fn matches(&self, framework: &Framework) -> bool {
-        self.id == framework.id
-            && self
-                .version
-                .as_ref()
-                .is_none_or(|version| *version == framework.version)
-    }
-}
-
-impl fmt::Display for FrameworkRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.version {
-            None => f.pad(&self.id),
-            Some(version) => f.pad(&format!("{}@{version}", self.id)),
-        }
-    }
-}
-
-impl FromStr for FrameworkRef {
-    type Err = ParseFrameworkRefError;
-
-    fn from_str(text: &str) -> Result<Self, ParseFrameworkRefError> {
-        let (id, version) = match text.split_once('@') {
-            Some((id, version)) => (id, Some(version)),
-            None => (text, None),
-        };
-        let fits = |part: &str| (1..=limits::DEFINITION_CODE_BYTES_MAX).contains(&part.len());
-        let id_ok = fits(id) && id_well_formed(id);
-        let version_ok =
-            version.is_none_or(|version| fits(version) && version_well_formed(version));
-        if !id_ok || !version_ok {
-            return Err(ParseFrameworkRefError {
-                text: text.chars().take(80).collect(),
-            });
-        }
-        Ok(Self {
-            id: id.to_owned(),
-            version: version.map(str::to_owned),
-        })
-    }
-}
-
-impl serde::Serialize for FrameworkRef {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-fn id_well_formed(id: &str) -> bool {
-    id.bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-}
-
-fn version_well_formed(version: &str) -> bool {
-    version
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'+' | b'-' | b'_'))
 }
 
 #[cfg(test)]
