@@ -4,6 +4,7 @@
 //! what a person typed into a [`FieldValue`] or says what was expected, with an example. A field
 //! that would be called *kind* within a kind is called `subtype`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::framework::{Label, label};
@@ -209,9 +210,10 @@ fn value_type(node: &Node<'_>) -> Result<FieldType, Fault> {
             )));
         }
     };
-    match (&value_type, node.optional("options")?) {
-        (FieldType::Choice(_), _) | (_, None) => Ok(value_type),
-        (_, Some(options)) => Err(options.fault("only a choice has options")),
+    let takes_options = matches!(value_type, FieldType::Choice(_));
+    match node.optional("options")? {
+        Some(options) if !takes_options => Err(options.fault("only a choice has options")),
+        Some(_) | None => Ok(value_type),
     }
 }
 
@@ -236,7 +238,7 @@ fn each<T>(list: &Node<'_>, read: impl Fn(&Node<'_>) -> Result<T, Fault>) -> Res
 }
 
 fn unique<'c>(list: &Node<'_>, codes: impl Iterator<Item = &'c str>) -> Result<(), Fault> {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for (node, code) in list.items(limits::KIND_ITEMS_MAX)?.iter().zip(codes) {
         if !seen.insert(code) {
             let code_node = node.required("code")?;
