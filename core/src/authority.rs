@@ -2,8 +2,8 @@
 //!
 //! A [`Grant`] is a role on a scope and reaches everything below it. [`decide`] answers whether a
 //! person's grants allow an act on a kind of document in a scope; [`audience`] and
-//! [`subscriptions`] answer what a person's devices receive. The rules are one match in
-//! [`allowed_roles`], and a table in the tests states them a second time.
+//! [`subscriptions`] answer what a person's devices receive. The rules are one match,
+//! `allowed_roles`, and a table in the tests states them a second time.
 
 use std::fmt;
 use std::str::FromStr;
