@@ -1,0 +1,116 @@
+//! One byte of encoding before everything that travels: as it is, or deflated.
+//!
+//! Raw DEFLATE (RFC 1951) is what browsers inflate natively. Inflating is capped, since raw
+//! DEFLATE reaches 1,032 to 1 and the peer may be hostile.
+
+use std::io::Read;
+
+use flate2::Compression;
+use flate2::read::{DeflateDecoder, DeflateEncoder};
+
+const PLAIN: u8 = 0;
+const DEFLATED: u8 = 1;
+
+/// Bytes that cannot be unpacked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnpackError {
+    /// Nothing, not even the byte of encoding.
+    #[error("there is no byte that tells the encoding")]
+    Empty,
+    /// An encoding of a later version.
+    #[error("encoding {0} is not known")]
+    Encoding(u8),
+    /// Not a raw DEFLATE stream, or more than one.
+    #[error("the bytes are not raw deflate")]
+    Deflate,
+    /// More bytes than are taken.
+    #[error("more than {max} bytes after inflating")]
+    TooLarge {
+        /// The most that is taken.
+        max: usize,
+    },
+}
+
+/// Puts the byte of encoding before `bytes`, deflated if `deflate` allows it and it saves bytes.
+pub fn pack(bytes: &[u8], deflate: bool) -> Vec<u8> {
+    if deflate {
+        let mut packed = vec![DEFLATED];
+        let written = DeflateEncoder::new(bytes, Compression::default()).read_to_end(&mut packed);
+        if written.is_ok() && packed.len() <= bytes.len() {
+            return packed;
+        }
+    }
+    let mut packed = Vec::with_capacity(1 + bytes.len());
+    packed.push(PLAIN);
+    packed.extend_from_slice(bytes);
+    packed
+}
+
+/// Takes the encoding away again.
+///
+/// # Errors
+/// [`UnpackError`]; never more than `max` bytes are inflated.
+pub fn unpack(packed: &[u8], max: usize) -> Result<Vec<u8>, UnpackError> {
+    let (encoding, bytes) = packed.split_first().ok_or(UnpackError::Empty)?;
+    match *encoding {
+        PLAIN if bytes.len() > max => Err(UnpackError::TooLarge { max }),
+        PLAIN => Ok(bytes.to_vec()),
+        DEFLATED => inflate(bytes, max),
+        other => Err(UnpackError::Encoding(other)),
+    }
+}
+
+fn inflate(bytes: &[u8], max: usize) -> Result<Vec<u8>, UnpackError> {
+    let mut decoder = DeflateDecoder::new(bytes);
+    let mut inflated = Vec::new();
+    (&mut decoder)
+        .take(max as u64 + 1)
+        .read_to_end(&mut inflated)
+        .map_err(|_| UnpackError::Deflate)?;
+    if inflated.len() > max {
+        return Err(UnpackError::TooLarge { max });
+    }
+    if decoder.total_in() != bytes.len() as u64 {
+        return Err(UnpackError::Deflate);
+    }
+    Ok(inflated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_deflated_only_where_that_saves() {
+        let text = b"bukti ".repeat(50);
+        let packed = pack(&text, true);
+        assert!(packed[0] == DEFLATED && packed.len() < text.len() / 4);
+        assert_eq!(unpack(&packed, 4_096), Ok(text));
+        assert_eq!(pack(&[1, 2, 3], true), [PLAIN, 1, 2, 3]);
+        assert_eq!(pack(&[7; 100], false)[0], PLAIN);
+    }
+
+    #[test]
+    fn a_bomb_is_refused_at_the_cap() {
+        let bomb = pack(&vec![0; 1 << 20], true);
+        assert!(bomb.len() < 2_048);
+        assert_eq!(
+            unpack(&bomb, 65_536),
+            Err(UnpackError::TooLarge { max: 65_536 })
+        );
+        assert_eq!(unpack(&[0, 1, 2], 1), Err(UnpackError::TooLarge { max: 1 }));
+    }
+
+    #[test]
+    fn what_is_cut_or_followed_by_something_is_refused() {
+        let packed = pack(&b"bukti ".repeat(50), true);
+        assert_eq!(
+            unpack(&packed[..packed.len() - 1], 4_096),
+            Err(UnpackError::Deflate)
+        );
+        let followed = [packed.as_slice(), &[0]].concat();
+        assert_eq!(unpack(&followed, 4_096), Err(UnpackError::Deflate));
+        assert_eq!(unpack(&[], 4_096), Err(UnpackError::Empty));
+        assert_eq!(unpack(&[2, 1], 4_096), Err(UnpackError::Encoding(2)));
+    }
+}

@@ -1,0 +1,107 @@
+//! Every bound of the protocol, with its reason. Reaching one has a named outcome where it is
+//! checked, mostly a [`Bye`](crate::bye::Bye).
+
+use bukti_core::limits::{GRANTS_MAX, RUN_BYTES_MAX};
+
+/// Version of the protocol that this crate speaks.
+pub const VERSION: u32 = 1;
+
+/// Bytes of one frame. The longest takes 0.7 s at 50 kbit/s, and a cut costs no more than that.
+pub const FRAME_BYTES_MAX: usize = 4_096;
+
+/// Bytes of one frame after inflating. A page of text deflates at most about 16 to 1.
+pub const FRAME_INFLATED_BYTES_MAX: usize = 65_536;
+
+/// Arrays and maps inside one another in a frame. Known frames need seven: the frame, its map, a
+/// list, an item, its list and an entry; the rest is room for later keys.
+pub const NESTING_MAX: usize = 12;
+
+/// Milliseconds until the first frame, and the answer to a challenge, must be there.
+pub const FIRST_FRAME_MS: u64 = 10_000;
+
+/// Milliseconds that a device waits for an answer. Some links take 800 ms a way and stall for
+/// seconds; a minute without a byte is a dead one.
+pub const ANSWER_MS: u64 = 60_000;
+
+/// Milliseconds between WebSocket pings, and for the answer to one. The driver sends them.
+pub const PING_MS: u64 = 30_000;
+
+/// Bytes of `push` and `fragment` frames that a device may send before `welcome`.
+pub const FLIGHT_BYTES: u64 = 16 * 1024;
+
+/// Frames of any kind that a device may send before `welcome`. A flight with enrolment, two
+/// hellos' worth of `subscribe` and the pushes that fit [`FLIGHT_BYTES`] stays well below.
+pub const FRAMES_BEFORE_WELCOME_MAX: u32 = 64;
+
+/// Bytes of `push`, `feed` and `fragment` frames that a side lets the other send ahead: three
+/// seconds of a 160 kbit/s link with a second of delay each way stay filled.
+pub const CREDIT_WINDOW: u64 = 64 * 1024;
+
+/// Bytes of dealt-with frames that are worth a `credit` frame.
+pub const CREDIT_STEP: u64 = 16 * 1024;
+
+/// Credit that may stand open. A device that grants more hands out numbers, not memory.
+pub const CREDIT_MAX: u64 = 1024 * 1024;
+
+/// Bytes of runs of one session that wait for the journal while the session still gives credit.
+pub const UNJUDGED_BYTES: u64 = 128 * 1024;
+
+/// Frames a second outside of credit, with as many at once. A person's device sends a handful.
+pub const FREE_FRAMES_PER_SECOND: u32 = 64;
+
+/// Unfinished items that one side keeps for the other. One travels at a time; others are what
+/// earlier sessions left.
+pub const PARTIALS_MAX: usize = 4;
+
+/// Bytes of unfinished items that the server keeps for a device: two runs of the largest size.
+pub const PARTIAL_BYTES_SERVER: usize = 2 * RUN_ITEM_BYTES_MAX;
+
+/// Bytes of a run as an item: the run and the byte that tells its encoding.
+pub const RUN_ITEM_BYTES_MAX: usize = RUN_BYTES_MAX + 1;
+
+/// Bytes of a feed item, packed or not. A document with the most changes that are taken, each in
+/// a run of its own, has envelopes of about 38 MB; all others are far smaller.
+pub const FEED_ITEM_BYTES_MAX: usize = 48 * 1024 * 1024;
+
+/// Bytes that one `fragment` frame carries: a frame without 48 bytes of keys and lengths.
+pub const FRAGMENT_BYTES: usize = FRAME_BYTES_MAX - 48;
+
+/// Bytes of a page of the feed, cursor included: a frame without its type and keys.
+pub const PAGE_BYTES: usize = FRAME_BYTES_MAX - 32;
+
+/// Bytes of a cursor, so that one always fits `subscribe` beside the longest list of scopes, and
+/// `up_to_date` beside digests. [`SUBSCRIPTIONS_MAX`] prefixes of the longest kind need 2,816.
+pub const CURSOR_BYTES_MAX: usize = 2_944;
+
+/// Scopes that one `subscribe` names. Without any, it asks for everything the grants allow.
+pub const SCOPES_MAX: usize = 15;
+
+/// Subscriptions of a session: no more than grants.
+pub const SUBSCRIPTIONS_MAX: usize = GRANTS_MAX;
+
+/// Digests in one `up_to_date` frame of at most 1,084 bytes beside the cursor.
+pub const DIGESTS_PER_FRAME: usize = 10;
+
+/// Bytes of a session token; the present ones have 72.
+pub const TOKEN_BYTES_MAX: usize = 128;
+
+/// Milliseconds for which a token holds: 30 days.
+pub const TOKEN_LIFE_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+
+/// Bytes of the text by which a device names its program.
+pub const AGENT_BYTES_MAX: usize = 80;
+
+/// Bytes of a code word.
+pub const CODE_BYTES_MAX: usize = 40;
+
+/// Bytes of a sentence for people. Longer ones of a peer are cut.
+pub const SENTENCE_BYTES_MAX: usize = 400;
+
+/// Runs in one `accepted` frame: each takes at most 27 bytes.
+pub const ACCEPTED_PER_FRAME: usize = 128;
+
+/// Hashes in one `missing` frame. What a run lacks beyond them shows when it is pushed again.
+pub const MISSING_PER_FRAME: usize = 100;
+
+/// Bytes of an invitation link.
+pub const LINK_BYTES_MAX: usize = 1_024;
