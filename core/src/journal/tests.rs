@@ -1,5 +1,9 @@
 //! The journal on a disk in memory and on a real one.
 
+mod copies;
+mod crash;
+mod damage;
+mod real_disk;
 mod use_of;
 
 use super::memory::MemoryStorage;
@@ -8,9 +12,9 @@ use crate::id::JournalId;
 
 const ID: JournalId = JournalId([7; 16]);
 
-/// Segments of about three groups.
+/// Segments with room for two groups of two records of 300 bytes.
 const SMALL: Options = Options {
-    segment_bytes: 2048,
+    segment_bytes: 1900,
     reserve_bytes: 0,
     prefix_removable: false,
 };

@@ -1,0 +1,95 @@
+//! Backups: copying a journal that goes on growing.
+
+use super::super::copy::CopyError;
+use super::super::format::{SEGMENT_HEADER_BYTES, segment_name};
+use super::super::memory::MemoryStorage;
+use super::super::{Damage, Finding, Journal, ReadError, Watermark};
+use super::{SMALL, contents, record, small_journal};
+
+#[test]
+fn a_copy_opens_as_the_journal_it_was_up_to_the_watermark() {
+    let (_disk, mut journal, records) = small_journal();
+    let mark = journal.reader().watermark();
+    journal.append(&[record(13, 900), record(14, 900)]).unwrap();
+    let target = MemoryStorage::new();
+    let copied = journal.reader().copy_to(&target, mark).unwrap();
+    assert_eq!((copied.written, copied.kept), (3, 0));
+    assert_eq!(copied.verified.head, Some(mark));
+    let (copy, _) = Journal::open(target, SMALL).unwrap();
+    assert_eq!(copy.id(), journal.id());
+    assert_eq!(contents(&copy), records);
+}
+
+#[test]
+fn a_repeated_copy_writes_only_what_changed() {
+    let (_disk, mut journal, _records) = small_journal();
+    let target = MemoryStorage::new();
+    let reader = journal.reader();
+    reader.copy_to(&target, reader.watermark()).unwrap();
+    let again = reader.copy_to(&target, reader.watermark()).unwrap();
+    assert_eq!((again.written, again.kept), (0, 3));
+    journal.append(&[record(13, 100)]).unwrap();
+    journal.append(&[record(14, 1000)]).unwrap();
+    let again = reader.copy_to(&target, reader.watermark()).unwrap();
+    assert_eq!((again.written, again.kept), (2, 2));
+    let (copy, _) = Journal::open(target, SMALL).unwrap();
+    assert_eq!(contents(&copy), contents(&journal));
+}
+
+#[test]
+fn a_damaged_journal_does_not_replace_its_good_copy() {
+    let (disk, journal, _records) = small_journal();
+    let target = MemoryStorage::new();
+    let reader = journal.reader();
+    reader.copy_to(&target, reader.watermark()).unwrap();
+    let good = target.content(&segment_name(2));
+    let mut content = disk.content(&segment_name(2)).unwrap();
+    content[SEGMENT_HEADER_BYTES + 200] ^= 1;
+    disk.set_content(&segment_name(2), &content);
+    let refused = reader.copy_to(&target, reader.watermark());
+    assert!(matches!(
+        refused,
+        Err(CopyError::Source(ReadError::Damaged(_)))
+    ));
+    assert_eq!(target.content(&segment_name(2)), good);
+}
+
+#[test]
+fn a_copy_ends_at_the_end_of_a_group_of_this_history() {
+    let (_disk, journal, _records) = small_journal();
+    let reader = journal.reader();
+    let target = MemoryStorage::new();
+    let chain = reader.chain_at(3).unwrap();
+    let inside = reader.copy_to(&target, Watermark { position: 3, chain });
+    assert_eq!(inside, Err(CopyError::InsideGroup(3)));
+
+    let other = reader.copy_to(&target, Watermark { position: 4, chain });
+    let Err(CopyError::Source(ReadError::Damaged(Finding { damage, .. }))) = other else {
+        panic!("{other:?}");
+    };
+    assert_eq!(damage, Damage::OtherHistory { position: 4 });
+
+    let start = Watermark {
+        position: 0,
+        chain: reader.chain_at(0).unwrap(),
+    };
+    let nothing = reader.copy_to(&target, start).unwrap();
+    assert_eq!(nothing.verified.records, 0);
+}
+
+#[test]
+fn a_folder_with_a_later_copy_is_not_taken_for_an_earlier_one() {
+    let (_disk, journal, _records) = small_journal();
+    let reader = journal.reader();
+    let target = MemoryStorage::new();
+    reader.copy_to(&target, reader.watermark()).unwrap();
+    let earlier = Watermark {
+        position: 4,
+        chain: reader.chain_at(4).unwrap(),
+    };
+    let refused = reader.copy_to(&target, earlier);
+    assert!(
+        matches!(refused, Err(CopyError::Findings(_))),
+        "{refused:?}"
+    );
+}

@@ -1,0 +1,280 @@
+//! Power cuts and failing calls at every moment: what an append returned is never lost.
+
+use proptest::prelude::*;
+
+use super::super::memory::{Fault, MemoryStorage, Skipped};
+use super::super::verify::{Extent, verify};
+use super::super::{Journal, OpenError, Options, ReadError, Storage};
+use super::{ID, SMALL, contents, record, small_journal};
+
+/// A stream of choices from a seed (SplitMix64).
+struct Choices(u64);
+
+impl Choices {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % n as u64) as usize
+    }
+}
+
+/// One life of the process: appends of these record lengths, one call that fails, then a crash.
+#[derive(Debug, Clone)]
+struct Life {
+    appends: Vec<Vec<usize>>,
+    fails_at: u64,
+    fault: Fault,
+    /// Whether the machine loses power, or only the process ends.
+    power_cut: bool,
+}
+
+fn lives() -> impl Strategy<Value = Vec<Life>> {
+    let lengths = prop::collection::vec(0_usize..900, 1..5);
+    let life = (
+        prop::collection::vec(lengths, 1..6),
+        1_u64..60,
+        prop_oneof![Just(Fault::Io), Just(Fault::Full)],
+        prop::bool::weighted(0.8),
+    )
+        .prop_map(|(appends, fails_at, fault, power_cut)| Life {
+            appends,
+            fails_at,
+            fault,
+            power_cut,
+        });
+    prop::collection::vec(life, 1..5)
+}
+
+/// What must be in the journal, and what may follow it.
+#[derive(Default)]
+struct Model {
+    kept: Vec<Vec<u8>>,
+    in_doubt: Vec<Vec<u8>>,
+    written: u8,
+}
+
+impl Model {
+    /// Appends until a call fails.
+    fn live(&mut self, disk: &MemoryStorage, life: &Life) -> Result<(), String> {
+        disk.fail_at(life.fails_at, life.fault);
+        let mut journal = match Journal::open(disk.clone(), SMALL) {
+            Ok((journal, _)) => journal,
+            Err(OpenError::NoJournal) if self.kept.is_empty() => {
+                match Journal::create(disk.clone(), ID, SMALL) {
+                    Ok(journal) => journal,
+                    Err(_) => return Ok(()),
+                }
+            }
+            Err(OpenError::Storage(_)) => return Ok(()),
+            Err(error) => return Err(format!("not opened: {error:?}")),
+        };
+        let found: Result<Vec<_>, _> = journal.reader().scan(0).collect();
+        match found {
+            Ok(found) => self.compare(found.into_iter().map(|scanned| scanned.record).collect())?,
+            Err(ReadError::Storage(_)) => return Ok(()),
+            Err(error) => return Err(format!("not read: {error:?}")),
+        }
+        for lengths in &life.appends {
+            let records: Vec<_> = lengths.iter().map(|&length| self.next(length)).collect();
+            match journal.append(&records) {
+                Ok(_) => self.kept.extend(records),
+                Err(_) => {
+                    self.in_doubt = records;
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, length: usize) -> Vec<u8> {
+        self.written = self.written.wrapping_add(1);
+        record(self.written, length)
+    }
+
+    /// What is there must be what was kept and a beginning of what was in doubt; from then on it
+    /// is kept.
+    fn compare(&mut self, found: Vec<Vec<u8>>) -> Result<(), String> {
+        let all: Vec<_> = self.kept.iter().chain(&self.in_doubt).cloned().collect();
+        if found.len() < self.kept.len() {
+            return Err(format!("{} of {} kept", found.len(), self.kept.len()));
+        }
+        if !all.starts_with(&found) {
+            return Err("other records than were appended".to_owned());
+        }
+        self.kept = found;
+        self.in_doubt.clear();
+        Ok(())
+    }
+}
+
+fn survive(disk: &MemoryStorage, lives: &[Life], seed: u64) -> Result<(), String> {
+    let mut model = Model::default();
+    let mut choices = Choices(seed);
+    for life in lives {
+        model.live(disk, life)?;
+        if life.power_cut {
+            disk.crash(&mut |n| choices.below(n));
+        }
+    }
+    disk.fail_at(u64::MAX / 2, Fault::Io);
+    match Journal::open(disk.clone(), SMALL) {
+        Ok((journal, _)) => model.compare(contents(&journal))?,
+        Err(OpenError::NoJournal) if model.kept.is_empty() => return Ok(()),
+        Err(error) => return Err(format!("not opened: {error:?}")),
+    }
+    let findings = verify(disk, &Extent::default());
+    if findings.is_clean() {
+        Ok(())
+    } else {
+        Err(format!("{findings:?}"))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+    #[test]
+    fn what_an_append_returned_survives_any_crash(lives in lives(), seed in any::<u64>()) {
+        survive(&MemoryStorage::new(), &lives, seed).map_err(TestCaseError::fail)?;
+    }
+}
+
+/// Whether some crash loses a kept record on a disk that skips a kind of sync.
+fn loses_something(skipped: Skipped) -> bool {
+    let life = Life {
+        appends: vec![vec![300, 300], vec![700], vec![900], vec![900], vec![200]],
+        fails_at: 1_000,
+        fault: Fault::Io,
+        power_cut: true,
+    };
+    let lives = [life.clone(), life];
+    (0..500).any(|seed| {
+        let disk = MemoryStorage::new();
+        disk.without_sync(skipped);
+        survive(&disk, &lives, seed).is_err()
+    })
+}
+
+#[test]
+fn the_crash_test_notices_a_missing_sync_of_content() {
+    assert!(loses_something(Skipped::Files));
+}
+
+#[test]
+fn the_crash_test_notices_a_missing_sync_of_names() {
+    assert!(loses_something(Skipped::Folder));
+}
+
+#[test]
+fn a_failure_of_any_call_loses_nothing_that_was_returned() {
+    let life = |fails_at, fault| Life {
+        appends: vec![
+            vec![300, 300],
+            vec![700],
+            vec![900, 10],
+            vec![3_000],
+            vec![200],
+        ],
+        fails_at,
+        fault,
+        power_cut: true,
+    };
+    for fault in [Fault::Io, Fault::Full] {
+        let mut call = 1;
+        loop {
+            let disk = MemoryStorage::new();
+            let lives = [life(call, fault), life(call, fault), life(call + 7, fault)];
+            let result = survive(&disk, &lives, call);
+            assert_eq!(result, Ok(()), "{fault:?} at call {call}");
+            if call > calls_of(&lives[0]) {
+                break;
+            }
+            call += 1;
+        }
+        assert!(call > 30);
+    }
+}
+
+/// How many calls a life makes at most when nothing fails: it opens what it made before.
+fn calls_of(life: &Life) -> u64 {
+    let disk = MemoryStorage::new();
+    let mut model = Model::default();
+    let whole = Life {
+        fails_at: u64::MAX / 2,
+        ..life.clone()
+    };
+    model.live(&disk, &whole).unwrap();
+    let made = disk.calls();
+    model.live(&disk, &whole).unwrap();
+    made.max(disk.calls() - made)
+}
+
+#[test]
+fn what_a_failed_sync_left_in_the_cache_counts_only_once_it_is_on_the_disk() {
+    let (disk, mut journal, mut records) = small_journal();
+    disk.fail_at(3, Fault::Io);
+    journal.append(&[record(13, 10)]).unwrap_err();
+    drop(journal);
+
+    // The process starts anew on the same machine, and the cache shows the group whole.
+    let (mut journal, recovery) = Journal::open(disk.clone(), SMALL).unwrap();
+    assert_eq!(recovery.head, 13);
+    journal.append(&[record(14, 10)]).unwrap();
+    drop(journal);
+    disk.crash(&mut |_| 0);
+
+    records.extend([record(13, 10), record(14, 10)]);
+    let (journal, recovery) = Journal::open(disk, SMALL).unwrap();
+    assert_eq!(recovery.torn, None);
+    assert_eq!(contents(&journal), records);
+}
+
+#[test]
+fn a_crash_while_a_tail_is_deleted_leaves_no_gap() {
+    let options = Options {
+        prefix_removable: true,
+        ..SMALL
+    };
+    for call in 1..8 {
+        for seed in 0..50 {
+            let disk = MemoryStorage::new();
+            let mut journal = Journal::create(disk.clone(), ID, options).unwrap();
+            for number in 1..=12 {
+                journal.append(&[record(number, 900)]).unwrap();
+            }
+            disk.fail_at(call, Fault::Io);
+            let removed = journal.remove_before(9);
+            drop(journal);
+            let mut choices = Choices(seed);
+            disk.crash(&mut |n| choices.below(n));
+            let (journal, recovery) = Journal::open(disk.clone(), options).unwrap();
+            assert!(recovery.first <= 9, "{removed:?}");
+            let found = contents(&journal);
+            assert_eq!(found.last(), Some(&record(12, 900)));
+            assert_eq!(found.len() as u64, 13 - recovery.first);
+        }
+    }
+}
+
+#[test]
+fn a_crash_keeps_what_was_synced_and_only_parts_of_the_rest() {
+    let disk = MemoryStorage::new();
+    disk.create("file", 2048).unwrap();
+    disk.sync("file").unwrap();
+    disk.sync_folder().unwrap();
+    disk.write_at("file", 100, &[1; 1500]).unwrap();
+    // Tear the write and keep its second sector only.
+    let mut choices = [2, 0, 1, 0, 0].into_iter();
+    disk.crash(&mut |_| choices.next().unwrap_or(0));
+    let content = disk.content("file").unwrap();
+    assert_eq!(content.len(), 2048);
+    let kept: Vec<_> = (0..2048).filter(|&at| content[at] == 1).collect();
+    assert_eq!(kept, (512..1024).collect::<Vec<_>>());
+
+    disk.create("unsynced", 10).unwrap();
+    disk.crash(&mut |_| 0);
+    assert_eq!(disk.list().unwrap(), ["file"]);
+}

@@ -1,0 +1,434 @@
+//! Torn tails, flipped bits, and everything that can be moved, removed or added.
+
+use super::super::format::{
+    GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES, segment_name, unfinished_name,
+};
+use super::super::memory::MemoryStorage;
+use super::super::verify::{Extent, verify};
+use super::super::{Damage, Finding, Journal, OpenError, Options, Storage, Watermark};
+use super::{ID, SMALL, contents, record, small_journal};
+use crate::id::JournalId;
+
+/// Bytes of a group of two records of 300 bytes.
+const GROUP: usize = GROUP_HEADER_BYTES + 2 * (4 + 300);
+
+fn change(disk: &MemoryStorage, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
+    let mut content = disk.content(name).unwrap();
+    edit(&mut content);
+    disk.set_content(name, &content);
+}
+
+fn damage_on_opening(disk: &MemoryStorage) -> Finding {
+    let before = disk.duplicate();
+    let error = Journal::open(disk.clone(), SMALL).unwrap_err();
+    for name in before.list().unwrap() {
+        assert_eq!(
+            disk.content(&name),
+            before.content(&name),
+            "{name} was changed"
+        );
+    }
+    match error {
+        OpenError::Damaged(finding) => finding,
+        OpenError::NoJournal | OpenError::Storage(_) => panic!("{error:?}"),
+    }
+}
+
+fn judged(disk: &MemoryStorage) -> Vec<(String, Damage)> {
+    let findings = verify(disk, &Extent::default()).findings;
+    let named = |finding: Finding| (finding.file, finding.damage);
+    findings.into_iter().map(named).collect()
+}
+
+#[test]
+fn a_tail_torn_at_any_byte_of_the_last_group_is_cut_kept_and_told() {
+    let (whole, journal, records) = small_journal();
+    drop(journal);
+    let name = segment_name(3);
+    let start = SEGMENT_HEADER_BYTES + GROUP;
+    for cut in start..start + GROUP {
+        let disk = whole.duplicate();
+        change(&disk, &name, |bytes| bytes[cut..].fill(0));
+        let torn_bytes = disk.content(&name).unwrap()[start..cut].to_vec();
+        let (mut journal, recovery) = Journal::open(disk.clone(), SMALL).unwrap();
+        assert_eq!(contents(&journal), records[..10]);
+        if cut == start {
+            assert_eq!(recovery.torn, None);
+            continue;
+        }
+        let torn = recovery.torn.unwrap();
+        assert_eq!(torn.side_file, "torn-11-1.bin");
+        assert_eq!(torn.finding.file, name);
+        assert_eq!(torn.finding.position, 11);
+        let kept = disk.content(&torn.side_file).unwrap();
+        assert_eq!(kept.len() as u64, torn.bytes);
+        // Zeros at the end of what was written cannot be told from those of the file.
+        assert_eq!(kept, torn_bytes[..kept.len()]);
+        assert!(torn_bytes[kept.len()..].iter().all(|&byte| byte == 0));
+
+        journal.append(&[record(20, 10)]).unwrap();
+        let findings = verify(&disk, &Extent::default());
+        assert!(findings.is_clean(), "{findings:?}");
+        assert_eq!(findings.side_files, [torn.side_file]);
+    }
+}
+
+#[test]
+fn a_second_torn_tail_at_one_position_gets_a_file_of_its_own() {
+    let (disk, journal, _records) = small_journal();
+    drop(journal);
+    for expected in ["torn-13-1.bin", "torn-13-2.bin"] {
+        change(&disk, &segment_name(3), |bytes| {
+            bytes[SEGMENT_HEADER_BYTES + 2 * GROUP + 3] = 1;
+        });
+        let (_, recovery) = Journal::open(disk.clone(), SMALL).unwrap();
+        assert_eq!(recovery.torn.unwrap().side_file, expected);
+    }
+}
+
+#[test]
+fn a_whole_group_behind_a_damaged_one_is_never_cut() {
+    let (whole, journal, _records) = small_journal();
+    drop(journal);
+    for at in SEGMENT_HEADER_BYTES..SEGMENT_HEADER_BYTES + GROUP {
+        for length in [1, 100, GROUP] {
+            let disk = whole.duplicate();
+            let end = (at + length).min(SEGMENT_HEADER_BYTES + GROUP);
+            change(&disk, &segment_name(3), |bytes| bytes[at..end].fill(0));
+            if disk.content(&segment_name(3)) == whole.content(&segment_name(3)) {
+                continue;
+            }
+            let finding = damage_on_opening(&disk);
+            assert_eq!((finding.file, finding.position), (segment_name(3), 9));
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_found_and_only_those_of_the_last_group_can_pass_for_a_tear() {
+    let options = Options {
+        segment_bytes: 540,
+        ..SMALL
+    };
+    let disk = MemoryStorage::new();
+    let mut journal = Journal::create(disk.clone(), ID, options).unwrap();
+    for number in 1..=5 {
+        let group = [record(number, 9), record(number + 50, 20)];
+        journal.append(&group).unwrap();
+    }
+    let head = journal.reader().watermark();
+    drop(journal);
+    let last_start = SEGMENT_HEADER_BYTES;
+    let last_end = last_start + GROUP_HEADER_BYTES + 4 + 9 + 4 + 20;
+    let mut tears = 0;
+    for number in 1..=3 {
+        let name = segment_name(number);
+        let whole = disk.content(&name).unwrap();
+        for bit in 0..8 * whole.len() {
+            let at = bit / 8;
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (bit % 8);
+            let damaged = disk.duplicate();
+            damaged.set_content(&name, &flipped);
+
+            let findings = verify(&damaged, &Extent::default()).findings;
+            assert!(
+                findings.iter().any(|finding| finding.file == name),
+                "bit {bit} of {name}: {findings:?}"
+            );
+            let opened = Journal::open(damaged, options);
+            match opened {
+                Err(OpenError::Damaged(finding)) => {
+                    assert_eq!(finding.file, name);
+                    assert!(at < SEGMENT_HEADER_BYTES, "byte {at} of {name}");
+                }
+                Ok((_, recovery)) if number == 3 => {
+                    assert!(at >= last_start);
+                    assert!(recovery.torn.is_some(), "byte {at} of {name}");
+                    let kept = if at < last_end { 8 } else { 10 };
+                    assert_eq!(recovery.head, kept);
+                    tears += 1;
+                }
+                // Of earlier segments opening reads the headers; the rest is for `verify`.
+                Ok((journal, recovery)) => {
+                    assert!(at >= SEGMENT_HEADER_BYTES);
+                    assert_eq!(recovery.torn, None);
+                    assert_eq!(journal.reader().watermark(), head);
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+    // The last group and the zeros behind it, in the last segment.
+    assert_eq!(tears, 8 * (540 - SEGMENT_HEADER_BYTES));
+}
+
+#[test]
+fn a_flipped_bit_in_an_earlier_group_of_the_last_segment_is_never_a_tear() {
+    let (whole, journal, _records) = small_journal();
+    drop(journal);
+    let name = segment_name(3);
+    for at in 0..SEGMENT_HEADER_BYTES + GROUP {
+        let disk = whole.duplicate();
+        change(&disk, &name, |bytes| bytes[at] ^= 1 << (at % 8));
+        assert_eq!(damage_on_opening(&disk).file, name);
+    }
+}
+
+#[test]
+fn damage_in_one_group_does_not_hide_damage_in_another() {
+    let (disk, journal, _records) = small_journal();
+    drop(journal);
+    for number in [1, 2] {
+        change(&disk, &segment_name(number), |bytes| {
+            bytes[SEGMENT_HEADER_BYTES + 5] ^= 1;
+            bytes[SEGMENT_HEADER_BYTES + GROUP + 300] ^= 1;
+        });
+    }
+    let damage = judged(&disk);
+    let places: Vec<_> = damage.iter().map(|(file, _)| file.as_str()).collect();
+    let (one, two) = (segment_name(1), segment_name(2));
+    // The second group was the last of its segment, so the next one's start is missed, too.
+    assert!(
+        places.iter().filter(|&&file| file == one).count() >= 2,
+        "{damage:?}"
+    );
+    assert!(
+        places.iter().filter(|&&file| file == two).count() >= 2,
+        "{damage:?}"
+    );
+}
+
+#[test]
+fn missing_segments_are_found() {
+    let (whole, journal, _records) = small_journal();
+    let mark = journal.reader().watermark();
+    drop(journal);
+    for number in [1, 2] {
+        let disk = whole.duplicate();
+        disk.remove(&segment_name(number)).unwrap();
+        let finding = damage_on_opening(&disk);
+        let missing = Damage::MissingSegments { count: 1 };
+        assert_eq!(
+            (finding.file, finding.damage),
+            (segment_name(number + 1), missing.clone())
+        );
+        assert!(judged(&disk).contains(&(segment_name(number + 1), missing)));
+    }
+    // The loss of whole last groups shows only against somebody who knew them.
+    let disk = whole.duplicate();
+    disk.remove(&segment_name(3)).unwrap();
+    assert_eq!(judged(&disk), []);
+    let extent = Extent {
+        up_to: Some(mark),
+        ..Extent::default()
+    };
+    let (expected, found) = (12, 8);
+    let findings = verify(&disk, &extent).findings;
+    assert_eq!(findings[0].damage, Damage::Lost { expected, found });
+}
+
+#[test]
+fn swapped_duplicated_and_foreign_segments_are_found() {
+    let (whole, journal, _records) = small_journal();
+    drop(journal);
+    let content = |number| whole.content(&segment_name(number)).unwrap();
+
+    let swapped = whole.duplicate();
+    swapped.set_content(&segment_name(1), &content(2));
+    swapped.set_content(&segment_name(2), &content(1));
+    assert_eq!(
+        damage_on_opening(&swapped).damage,
+        Damage::SegmentNumber { found: 2 }
+    );
+    let damage = judged(&swapped);
+    assert!(damage.contains(&(segment_name(1), Damage::SegmentNumber { found: 2 })));
+    assert!(damage.contains(&(segment_name(2), Damage::SegmentNumber { found: 1 })));
+
+    let twice = whole.duplicate();
+    twice.set_content(&segment_name(4), &content(3));
+    let expected = Damage::SegmentNumber { found: 3 };
+    assert_eq!(damage_on_opening(&twice).damage, expected);
+    assert!(judged(&twice).contains(&(segment_name(4), expected)));
+
+    let other = MemoryStorage::new();
+    let id = JournalId([8; 16]);
+    let mut journal = Journal::create(other.clone(), id, SMALL).unwrap();
+    for number in 1..=6 {
+        journal.append(&[record(number, 700)]).unwrap();
+    }
+    let foreign = whole.duplicate();
+    foreign.set_content(&segment_name(2), &other.content(&segment_name(2)).unwrap());
+    let expected = Damage::OtherJournal { found: id };
+    assert_eq!(damage_on_opening(&foreign).damage, expected);
+    assert!(judged(&foreign).contains(&(segment_name(2), expected)));
+}
+
+#[test]
+fn swapped_removed_and_duplicated_groups_and_records_are_found() {
+    let start = SEGMENT_HEADER_BYTES;
+    let second = start + GROUP;
+    type Edit = fn(&mut Vec<u8>, usize, usize);
+    let edits: [(&str, Edit); 5] = [
+        ("groups swapped", |bytes, start, second| {
+            bytes[start..second + GROUP].rotate_left(GROUP);
+        }),
+        ("a group removed", |bytes, start, second| {
+            bytes.copy_within(second..second + GROUP, start);
+            bytes[second..second + GROUP].fill(0);
+        }),
+        ("records swapped", |bytes, start, _| {
+            bytes[start + GROUP_HEADER_BYTES..start + GROUP].rotate_left(304);
+        }),
+        ("a record doubled", |bytes, start, _| {
+            let first = start + GROUP_HEADER_BYTES;
+            bytes.copy_within(first..first + 304, first + 304);
+        }),
+        ("a group doubled", |bytes, start, second| {
+            bytes.copy_within(start..second, second);
+        }),
+    ];
+    for (what, edit) in edits {
+        for number in 1..=3 {
+            let (disk, journal, _records) = small_journal();
+            drop(journal);
+            change(&disk, &segment_name(number), |bytes| {
+                edit(bytes, start, second)
+            });
+            let damage = judged(&disk);
+            assert!(
+                damage.iter().any(|(file, _)| *file == segment_name(number)),
+                "{what} in segment {number}: {damage:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn last_groups_missing_from_an_earlier_segment_are_found_at_the_next() {
+    let (disk, journal, _records) = small_journal();
+    drop(journal);
+    change(&disk, &segment_name(1), |bytes| {
+        bytes[SEGMENT_HEADER_BYTES + GROUP..].fill(0)
+    });
+    let (expected, found) = (3, 5);
+    let damage = Damage::SegmentStart { expected, found };
+    assert_eq!(judged(&disk), [(segment_name(2), damage)]);
+    let (journal, _) = Journal::open(disk, SMALL).unwrap();
+    let errors = journal.reader().scan(0).filter(Result::is_err).count();
+    assert_eq!(errors, 1);
+    assert!(journal.reader().locate(3).is_err());
+    assert!(journal.reader().locate(5).is_ok());
+}
+
+#[test]
+fn a_segment_of_another_length_is_damage_and_not_a_tear() {
+    for number in 1..=3 {
+        for length in [0, 50, SEGMENT_HEADER_BYTES, 1500, 1899, 1901] {
+            let (disk, journal, _records) = small_journal();
+            drop(journal);
+            let name = segment_name(number);
+            change(&disk, &name, |bytes| bytes.resize(length, 0));
+            assert_eq!(damage_on_opening(&disk).file, name);
+            assert!(judged(&disk).iter().any(|(file, _)| *file == name));
+        }
+    }
+}
+
+#[test]
+fn a_journal_that_continues_another_history_is_told_from_the_one_that_was_kept() {
+    let (disk, journal, _records) = small_journal();
+    for position in 0..=12 {
+        let chain = journal.reader().chain_at(position).unwrap();
+        let extent = |chain| Extent {
+            up_to: Some(Watermark { position, chain }),
+            id: Some(ID),
+            ..Extent::default()
+        };
+        let findings = verify(&disk, &extent(chain));
+        assert!(findings.is_clean(), "{position}: {findings:?}");
+        let mut other = chain;
+        other.0[0] ^= 1;
+        let findings = verify(&disk, &extent(other)).findings;
+        assert_eq!(findings.len(), 1, "{position}");
+        assert_eq!(findings[0].damage, Damage::OtherHistory { position });
+    }
+    let extent = Extent {
+        id: Some(JournalId([9; 16])),
+        ..Extent::default()
+    };
+    assert!(!verify(&disk, &extent).is_clean());
+}
+
+#[test]
+fn behind_the_watermark_nothing_is_judged() {
+    let (disk, mut journal, _records) = small_journal();
+    let up_to = Some(journal.reader().watermark());
+    journal.append(&[record(13, 100)]).unwrap();
+    change(&disk, &segment_name(3), |bytes| {
+        bytes[SEGMENT_HEADER_BYTES + 2 * GROUP + 130] ^= 1
+    });
+    disk.set_content(&unfinished_name(&segment_name(4)), &[0; 10]);
+    let extent = Extent {
+        up_to,
+        ..Extent::default()
+    };
+    let findings = verify(&disk, &extent);
+    assert!(findings.is_clean(), "{findings:?}");
+    assert_eq!(findings.head, up_to);
+    assert_eq!(findings.unfinished, ["0000000004.seg.new"]);
+    assert!(!verify(&disk, &Extent::default()).is_clean());
+}
+
+#[test]
+fn of_segments_before_the_asked_position_only_headers_are_read() {
+    let (disk, journal, _records) = small_journal();
+    drop(journal);
+    change(&disk, &segment_name(1), |bytes| {
+        bytes[SEGMENT_HEADER_BYTES + 5] ^= 1
+    });
+    let extent = |from| Extent {
+        from,
+        ..Extent::default()
+    };
+    assert!(!verify(&disk, &extent(4)).is_clean());
+    let findings = verify(&disk, &extent(5));
+    assert!(findings.is_clean(), "{findings:?}");
+    assert_eq!((findings.records, findings.segments), (8, 3));
+    change(&disk, &segment_name(1), |bytes| bytes[20] ^= 1);
+    assert!(!verify(&disk, &extent(5)).is_clean());
+}
+
+#[test]
+fn strange_files_and_empty_folders_are_named() {
+    let (disk, journal, _records) = small_journal();
+    drop(journal);
+    for name in [
+        "3.seg",
+        "0000000002 (copy).seg",
+        "0000000000.seg",
+        "torn-x-1.bin",
+        "a.new",
+    ] {
+        disk.set_content(name, b"?");
+        assert!(judged(&disk).contains(&(name.to_owned(), Damage::UnknownFile)));
+    }
+    assert!(!verify(&MemoryStorage::new(), &Extent::default()).is_clean());
+}
+
+#[test]
+fn a_reader_never_gives_a_record_that_was_changed_on_the_disk() {
+    let (disk, journal, records) = small_journal();
+    let reader = journal.reader();
+    let place = reader.locate(7).unwrap();
+    change(&disk, &segment_name(place.segment), |bytes| {
+        bytes[place.offset as usize + 9] ^= 4
+    });
+    assert!(reader.read(place).is_err());
+    let scanned: Vec<_> = reader.scan(1).collect();
+    assert_eq!(scanned.len(), 7);
+    for (scanned, record) in scanned.iter().zip(&records[..6]) {
+        assert_eq!(&scanned.as_ref().unwrap().record, record);
+    }
+    assert!(scanned[6].is_err());
+}
