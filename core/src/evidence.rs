@@ -25,3 +25,6 @@ pub use model::{Declared, FieldPath, FileEntry, NewEvidence, Origin, Place, Valu
 pub use provenance::{Contribution, Difference, HistoryEntry, contributions, differences, history};
 pub use restage::restage;
 pub use view::{EvidenceView, FrameworkVersion, MarkView, reads_ready, view};
+
+#[cfg(test)]
+mod tests;

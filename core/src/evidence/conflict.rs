@@ -92,16 +92,17 @@ fn collect(
     path: FieldPath,
     found: &mut Vec<Conflict>,
 ) {
-    let alternatives = reader.alternatives(map, path.last());
-    let Some(shown) = alternatives.last().cloned() else {
+    let writers = reader.writers(map, path.last());
+    let Some(shown) = writers.last() else {
         return;
     };
     if path.keys().len() < EVIDENCE_DEPTH_MAX {
-        for key in reader.keys(&shown.id) {
-            collect(reader, &shown.id, path.child(&key), found);
+        for key in reader.keys(shown) {
+            collect(reader, shown, path.child(&key), found);
         }
     }
-    if alternatives.len() > 1 {
+    if writers.len() > 1 {
+        let alternatives = reader.alternatives(map, path.last());
         found.extend(Conflict::among(reader.document(), path, alternatives));
     }
 }

@@ -199,52 +199,58 @@ impl<'a, D: ReadDoc> Reader<'a, D> {
         self.alternatives_within(map, key, 1)
     }
 
-    /// The value that Automerge shows under a key.
-    pub(super) fn shown(&self, map: &ObjId, key: &str) -> Option<Alternative> {
-        let (value, id) = match &self.heads {
-            None => self.source.get(map, key),
-            Some(heads) => self.source.get_at(map, key, heads),
-        }
-        .ok()??;
-        let content = self.content(&value, &id, 1);
-        Some(Alternative { content, id })
+    /// The operations behind the concurrent values under a key, in the same order, without
+    /// reading the values.
+    pub(super) fn writers(&self, map: &ObjId, key: &str) -> Vec<ObjId> {
+        self.raw(map, key)
+            .into_iter()
+            .map(|(_value, id)| id)
+            .collect()
     }
 
-    /// The value that a path of keys leads to.
-    pub(super) fn shown_at(&self, keys: &[String]) -> Option<Alternative> {
-        let (last, parents) = keys.split_last()?;
-        let map = self.map_at(parents)?;
-        self.shown(&map, last)
+    /// The object under a key if it is a text.
+    pub(super) fn text_object(&self, map: &ObjId, key: &str) -> Option<ObjId> {
+        match self.raw(map, key).pop()? {
+            (automerge::Value::Object(ObjType::Text), id) => Some(id),
+            _another_type => None,
+        }
+    }
+
+    /// The value that Automerge shows under a key.
+    pub(super) fn shown(&self, map: &ObjId, key: &str) -> Option<Alternative> {
+        let (value, id) = self.raw(map, key).pop()?;
+        let content = self.content(&value, &id, 1);
+        Some(Alternative { content, id })
     }
 
     /// The map that a path of keys leads to; the root for an empty path.
     pub(super) fn map_at(&self, keys: &[String]) -> Option<ObjId> {
         let mut map = ROOT;
         for key in keys {
-            let Alternative {
-                content: Content::Map(_),
-                id,
-            } = self.shown(&map, key)?
-            else {
-                return None;
-            };
-            map = id;
+            match self.raw(&map, key).pop()? {
+                (automerge::Value::Object(ObjType::Map | ObjType::Table), id) => map = id,
+                _another_type => return None,
+            }
         }
         Some(map)
     }
 
     fn alternatives_within(&self, map: &ObjId, key: &str, depth: usize) -> Vec<Alternative> {
-        let values = match &self.heads {
-            None => self.source.get_all(map, key),
-            Some(heads) => self.source.get_all_at(map, key, heads),
-        };
-        let values = values.unwrap_or_default().into_iter();
+        let values = self.raw(map, key).into_iter();
         values
             .map(|(value, id)| Alternative {
                 content: self.content(&value, &id, depth),
                 id,
             })
             .collect()
+    }
+
+    fn raw(&self, map: &ObjId, key: &str) -> Vec<(automerge::Value<'_>, ObjId)> {
+        match &self.heads {
+            None => self.source.get_all(map, key),
+            Some(heads) => self.source.get_all_at(map, key, heads),
+        }
+        .unwrap_or_default()
     }
 
     fn content(&self, value: &automerge::Value<'_>, id: &ObjId, depth: usize) -> Content {
@@ -283,8 +289,8 @@ impl<'a, D: ReadDoc> Reader<'a, D> {
     fn entries(&self, map: &ObjId, depth: usize) -> BTreeMap<String, Content> {
         let keys = self.keys(map).into_iter();
         keys.filter_map(|key| {
-            let shown = self.alternatives_within(map, &key, depth + 1).pop()?;
-            Some((key, shown.content))
+            let shown = self.raw(map, &key).pop()?;
+            Some((key, self.content(&shown.0, &shown.1, depth + 1)))
         })
         .collect()
     }

@@ -201,6 +201,8 @@ pub fn contributions(document: &Automerge) -> Vec<Contribution> {
 /// The changes in an order that respects their dependencies and is the same on every device, each
 /// with what it did. Where the dependencies leave it open, the device's time decides, then the
 /// hash.
+///
+/// Reads the document once for each change, a second for about 500: for when a person asks.
 pub fn history(document: &Automerge) -> Vec<HistoryEntry> {
     let mut entries: Vec<HistoryEntry> = Vec::new();
     let mut last: Option<(automerge::ChangeHash, EvidenceView)> = None;

@@ -162,8 +162,15 @@ impl States<'_> {
                     value,
                 })
             });
-        let cleared = before.keys().filter(|code| !after.contains_key(*code));
-        set.chain(cleared.cloned().map(Edit::ClearField)).collect()
+        let disputed = self.before.conflicts.iter();
+        let disputed = disputed.filter_map(|conflict| match conflict.path.keys() {
+            [root, code] if root == key::FIELDS && settled(code) => Some(code),
+            _elsewhere => None,
+        });
+        let mut cleared: BTreeSet<&String> = before.keys().chain(disputed).collect();
+        cleared.retain(|code| !after.contains_key(*code));
+        set.chain(cleared.into_iter().cloned().map(Edit::ClearField))
+            .collect()
     }
 
     fn files(&self, settled: &dyn Fn(&str) -> bool) -> Vec<Edit> {

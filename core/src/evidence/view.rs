@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use automerge::{Automerge, ROOT};
+use automerge::{Automerge, ObjId, ROOT};
 use serde::Serialize;
 
 use super::conflict::{Conflict, conflicts};
@@ -81,7 +81,11 @@ pub struct MarkView {
 
 /// Reads a document; whatever it holds, this gives a view.
 pub fn view(document: &Automerge) -> EvidenceView {
-    read(&Reader::now(document))
+    let reader = Reader::now(document);
+    EvidenceView {
+        marks: marks(&reader),
+        ..read(&reader)
+    }
 }
 
 /// Whether any of the concurrent declarations says *ready*: such a document counts as handed in
@@ -93,7 +97,7 @@ pub fn reads_ready(document: &Automerge) -> bool {
         .any(|value| value.content.as_str() == Some(Declared::Ready.as_str()))
 }
 
-/// Reads what `reader` shows.
+/// Reads what `reader` shows, except marks, which nothing compares.
 pub(super) fn read(reader: &Reader<'_, Automerge>) -> EvidenceView {
     let mut sorter = Sorter::of(reader);
     EvidenceView {
@@ -113,7 +117,7 @@ pub(super) fn read(reader: &Reader<'_, Automerge>) -> EvidenceView {
             .unwrap_or_default(),
         declared: sorter.take(key::DECLARED, declared).unwrap_or_default(),
         withdrawal_reason: sorter.take(key::WITHDRAWAL_REASON, string),
-        marks: marks(reader),
+        marks: Vec::new(),
         unknown: sorter.unknown(),
         conflicts: conflicts(reader),
         heads: reader.heads(),
@@ -223,24 +227,21 @@ fn declared(content: &Content) -> Option<Declared> {
 
 fn marks(reader: &Reader<'_, Automerge>) -> Vec<MarkView> {
     let fields = FieldPath::root(key::FIELDS);
-    let codes = reader
-        .map_at(fields.keys())
-        .map(|map| reader.keys(&map))
-        .unwrap_or_default();
-    let narrative = std::iter::once(FieldPath::root(key::NARRATIVE));
-    let texts = narrative.chain(codes.iter().map(|code| fields.child(code)));
-    texts.flat_map(|path| marks_at(reader, &path)).collect()
+    let mut found = marks_at(reader, &ROOT, &FieldPath::root(key::NARRATIVE));
+    if let Some(map) = reader.map_at(fields.keys()) {
+        for code in reader.keys(&map) {
+            found.extend(marks_at(reader, &map, &fields.child(&code)));
+        }
+    }
+    found
 }
 
-fn marks_at(reader: &Reader<'_, Automerge>, path: &FieldPath) -> Vec<MarkView> {
-    let Some(text) = reader.shown_at(path.keys()) else {
-        return Vec::new();
-    };
-    let Content::Text(_) = text.content else {
+fn marks_at(reader: &Reader<'_, Automerge>, map: &ObjId, path: &FieldPath) -> Vec<MarkView> {
+    let Some(text) = reader.text_object(map, path.last()) else {
         return Vec::new();
     };
     let mut marks: Vec<MarkView> = reader
-        .marks(&text.id)
+        .marks(&text)
         .into_iter()
         .map(|mark| MarkView {
             path: path.clone(),
