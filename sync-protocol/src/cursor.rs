@@ -1,1 +1,228 @@
-//! Placeholder
+//! How far a device has read, as bytes that only the server understands.
+//!
+//! ```text
+//! cursor = [ 1, [ [position, chain], … ], [ [prefix, audience, seen, floor, facts], … ] ]
+//! ```
+//!
+//! `seen` is an index into the first list, so that a device with many subscriptions at one place
+//! repeats the chain value once. A cursor is not signed: it gives no rights and can only make its
+//! owner receive less or the same again.
+
+use bukti_core::authority::Audience;
+use bukti_core::envelope::Seen;
+use bukti_core::id::Position;
+use bukti_core::scope::Scope;
+use minicbor::encode::Error as EncodeError;
+use minicbor::{Decoder, Encoder};
+
+use crate::limits;
+
+const VERSION: u8 = 1;
+
+/// What a device was sent, subscription by subscription.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// One for each subscription.
+    pub marks: Vec<Mark>,
+}
+
+/// How far one subscription has been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The scope and everything below it.
+    pub prefix: Scope,
+    /// Who reads.
+    pub audience: Audience,
+    /// Everything up to here was sent or is owed.
+    pub seen: Seen,
+    /// Documents that entered the audience at or below here are owed.
+    pub floor: Position,
+    /// Statements up to here were sent.
+    pub facts: Position,
+}
+
+/// Bytes that are not a cursor of this version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a cursor: {0}")]
+pub struct CursorError(String);
+
+impl Cursor {
+    /// The bytes to hand to the device.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.write().expect("writing to a vector cannot fail")
+    }
+
+    fn write(&self) -> Result<Vec<u8>, EncodeError<std::convert::Infallible>> {
+        let mut seen: Vec<Seen> = Vec::new();
+        for mark in &self.marks {
+            if !seen.contains(&mark.seen) {
+                seen.push(mark.seen);
+            }
+        }
+        let mut e = Encoder::new(Vec::new());
+        e.array(3)?.u8(VERSION)?.encode(&seen)?;
+        e.array(self.marks.len() as u64)?;
+        for mark in &self.marks {
+            let index = seen.iter().position(|seen| *seen == mark.seen);
+            let index = index.expect("every place was collected above");
+            e.array(5)?.encode(&mark.prefix)?.encode(mark.audience)?;
+            e.u64(index as u64)?.u64(mark.floor)?.u64(mark.facts)?;
+        }
+        Ok(e.into_writer())
+    }
+
+    /// Reads what a device handed back.
+    ///
+    /// # Errors
+    /// [`CursorError`] if the bytes are not a cursor of this version or hold more than any has.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CursorError> {
+        if bytes.len() > limits::CURSOR_BYTES_MAX {
+            return Err(CursorError("longer than any cursor".into()));
+        }
+        read(bytes).map_err(|error| CursorError(error.to_string()))
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<Cursor, minicbor::decode::Error> {
+    let refuse = minicbor::decode::Error::message;
+    let mut d = Decoder::new(bytes);
+    array_of(&mut d, 3)?;
+    if d.u8()? != VERSION {
+        return Err(refuse("of another version"));
+    }
+    let mut seen: Vec<Seen> = Vec::new();
+    for _ in 0..bounded_array(&mut d)? {
+        array_of(&mut d, 2)?;
+        seen.push(Seen {
+            position: d.u64()?,
+            chain: d.decode()?,
+        });
+    }
+    let mut marks = Vec::new();
+    for _ in 0..bounded_array(&mut d)? {
+        array_of(&mut d, 5)?;
+        let (prefix, audience) = (d.decode()?, d.decode()?);
+        let index = usize::try_from(d.u64()?).map_err(|_| refuse("no such place"))?;
+        let seen = *seen.get(index).ok_or_else(|| refuse("no such place"))?;
+        marks.push(Mark {
+            prefix,
+            audience,
+            seen,
+            floor: d.u64()?,
+            facts: d.u64()?,
+        });
+    }
+    if d.position() != bytes.len() {
+        return Err(refuse("bytes follow the cursor"));
+    }
+    Ok(Cursor { marks })
+}
+
+fn array_of(d: &mut Decoder<'_>, length: u64) -> Result<(), minicbor::decode::Error> {
+    match d.array()? {
+        Some(found) if found == length => Ok(()),
+        Some(_) | None => Err(minicbor::decode::Error::message(
+            "an array of another length",
+        )),
+    }
+}
+
+fn bounded_array(d: &mut Decoder<'_>) -> Result<u64, minicbor::decode::Error> {
+    match d.array()? {
+        Some(found) if found <= limits::SUBSCRIPTIONS_MAX as u64 => Ok(found),
+        Some(_) | None => Err(minicbor::decode::Error::message("a list too long")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bukti_core::id::Chain;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn mark(prefix: &str, position: Position) -> Mark {
+        Mark {
+            prefix: prefix.parse().unwrap(),
+            audience: Audience::Unit,
+            seen: Seen {
+                position,
+                chain: Chain([7; 32]),
+            },
+            floor: 3,
+            facts: position,
+        }
+    }
+
+    fn villages(count: u32) -> Cursor {
+        let village = |n| mark(&format!("13.76.01.{}", 1000 + n), 5_000_000);
+        Cursor {
+            marks: (0..count).map(village).collect(),
+        }
+    }
+
+    #[test]
+    fn a_cursor_reads_back_as_it_was_written() {
+        let cursor = Cursor {
+            marks: vec![mark("13.76", 10), mark("13.77", 12), mark("14", 10)],
+        };
+        assert_eq!(Cursor::from_bytes(&cursor.to_bytes()), Ok(cursor));
+        assert_eq!(
+            Cursor::from_bytes(&Cursor::default().to_bytes()),
+            Ok(Cursor::default())
+        );
+    }
+
+    #[test]
+    fn many_subscriptions_at_one_place_share_its_chain_value() {
+        let one = villages(1).to_bytes().len();
+        let ten = villages(10).to_bytes().len();
+        assert!(one <= 80, "{one} bytes for one");
+        assert!(ten - one <= 9 * 28, "{} bytes for nine more", ten - one);
+    }
+
+    #[test]
+    fn a_cursor_with_more_than_any_device_has_is_refused() {
+        let most = u32::try_from(limits::SUBSCRIPTIONS_MAX).unwrap();
+        assert!(Cursor::from_bytes(&villages(most).to_bytes()).is_ok());
+        assert!(Cursor::from_bytes(&villages(most + 1).to_bytes()).is_err());
+        assert!(Cursor::from_bytes(&vec![0x80; limits::CURSOR_BYTES_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn lists_that_claim_to_be_endless_are_refused() {
+        let endless = [
+            0x83, 0x01, 0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        ];
+        assert!(Cursor::from_bytes(&endless).is_err());
+        assert!(Cursor::from_bytes(&[0x83, 0x01, 0x9f, 0xff, 0x80]).is_err());
+        assert!(Cursor::from_bytes(&[0x9f, 0x01, 0x80, 0x80, 0xff]).is_err());
+    }
+
+    #[test]
+    fn a_cursor_of_another_version_or_with_bytes_after_it_is_refused() {
+        let bytes = villages(2).to_bytes();
+        let mut other = bytes.clone();
+        other[1] = 2;
+        assert!(Cursor::from_bytes(&other).is_err());
+        assert!(Cursor::from_bytes(&[bytes.as_slice(), &[0]].concat()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_reading_a_cursor_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        ) {
+            let _ = Cursor::from_bytes(&bytes);
+            let mut mutated = villages(4).to_bytes();
+            for (index, byte) in flips {
+                let at = index.index(mutated.len());
+                mutated[at] = byte;
+            }
+            if let Ok(cursor) = Cursor::from_bytes(&mutated) {
+                prop_assert_eq!(Cursor::from_bytes(&cursor.to_bytes()), Ok(cursor));
+            }
+        }
+    }
+}
