@@ -48,6 +48,18 @@ pub struct Numbered {
     pub run: RunId,
 }
 
+impl From<(u64, RunId)> for Numbered {
+    fn from((number, run): (u64, RunId)) -> Self {
+        Self { number, run }
+    }
+}
+
+impl From<Numbered> for (u64, RunId) {
+    fn from(numbered: Numbered) -> Self {
+        (numbered.number, numbered.run)
+    }
+}
+
 /// Opens a session.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -544,6 +556,7 @@ impl Frame {
                     limits::SENTENCE_BYTES_MAX,
                 )
             }
+            Self::Push(push) => bound("runs", push.items.len(), limits::PUSH_ITEMS_MAX),
             Self::Bye(bye) => bound(
                 "sentence bytes",
                 bye.sentence.len(),
@@ -554,7 +567,6 @@ impl Frame {
             | Self::Stale(_)
             | Self::Enrol(_)
             | Self::Enrolled(_)
-            | Self::Push(_)
             | Self::LeftScope(_)
             | Self::Fragment(_)
             | Self::Credit(_) => Ok(()),

@@ -97,6 +97,10 @@ pub const CODE_BYTES_MAX: usize = 40;
 /// Bytes of a sentence for people. Longer ones of a peer are cut.
 pub const SENTENCE_BYTES_MAX: usize = 400;
 
+/// Runs in one `push` frame. The smallest whole one takes about 400 bytes; a frame that inflates to
+/// thousands of scraps would earn as many answers.
+pub const PUSH_ITEMS_MAX: usize = 128;
+
 /// Runs in one `accepted` frame: each takes at most 27 bytes.
 pub const ACCEPTED_PER_FRAME: usize = 128;
 

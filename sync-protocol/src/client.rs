@@ -1,0 +1,569 @@
+//! The device's side of a session.
+//!
+//! [`ClientSession::handle`] takes in what happened, [`ClientSession::poll`] gives out what to do
+//! until it gives `None`; outputs are performed in the order given. The session sends only runs
+//! that were offered to it, and the driver offers only runs whose bytes are durable.
+
+use std::collections::VecDeque;
+
+use bukti_core::authority::Audience;
+use bukti_core::envelope::Seen;
+use bukti_core::hash::{domain, signing_bytes};
+use bukti_core::id::{
+    ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, Position, RunId, ServerId, WallMs,
+};
+use bukti_core::scope::Scope;
+use ed25519_dalek::{Signer, SigningKey};
+
+use self::pushes::Pushes;
+use crate::Mono;
+use crate::bye::{Bye, ByeCode, sentence};
+use crate::credit::{Allowance, Window};
+use crate::deflate::unpack;
+use crate::fragment::{Assembler, Held, PartialItem};
+use crate::frame::{
+    Challenge, Credit, Features, Feed, Fragment, Frame, Hello, Proof, Subscribe, UpToDate, Welcome,
+    decode, encode,
+};
+use crate::item::{FeedItem, Item};
+use crate::limits;
+
+mod pushes;
+
+/// What a device knows when it opens a session.
+#[derive(Debug)]
+pub struct Opening {
+    /// The device's key.
+    pub key: SigningKey,
+    /// The server it was enrolled with.
+    pub server: ServerId,
+    /// That server's journal.
+    pub journal: JournalId,
+    /// The token of the last `welcome` or enrolment.
+    pub token: Option<Vec<u8>>,
+    /// Life of the store.
+    pub incarnation: Incarnation,
+    /// The last envelope sealed in it: number and run.
+    pub last: Option<(u64, RunId)>,
+    /// What to ask for; empty for everything that the grants allow. At most
+    /// [`limits::SCOPES_MAX`], longer lists ask for everything.
+    pub scopes: Vec<Scope>,
+    /// The cursor as stored last.
+    pub cursor: Option<Vec<u8>>,
+    /// What [`ClientSession::partials`] gave at the end of the last session.
+    pub held: Vec<PartialItem>,
+    /// Name and version of the program, for the server's log.
+    pub agent: String,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A binary message arrived.
+    Frame(&'a [u8]),
+    /// Runs to push, in the order of their numbers, durable on this device. Those that were
+    /// answered or are under way are passed over.
+    Offer(Vec<(RunId, Vec<u8>)>),
+    /// The oldest [`Event::Page`] or [`Event::UpToDate`] not yet confirmed by this is stored.
+    Applied,
+    /// Time passed; due at [`ClientSession::deadline`].
+    Tick,
+    /// The connection is gone.
+    Disconnected,
+    /// The person or program wants no more.
+    Close,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send a binary message.
+    Send(Vec<u8>),
+    /// Take note.
+    Event(Event),
+    /// Close the connection.
+    Close,
+}
+
+/// What a device learns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The session is open. Store the token.
+    Welcome {
+        /// For the next session.
+        token: Vec<u8>,
+        /// The server's clock.
+        server_time: WallMs,
+        /// Its last durable position, to be named in envelopes.
+        checkpoint: Seen,
+        /// The highest envelope it holds of this incarnation.
+        highest: Option<(u64, RunId)>,
+    },
+    /// Runs are valid and on the server's disk.
+    Accepted(Vec<(RunId, Position)>),
+    /// A run waits for changes that the server has not.
+    Missing {
+        /// The run; it may be offered again.
+        run: RunId,
+        /// What is lacking.
+        hashes: Vec<ChangeHash>,
+    },
+    /// A run is not valid, for good.
+    Rejected {
+        /// The run.
+        run: RunId,
+        /// Why, as a word: a [`bukti_core::validate::RefusalCode`], or one of a later version.
+        code: String,
+        /// Why, as one sentence.
+        sentence: String,
+    },
+    /// The store was restored or copied: a new incarnation is needed. The session closes.
+    Stale {
+        /// The highest envelope of the incarnation that the server holds.
+        highest: (u64, RunId),
+    },
+    /// Apply the items in order and store the cursor with them, then say [`Input::Applied`].
+    Page {
+        /// What to apply.
+        items: Vec<Item>,
+        /// What to store.
+        cursor: Vec<u8>,
+    },
+    /// Everything in scope is here. Store the cursor, compare the digests, then say
+    /// [`Input::Applied`]. Comes in several with the same cursor where there are many digests.
+    UpToDate {
+        /// What to store.
+        cursor: Vec<u8>,
+        /// As of which position.
+        position: Position,
+        /// Scope prefix, audience, digest (little endian) and number of documents.
+        digests: Vec<(Scope, Audience, [u8; 32], u64)>,
+    },
+    /// A document moved out of scope.
+    LeftScope(DocumentId),
+    /// So much of a large item is here.
+    Progress {
+        /// Bytes held.
+        received: u64,
+        /// Bytes of the whole.
+        total: u64,
+    },
+    /// The session ends, and why.
+    Bye(Bye),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was sent.
+    Fresh,
+    /// `hello` is out.
+    Greeting,
+    /// `proof` is out.
+    Proving,
+    /// `welcome` is in.
+    Live,
+    Closed,
+}
+
+/// One session, from connecting to closing. Sessions are cheap: after a cut the driver makes
+/// another from what is stored.
+#[derive(Debug)]
+pub struct ClientSession {
+    opening: Opening,
+    phase: Phase,
+    outputs: VecDeque<Output>,
+    pushes: Pushes,
+    peer: Features,
+    allowance: Allowance,
+    window: Window,
+    /// What the server holds of unfinished runs.
+    theirs: Vec<Held>,
+    assembler: Assembler,
+    /// Bytes that each page not yet applied will free; 0 for an `up_to_date`.
+    unapplied: VecDeque<u64>,
+    caught_up: bool,
+    now: Mono,
+    /// Since when an answer is awaited and nothing was heard.
+    quiet_since: Mono,
+}
+
+impl ClientSession {
+    /// Prepares a session over a connection that stands at `now`. Offer runs before the first
+    /// [`Self::poll`], so that they leave in one flight with `hello`.
+    pub fn new(mut opening: Opening, now: Mono) -> Self {
+        let mut assembler =
+            Assembler::new(limits::FEED_ITEM_BYTES_MAX, limits::FEED_ITEM_BYTES_MAX);
+        assembler.restore(std::mem::take(&mut opening.held));
+        Self {
+            opening,
+            phase: Phase::Fresh,
+            outputs: VecDeque::new(),
+            pushes: Pushes::default(),
+            peer: Features::NONE,
+            allowance: Allowance::new(limits::FLIGHT_BYTES),
+            window: Window::new(limits::CREDIT_WINDOW),
+            theirs: Vec::new(),
+            assembler,
+            unapplied: VecDeque::new(),
+            caught_up: false,
+            now,
+            quiet_since: now,
+        }
+    }
+
+    /// Takes in what happened at `now`.
+    pub fn handle(&mut self, now: Mono, input: Input<'_>) {
+        let waited = self.awaits_answer();
+        self.now = self.now.max(now);
+        if !waited {
+            self.quiet_since = self.now;
+        }
+        if self.phase == Phase::Closed {
+            return;
+        }
+        match input {
+            Input::Frame(bytes) => {
+                self.quiet_since = self.now;
+                if let Err(bye) = self.frame(bytes) {
+                    self.leave(bye);
+                }
+            }
+            Input::Offer(runs) => self.pushes.offer(runs),
+            Input::Applied => self.applied(),
+            Input::Tick => self.tick(),
+            Input::Disconnected => self.phase = Phase::Closed,
+            Input::Close => self.leave(Bye::done()),
+        }
+        if self.phase == Phase::Live
+            && let Some(bytes) = self.window.grant()
+        {
+            self.send(&Credit { bytes }.into());
+        }
+    }
+
+    /// Gives out what to do next, until there is nothing.
+    pub fn poll(&mut self) -> Option<Output> {
+        if self.phase == Phase::Fresh {
+            self.phase = Phase::Greeting;
+            self.greet();
+        }
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        let welcomed = match self.phase {
+            Phase::Greeting | Phase::Proving => None,
+            Phase::Live => Some(self.theirs.as_slice()),
+            Phase::Fresh | Phase::Closed => return None,
+        };
+        let waited = self.awaits_answer();
+        let frame = self
+            .pushes
+            .next(self.allowance.bytes(), welcomed, self.peer)?;
+        if !waited {
+            self.quiet_since = self.now;
+        }
+        let bytes = encode(&frame, self.peer);
+        self.allowance.spend(bytes.len());
+        Some(Output::Send(bytes))
+    }
+
+    /// When to send [`Input::Tick`], if an answer is awaited.
+    pub fn deadline(&self) -> Option<Mono> {
+        self.awaits_answer()
+            .then(|| self.quiet_since.saturating_add(limits::ANSWER_MS))
+    }
+
+    /// Unfinished items of the feed, to be stored and given to the next [`Opening`].
+    pub fn partials(&self) -> Vec<PartialItem> {
+        self.assembler.partials()
+    }
+
+    /// Runs offered and not answered.
+    pub fn unanswered(&self) -> usize {
+        self.pushes.unanswered()
+    }
+
+    fn awaits_answer(&self) -> bool {
+        match self.phase {
+            Phase::Fresh | Phase::Closed => false,
+            Phase::Greeting | Phase::Proving => true,
+            Phase::Live => {
+                self.pushes.in_flight() || (!self.caught_up && self.unapplied.is_empty())
+            }
+        }
+    }
+
+    fn greet(&mut self) {
+        let agent = &self.opening.agent;
+        let agent = agent[..agent.floor_char_boundary(limits::AGENT_BYTES_MAX)].to_owned();
+        let hello = Hello {
+            version: limits::VERSION,
+            token: self.opening.token.clone().map(Into::into),
+            device: self.device(),
+            incarnation: self.opening.incarnation,
+            last: self.opening.last.map(Into::into),
+            credit: limits::CREDIT_WINDOW,
+            held: self.assembler.held(),
+            features: Features::DEFLATE,
+            agent,
+        };
+        self.quiet_since = self.now;
+        self.send(&hello.into());
+        self.subscribe();
+    }
+
+    fn subscribe(&mut self) {
+        let scopes = &self.opening.scopes;
+        let narrowed = scopes.len() <= limits::SCOPES_MAX;
+        let subscribe = Subscribe {
+            scopes: if narrowed { scopes.clone() } else { Vec::new() },
+            cursor: self.opening.cursor.clone().map(Into::into),
+        };
+        self.send(&subscribe.into());
+    }
+
+    fn device(&self) -> DeviceId {
+        DeviceId(self.opening.key.verifying_key().to_bytes())
+    }
+
+    fn frame(&mut self, bytes: &[u8]) -> Result<(), Bye> {
+        let Some(frame) = decode(bytes).map_err(|error| Bye::from(&error))? else {
+            return Ok(());
+        };
+        if frame.needs_credit() {
+            self.window
+                .receive(bytes.len())
+                .map_err(|error| Bye::new(ByeCode::Credit, sentence(&error)))?;
+        }
+        let greeting = matches!(self.phase, Phase::Greeting | Phase::Proving);
+        match frame {
+            Frame::Bye(bye) => {
+                self.close(bye);
+                Ok(())
+            }
+            Frame::Stale(stale) => {
+                self.stale(stale.highest.into());
+                Ok(())
+            }
+            Frame::Welcome(welcome) if greeting => self.welcome(welcome),
+            Frame::Challenge(challenge) if self.phase == Phase::Greeting => self.prove(&challenge),
+            frame if self.phase == Phase::Live => self.live(frame, bytes.len()),
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    fn prove(&mut self, challenge: &Challenge) -> Result<(), Bye> {
+        if challenge.server != self.opening.server || challenge.journal != self.opening.journal {
+            let sentence = "This is another server than the one that enrolled this device.";
+            return Err(Bye::new(ByeCode::Unauthorised, sentence));
+        }
+        let message = signing_bytes(domain::CHALLENGE, &challenge.message());
+        let signature = self.opening.key.sign(&message).to_bytes();
+        self.phase = Phase::Proving;
+        self.allowance = Allowance::new(limits::FLIGHT_BYTES);
+        self.pushes.dropped();
+        let device = self.device();
+        self.send(&Proof { device, signature }.into());
+        self.subscribe();
+        Ok(())
+    }
+
+    fn welcome(&mut self, welcome: Welcome) -> Result<(), Bye> {
+        if welcome.version != limits::VERSION {
+            let sentence = format!(
+                "The server speaks version {}, this device version {}.",
+                welcome.version,
+                limits::VERSION
+            );
+            return Err(Bye::new(ByeCode::Version, sentence));
+        }
+        let highest = welcome.highest.map(Into::into);
+        self.outputs.push_back(Output::Event(Event::Welcome {
+            token: welcome.token.into(),
+            server_time: welcome.server_time,
+            checkpoint: welcome.checkpoint,
+            highest,
+        }));
+        self.phase = Phase::Live;
+        self.peer = welcome.features;
+        self.theirs = welcome.held;
+        self.allowance = Allowance::new(welcome.credit);
+        self.pushes.welcomed();
+        if let Some(highest) = highest.filter(|highest| self.lacks(highest)) {
+            self.stale(highest);
+        }
+        Ok(())
+    }
+
+    /// Whether the server holds an envelope of this incarnation that this store never sealed.
+    fn lacks(&self, (number, run): &(u64, RunId)) -> bool {
+        match &self.opening.last {
+            None => true,
+            Some((last, last_run)) => last < number || (last == number && last_run != run),
+        }
+    }
+
+    fn stale(&mut self, highest: (u64, RunId)) {
+        self.outputs
+            .push_back(Output::Event(Event::Stale { highest }));
+        self.outputs.push_back(Output::Close);
+        self.phase = Phase::Closed;
+    }
+
+    fn live(&mut self, frame: Frame, frame_bytes: usize) -> Result<(), Bye> {
+        match frame {
+            Frame::Feed(feed) => self.page(feed, frame_bytes)?,
+            Frame::Fragment(fragment) => self.fragment(&fragment, frame_bytes)?,
+            Frame::UpToDate(end) => self.up_to_date(end),
+            Frame::Accepted(accepted) => {
+                let runs = accepted
+                    .runs
+                    .iter()
+                    .map(|placed| (placed.run, placed.position));
+                let runs: Vec<_> = runs.collect();
+                runs.iter().for_each(|(run, _)| self.pushes.answered(*run));
+                self.event(Event::Accepted(runs));
+            }
+            Frame::Missing(missing) => {
+                self.pushes.wanting(missing.run);
+                self.event(Event::Missing {
+                    run: missing.run,
+                    hashes: missing.hashes,
+                });
+            }
+            Frame::Rejected(rejected) => {
+                self.pushes.answered(rejected.run);
+                let (run, code) = (rejected.run, rejected.code);
+                self.event(Event::Rejected {
+                    run,
+                    code,
+                    sentence: rejected.sentence,
+                });
+            }
+            Frame::LeftScope(left) => self.event(Event::LeftScope(left.document)),
+            Frame::Credit(credit) => self
+                .allowance
+                .grant(credit.bytes)
+                .map_err(|error| Bye::new(ByeCode::Credit, sentence(&error)))?,
+            Frame::Hello(_)
+            | Frame::Welcome(_)
+            | Frame::Challenge(_)
+            | Frame::Proof(_)
+            | Frame::Stale(_)
+            | Frame::Enrol(_)
+            | Frame::Enrolled(_)
+            | Frame::Subscribe(_)
+            | Frame::Push(_)
+            | Frame::Bye(_) => return Err(out_of_place(&frame)),
+        }
+        Ok(())
+    }
+
+    fn fragment(&mut self, fragment: &Fragment, frame_bytes: usize) -> Result<(), Bye> {
+        let received = self
+            .assembler
+            .add(fragment)
+            .map_err(|error| Bye::new(ByeCode::Fragment, sentence(&error)))?;
+        // Given back at once: an item may be larger than all credit.
+        self.window.settle(frame_bytes as u64);
+        self.caught_up = false;
+        self.event(Event::Progress {
+            received,
+            total: fragment.total,
+        });
+        Ok(())
+    }
+
+    fn page(&mut self, feed: Feed, frame_bytes: usize) -> Result<(), Bye> {
+        let mut items = Vec::with_capacity(feed.items.len());
+        for item in feed.items {
+            items.push(match item {
+                FeedItem::Inline(item) => item,
+                FeedItem::Large(name) => {
+                    let packed = self
+                        .assembler
+                        .take(&name)
+                        .map_err(|error| Bye::new(ByeCode::Fragment, sentence(&error)))?;
+                    let bytes = unpack(&packed, limits::FEED_ITEM_BYTES_MAX)
+                        .map_err(|error| Bye::new(ByeCode::Fragment, sentence(&error)))?;
+                    Item::from_bytes(&bytes).map_err(|error| Bye::from(&error))?
+                }
+            });
+        }
+        self.caught_up = false;
+        self.unapplied.push_back(frame_bytes as u64);
+        self.event(Event::Page {
+            items,
+            cursor: feed.cursor.into(),
+        });
+        Ok(())
+    }
+
+    fn up_to_date(&mut self, end: UpToDate) {
+        self.caught_up = true;
+        self.unapplied.push_back(0);
+        let digests = end.digests.into_iter();
+        self.event(Event::UpToDate {
+            cursor: end.cursor.into(),
+            position: end.position,
+            digests: digests
+                .map(|digest| {
+                    (
+                        digest.prefix,
+                        digest.audience,
+                        digest.digest,
+                        digest.documents,
+                    )
+                })
+                .collect(),
+        });
+    }
+
+    fn applied(&mut self) {
+        let bytes = self.unapplied.pop_front();
+        debug_assert!(bytes.is_some(), "only what was given out is applied");
+        self.window.settle(bytes.unwrap_or(0));
+    }
+
+    fn tick(&mut self) {
+        if self.deadline().is_some_and(|deadline| self.now >= deadline) {
+            self.leave(Bye::new(
+                ByeCode::Timeout,
+                "The server has not answered for a minute.",
+            ));
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn send(&mut self, frame: &Frame) {
+        self.outputs
+            .push_back(Output::Send(encode(frame, self.peer)));
+    }
+
+    /// Ends the session on this side's account.
+    fn leave(&mut self, bye: Bye) {
+        if self.phase != Phase::Fresh {
+            self.send(&bye.clone().into());
+        }
+        self.close(bye);
+    }
+
+    fn close(&mut self, bye: Bye) {
+        self.event(Event::Bye(bye));
+        self.outputs.push_back(Output::Close);
+        self.phase = Phase::Closed;
+    }
+}
+
+fn out_of_place(frame: &Frame) -> Bye {
+    Bye::malformed(format!(
+        "The frame '{}' does not belong here.",
+        frame.name()
+    ))
+}
+
+#[cfg(test)]
+mod tests;
