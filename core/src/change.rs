@@ -106,6 +106,9 @@ pub enum ChangeFault {
     /// The operation counter is 0 or beyond its bound.
     #[error("the operation counter {0} cannot be")]
     StartOp(u64),
+    /// The time is further from 1970 than [`limits::CHANGE_TIME_MAX`].
+    #[error("the time {0} cannot be")]
+    Time(i64),
     /// Dependencies are too many, repeated or not ascending.
     #[error("the dependencies of the change are too many or not ascending")]
     Deps,
@@ -174,9 +177,12 @@ fn read_data(data: &[u8], hash: ChangeHash, received_bytes: usize) -> Result<Par
         return Err(ChangeFault::StartOp(start_op));
     }
     let time = reader.signed()?;
+    if time.unsigned_abs() > limits::CHANGE_TIME_MAX {
+        return Err(ChangeFault::Time(time));
+    }
     let message = read_message(&mut reader)?;
     let other_actors = read_other_actors(&mut reader, &actor)?;
-    let operations = columns::measure(&mut reader, 1 + other_actors.len() as u64)?;
+    let operations = columns::measure(&mut reader, 1 + other_actors.len() as u64, start_op)?;
     refuse_extra_bytes(reader.rest())?;
     let parsed = Parsed {
         hash,

@@ -42,6 +42,10 @@ pub const CHANGE_DEPS_MAX: usize = 64;
 /// Bytes of a change's commit message.
 pub const CHANGE_MESSAGE_BYTES_MAX: usize = 1024;
 
+/// Distance of a change's time from 1970, either way, in whatever unit: what every language holds
+/// exactly. Automerge stores differences of times, which overflow beyond.
+pub const CHANGE_TIME_MAX: u64 = 1 << 53;
+
 /// Actors that one change may name besides its own.
 pub const CHANGE_ACTORS_MAX: usize = 256;
 

@@ -33,8 +33,13 @@ const ACTION_HIGHEST: u64 = 7;
 /// Reads the column list and the columns, counts the operations, and leaves in `reader` what
 /// follows.
 ///
-/// `actors` is how many actors the change names, its own included.
-pub(super) fn measure(reader: &mut Reader<'_>, actors: u64) -> Result<u64, ChangeFault> {
+/// `actors` is how many actors the change names, its own included; `start_op` counts its first
+/// operation.
+pub(super) fn measure(
+    reader: &mut Reader<'_>,
+    actors: u64,
+    start_op: u64,
+) -> Result<u64, ChangeFault> {
     let columns = read_columns(reader)?;
     let column = |wanted: u64| {
         columns
@@ -52,24 +57,10 @@ pub(super) fn measure(reader: &mut Reader<'_>, actors: u64) -> Result<u64, Chang
     ] {
         check_actors(column(spec), rows_max, actors)?;
     }
-    walk(
-        column(spec::OBJECT_COUNTER),
-        operations,
-        Reader::unsigned,
-        |_, _| Ok(()),
-    )?;
-    walk(
-        column(spec::KEY_COUNTER),
-        operations,
-        Reader::signed,
-        |_, _| Ok(()),
-    )?;
-    walk(
-        column(spec::PREDECESSOR_COUNTER),
-        predecessors,
-        Reader::signed,
-        |_, _| Ok(()),
-    )?;
+    check_objects(column(spec::OBJECT_COUNTER), operations, start_op)?;
+    check_elements(column(spec::KEY_COUNTER), operations, start_op)?;
+    let end_op = start_op + operations;
+    check_predecessors(column(spec::PREDECESSOR_COUNTER), predecessors, end_op)?;
     for spec in [spec::INSERT, spec::EXPAND] {
         check_booleans(column(spec), operations)?;
     }
@@ -175,6 +166,57 @@ fn check_actors(column: &[u8], rows_max: u64, actors: u64) -> Result<(), ChangeF
         Some(_) | None => Ok(()),
     })?;
     Ok(())
+}
+
+/// An operation is counted above the one that made its object. Without that, two objects could be
+/// made inside each other, and whoever looks for the way to the root would look for ever.
+fn check_objects(column: &[u8], rows_max: u64, start_op: u64) -> Result<(), ChangeFault> {
+    let mut own = start_op;
+    walk(column, rows_max, Reader::unsigned, |counter, rows| {
+        let counter = counter.map_or(0, |counter| i128::from(*counter));
+        expect_earlier(counter, own)?;
+        own += rows;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// The same for the list element that an operation changes or inserts behind. Counters are stored
+/// as the difference to the one before.
+fn check_elements(column: &[u8], rows_max: u64, start_op: u64) -> Result<(), ChangeFault> {
+    let mut own = start_op;
+    let mut counter: i128 = 0;
+    walk(column, rows_max, Reader::signed, |step, rows| {
+        if let Some(step) = step {
+            // Both sides grow evenly within a run, so its ends decide.
+            expect_earlier(counter + i128::from(*step), own)?;
+            counter += i128::from(*step) * i128::from(rows);
+            expect_earlier(counter, own + rows - 1)?;
+        }
+        own += rows;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn check_predecessors(column: &[u8], rows_max: u64, end_op: u64) -> Result<(), ChangeFault> {
+    let mut counter: i128 = 0;
+    walk(column, rows_max, Reader::signed, |step, rows| {
+        let step = i128::from(step.copied().unwrap_or(0));
+        expect_earlier(counter + step, end_op)?;
+        counter += step * i128::from(rows);
+        expect_earlier(counter, end_op)
+    })?;
+    Ok(())
+}
+
+fn expect_earlier(counter: i128, own: u64) -> Result<(), ChangeFault> {
+    if (0..i128::from(own)).contains(&counter) {
+        return Ok(());
+    }
+    Err(ChangeFault::Malformed(
+        "an operation refers to one that is not counted below it",
+    ))
 }
 
 fn check_booleans(column: &[u8], rows_max: u64) -> Result<(), ChangeFault> {

@@ -35,6 +35,16 @@ impl Forge {
         }
     }
 
+    /// A proper first change whose `times` operations set the key "k" of the root to null.
+    pub(crate) fn puts(times: i64) -> Self {
+        Self::empty()
+            .with_column(0x15, &run(times, &prefixed(b"k")))
+            .with_column(0x34, &unsigned(times.unsigned_abs()))
+            .with_column(0x42, &run(times, &unsigned(1)))
+            .with_column(0x56, &run(times, &unsigned(0)))
+            .with_column(0x70, &run(times, &unsigned(0)))
+    }
+
     /// Takes a change apart that Automerge made and did not deflate.
     pub(crate) fn of(raw: &[u8]) -> Self {
         let mut reader = Reader::new(raw);
@@ -136,9 +146,11 @@ pub(crate) fn signed(mut value: i64) -> Vec<u8> {
     bytes
 }
 
-/// A run of a run-length encoded column: `value` repeated `times`.
+/// A run of a run-length encoded column: `value` repeated `times`. Automerge writes a single value
+/// as a list of one.
 pub(crate) fn run(times: i64, value: &[u8]) -> Vec<u8> {
-    [signed(times), value.to_vec()].concat()
+    let head = if times == 1 { -1 } else { times };
+    [signed(head), value.to_vec()].concat()
 }
 
 pub(crate) fn prefixed(bytes: &[u8]) -> Vec<u8> {

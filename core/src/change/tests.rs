@@ -7,6 +7,7 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::forge::{Forge, chunk, framed, prefixed, run, signed, unsigned};
@@ -41,6 +42,11 @@ fn scalar() -> impl Strategy<Value = ScalarValue> {
     ]
 }
 
+fn time() -> impl Strategy<Value = i64> {
+    let max = limits::CHANGE_TIME_MAX as i64;
+    -max..=max
+}
+
 fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         4 => (any::<u8>(), scalar()).prop_map(|(key, value)| Edit::Put(key, value)),
@@ -52,11 +58,16 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => (any::<u16>(), any::<u16>(), any::<bool>())
             .prop_map(|(start, length, on)| Edit::Mark(start, length, on)),
         1 => any::<i64>().prop_map(Edit::Increment),
-        3 => (proptest::option::of("[a-z]{1,20}"), any::<i64>())
+        3 => (proptest::option::of("[a-z]{1,20}"), time())
             .prop_map(|(message, time)| Edit::Commit(message, time)),
-        1 => any::<i64>().prop_map(Edit::Empty),
+        1 => time().prop_map(Edit::Empty),
         2 => Just(Edit::Join),
     ]
+}
+
+#[expect(clippy::disallowed_methods, reason = "the actor is set at once")]
+fn editing(actor: u8) -> AutoCommit {
+    AutoCommit::new().with_actor(ActorId::from([actor; 16]))
 }
 
 /// Two people work on one document and now and then take each other's changes.
@@ -68,7 +79,7 @@ struct Session {
 
 impl Session {
     fn new() -> Self {
-        let mut first = AutoCommit::new().with_actor(ActorId::from([1; 16]));
+        let mut first = editing(1);
         let text = first.put_object(ROOT, "text", ObjType::Text).unwrap();
         let list = first.put_object(ROOT, "list", ObjType::List).unwrap();
         first.put(ROOT, "counter", ScalarValue::counter(0)).unwrap();
@@ -200,7 +211,7 @@ proptest! {
 
 #[test]
 fn a_deflated_change_of_thousands_of_operations_reads_as_automerge_reads_it() {
-    let mut document = AutoCommit::new().with_actor(ActorId::from([3; 16]));
+    let mut document = editing(3);
     let text = document.put_object(ROOT, "text", ObjType::Text).unwrap();
     let story: String = (0..3_000).map(|word| format!("word{word} ")).collect();
     let story = &story[..19_000];
@@ -276,24 +287,14 @@ fn deflate(data: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// `times` operations that set the key "k" of the root to null.
-fn repeated(times: i64) -> Forge {
-    Forge::empty()
-        .with_column(0x15, &run(times, &prefixed(b"k")))
-        .with_column(0x34, &unsigned(times.unsigned_abs()))
-        .with_column(0x42, &run(times, &unsigned(1)))
-        .with_column(0x56, &run(times, &unsigned(0)))
-        .with_column(0x70, &run(times, &unsigned(0)))
-}
-
 #[test]
 fn a_forged_change_is_read_by_automerge_too() {
-    expect_same(&repeated(3).bytes());
+    expect_same(&Forge::puts(3).bytes());
 }
 
 #[test]
 fn a_deflate_bomb_is_given_up_at_the_bound() {
-    let mut forge = repeated(1);
+    let mut forge = Forge::puts(1);
     forge.message = vec![b'a'; 200 * 1024 * 1024];
     let bomb = framed(TYPE_DEFLATED, &[0; 4], &deflate(&forge.data()));
     assert!(bomb.len() < limits::CHANGE_BYTES_MAX);
@@ -312,8 +313,8 @@ fn what_deflates_too_well_is_given_up_below_the_bound_on_bytes() {
 
 #[test]
 fn bytes_behind_a_deflated_change_are_refused() {
-    let data = repeated(1).data();
-    let checksum = super::hash(&data).0;
+    let data = Forge::puts(1).data();
+    let checksum = hash(&data).0;
     let deflated = deflate(&data);
     let sent = framed(TYPE_DEFLATED, &checksum[..4], &deflated);
     expect_same(&sent);
@@ -330,17 +331,17 @@ fn bytes_behind_a_deflated_change_are_refused() {
 
 #[test]
 fn a_million_operations_in_a_few_bytes_are_counted_and_refused() {
-    let bytes = repeated(1_000_000).bytes();
+    let bytes = Forge::puts(1_000_000).bytes();
     assert!(bytes.len() < 100);
     assert_eq!(Parsed::open(&bytes), Err(ChangeFault::TooManyOperations));
     let most = limits::CHANGE_OPERATIONS_MAX;
-    let allowed = Parsed::open(&repeated(most as i64).bytes()).unwrap();
+    let allowed = Parsed::open(&Forge::puts(most as i64).bytes()).unwrap();
     assert_eq!(allowed.operations, most);
 }
 
 #[test]
 fn a_billion_predecessors_of_one_operation_are_counted_and_refused() {
-    let bytes = repeated(1)
+    let bytes = Forge::puts(1)
         .with_column(0x70, &run(1, &unsigned(1_000_000_000)))
         .with_column(0x71, &run(1_000_000_000, &unsigned(0)))
         .with_column(0x73, &run(1_000_000_000, &signed(1)))
@@ -350,7 +351,7 @@ fn a_billion_predecessors_of_one_operation_are_counted_and_refused() {
 
 #[test]
 fn a_long_key_that_each_operation_repeats_is_refused() {
-    let bytes = repeated(20_000)
+    let bytes = Forge::puts(20_000)
         .with_column(0x15, &run(20_000, &prefixed(&[b'k'; 10_000])))
         .bytes();
     let fault = Parsed::open(&bytes).unwrap_err();
@@ -363,7 +364,7 @@ fn a_number_that_never_ends_is_refused() {
     bytes.extend([0xff; 200_000]);
     let endless = ChangeFault::Malformed("a number does not fit 64 bits");
     assert_eq!(Parsed::open(&bytes), Err(endless.clone()));
-    let column = repeated(1).with_column(0x42, &[0xff; 100_000]).bytes();
+    let column = Forge::puts(1).with_column(0x42, &[0xff; 100_000]).bytes();
     assert_eq!(Parsed::open(&column), Err(endless));
 }
 
@@ -403,7 +404,7 @@ fn a_length_of_ten_gigabytes_is_refused_wherever_it_stands() {
 
 #[test]
 fn an_author_in_the_footer_is_recognised_however_its_number_is_written() {
-    let mut document = AutoCommit::new();
+    let mut document = editing(4);
     document.set_author(Some(Author::from(vec![1, 2, 3])));
     document.put(ROOT, "a", 1).unwrap();
     document.commit();
@@ -414,7 +415,7 @@ fn an_author_in_the_footer_is_recognised_however_its_number_is_written() {
         Err(ChangeFault::AuthorFooter)
     );
 
-    let mut forge = repeated(1);
+    let mut forge = Forge::puts(1);
     forge.extra = vec![0x81, 0x80, 0x00, 0x01, b'x'];
     let change = Change::from_bytes(forge.bytes()).unwrap();
     assert!(change.author().is_some());
@@ -423,7 +424,7 @@ fn an_author_in_the_footer_is_recognised_however_its_number_is_written() {
 
 #[test]
 fn other_bytes_behind_the_columns_are_refused() {
-    let mut forge = repeated(1);
+    let mut forge = Forge::puts(1);
     forge.extra = vec![2, 0];
     let fault = Parsed::open(&forge.bytes()).unwrap_err();
     assert_eq!(fault, ChangeFault::Unsupported("bytes follow its columns"));
@@ -432,7 +433,7 @@ fn other_bytes_behind_the_columns_are_refused() {
 #[test]
 fn each_part_out_of_its_bounds_is_refused_by_name() {
     let refuse = |alter: fn(&mut Forge)| {
-        let mut forge = repeated(2);
+        let mut forge = Forge::puts(2);
         alter(&mut forge);
         Parsed::open(&forge.bytes()).unwrap_err()
     };
@@ -448,6 +449,7 @@ fn each_part_out_of_its_bounds_is_refused_by_name() {
     assert_eq!(refuse(|f| f.seq = 0), ChangeFault::Sequence(0));
     assert_eq!(refuse(|f| f.seq = 1 << 32), ChangeFault::Sequence(1 << 32));
     assert_eq!(refuse(|f| f.start_op = 0), ChangeFault::StartOp(0));
+    assert_eq!(refuse(|f| f.time = i64::MIN), ChangeFault::Time(i64::MIN));
     let last = limits::OPERATION_COUNTER_MAX;
     assert_eq!(
         refuse(|f| f.start_op = limits::OPERATION_COUNTER_MAX),
@@ -461,6 +463,11 @@ fn each_part_out_of_its_bounds_is_refused_by_name() {
     assert_eq!(refuse(unsorted), ChangeFault::Actor);
     let unlisted = |f: &mut Forge| *f = f.clone().with_column(0x01, &run(2, &[1]));
     assert!(matches!(refuse(unlisted), ChangeFault::Malformed(_)));
+    let far = |f: &mut Forge| {
+        let counters = [run(1, &signed(i64::MAX)), run(1, &signed(1))].concat();
+        *f = f.clone().with_column(0x13, &counters);
+    };
+    assert!(matches!(refuse(far), ChangeFault::Malformed(_)));
     let deflated = |f: &mut Forge| f.columns[0].0 |= 8;
     assert!(matches!(refuse(deflated), ChangeFault::Unsupported(_)));
     let swapped = |f: &mut Forge| f.columns.swap(0, 1);
@@ -477,8 +484,28 @@ fn each_part_out_of_its_bounds_is_refused_by_name() {
 }
 
 #[test]
+fn objects_made_inside_each_other_are_refused() {
+    let inside = |counters: &[u64]| {
+        let counters: Vec<u8> = counters
+            .iter()
+            .flat_map(|counter| unsigned(*counter))
+            .collect();
+        Forge::puts(2)
+            .with_column(0x01, &run(2, &unsigned(0)))
+            .with_column(0x02, &[signed(-2), counters].concat())
+            .with_column(0x42, &run(2, &unsigned(0)))
+            .bytes()
+    };
+    let circle = Parsed::open(&inside(&[2, 1])).unwrap_err();
+    assert!(matches!(circle, ChangeFault::Malformed(_)));
+    let itself = Parsed::open(&inside(&[0, 2])).unwrap_err();
+    assert!(matches!(itself, ChangeFault::Malformed(_)));
+    assert!(Parsed::open(&inside(&[0, 1])).is_ok());
+}
+
+#[test]
 fn every_flipped_bit_of_a_change_is_noticed() {
-    let bytes = repeated(3).bytes();
+    let bytes = Forge::puts(3).bytes();
     let original = Parsed::open(&bytes).unwrap();
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();

@@ -146,9 +146,10 @@ impl From<RefusalCode> for Refusal {
 impl From<ChangeFault> for Refusal {
     fn from(fault: ChangeFault) -> Self {
         let code = match &fault {
-            ChangeFault::Malformed(_) | ChangeFault::Checksum | ChangeFault::TooManyRows => {
-                RefusalCode::Malformed
-            }
+            ChangeFault::Malformed(_)
+            | ChangeFault::Checksum
+            | ChangeFault::TooManyRows
+            | ChangeFault::Time(_) => RefusalCode::Malformed,
             ChangeFault::Unsupported(_) => RefusalCode::Unsupported,
             ChangeFault::TooLarge { .. } => RefusalCode::TooLarge,
             ChangeFault::Inflates { .. } => RefusalCode::Inflates,
