@@ -13,6 +13,7 @@
 
 pub mod authority;
 pub mod change;
+pub mod digest;
 pub mod envelope;
 pub mod evidence;
 pub mod framework;
