@@ -1,1 +1,470 @@
-//! Placeholder
+//! The server's state as a fold over its journal: accepts runs, signs statements, answers readers.
+//!
+//! [`Ledger`] has one owner, the thread that accepts. What it accepts is valid, in the journal and
+//! on disk before [`Ledger::accept`] returns; the rows in the store follow from the journal alone
+//! and are rebuilt from it whenever they are missing, behind or damaged. [`Reader`] is for
+//! everybody else. `docs/storage.md` has the layout of the rows.
+//!
+//! ```text
+//! Submission ─ admit ─ judge ─ journal ─ rows + position, one batch ─ watermark ─> Outcome
+//!              accept  validate append    apply                        readers see it
+//! ```
+
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+
+use self::apply::{Fold, FoldError};
+use self::cache::Cache;
+use self::reader::Shared;
+use self::rows::{FORMAT, MetaRow};
+use crate::envelope::Seen;
+use crate::id::{ChangeHash, DocumentId, JournalId, Position, ServerId, WallMs};
+use crate::journal::{
+    self, Appended, CreateError, Journal, JournalFailure, OpenError, Recovery, Storage,
+};
+use crate::kv::{Kv, KvError};
+use crate::limits;
+use crate::record::{Fact, JournalFact, Record, Signed, Statement};
+use crate::validate::Document;
+
+mod accept;
+mod admin;
+mod apply;
+mod cache;
+mod keys;
+mod reader;
+mod rebuild;
+mod rows;
+mod verify;
+
+pub use self::accept::{Outcome, Submission, Verdict};
+pub use self::admin::{AdminError, EnrolError, EnrolRefusal, Enrolled};
+pub use self::reader::{ReadError, Reader, ScopeDigest, Subscription, Whole};
+pub use self::rebuild::{Progress, RebuildReason, Stage};
+pub use self::rows::{
+    DeviceRow, DocumentRow, EnvelopeRow, FactRow, InvitationRow, PlaceBytes, Topic,
+};
+pub use self::verify::{Fault, FindingPlace, Verification, VerifyFinding, verify};
+
+/// How a ledger uses its machine.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How the journal uses its disk.
+    pub journal: journal::Options,
+    /// Threads that judge documents of one batch. Outcomes do not depend on it.
+    pub threads: usize,
+    /// Bytes of memory for loaded documents.
+    pub cache_bytes: usize,
+    /// Records after which a checkpoint is signed.
+    pub checkpoint_every: u64,
+}
+
+impl Options {
+    /// What suits most servers: documents in 64 MiB of memory.
+    pub fn new(journal: journal::Options, threads: usize) -> Self {
+        Self {
+            journal,
+            threads,
+            cache_bytes: limits::CACHE_BYTES,
+            checkpoint_every: limits::CHECKPOINT_RECORDS,
+        }
+    }
+}
+
+/// Why a ledger cannot be opened or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The journal could not be made.
+    #[error("cannot make the journal")]
+    Create(#[from] CreateError),
+    /// The journal could not be opened.
+    #[error("cannot open the journal")]
+    Open(#[from] OpenError),
+    /// Rows or records could not be read.
+    #[error("cannot read what the ledger holds")]
+    Read(#[from] ReadError),
+    /// Making the journal was interrupted before its first record. Nothing was ever accepted:
+    /// remove the folder and make it again.
+    #[error("the journal is empty: it was never finished being made")]
+    Empty,
+    /// The journal begins with something else than its own name.
+    #[error("the first record does not name the journal and its key")]
+    NotFounded,
+    /// The key is not the one that signs this journal. Restore the right one from its backup.
+    #[error("the journal is signed by {expected}, and the key given is {given}")]
+    WrongKey {
+        /// Whose journal it is.
+        expected: ServerId,
+        /// The key that was given.
+        given: ServerId,
+    },
+    /// The store reflects records that the journal no longer has: the end of the journal was
+    /// lost. Somebody has to decide; see [`Ledger::open_after_loss`].
+    #[error(
+        "the journal ends at {}, but the store has seen it at {}: records were lost",
+        journal.position, store.position
+    )]
+    Lost {
+        /// The last position that the store reflects.
+        store: Seen,
+        /// The end of the journal.
+        journal: Seen,
+    },
+    /// A record contradicts what acceptance lets in: a fault of this program.
+    #[error("record {position} does not follow from what was before it: {reason}")]
+    Diverged {
+        /// The record.
+        position: Position,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Writing failed. The process has to end; everything it acknowledged is on disk.
+    #[error("cannot {act}; the ledger takes nothing more until it is opened again")]
+    Failed {
+        /// What was being done.
+        act: &'static str,
+        /// Why it failed, if this is the call that did.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+impl From<FoldError> for LedgerError {
+    fn from(error: FoldError) -> Self {
+        match error {
+            FoldError::Read(error) => Self::Read(error),
+            FoldError::Diverged { position, reason } => Self::Diverged {
+                position,
+                reason: reason.to_owned(),
+            },
+        }
+    }
+}
+
+impl From<KvError> for LedgerError {
+    fn from(error: KvError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+/// What opening a ledger found and did.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// What opening the journal found: a torn tail that was cut, for one.
+    pub recovery: Recovery,
+    /// Records applied to the rows that the store had not seen.
+    pub caught_up: u64,
+    /// Why all rows were made anew, if they were.
+    pub rebuilt: Option<RebuildReason>,
+}
+
+/// Accepts runs and signs statements; there is one owner. Time arrives as an argument.
+#[derive(Debug)]
+pub struct Ledger<S: Storage, K> {
+    journal: Journal<S>,
+    reader: Reader<S, K>,
+    key: SigningKey,
+    options: Options,
+    meta: MetaRow,
+    cache: Cache,
+    /// What was being done when the ledger ended.
+    failed: Option<&'static str>,
+}
+
+impl<S: Storage, K: Kv> Ledger<S, K> {
+    /// Founds a journal in a folder without one and makes its rows in an empty store.
+    ///
+    /// # Errors
+    /// There is a journal already, or storage or store failed.
+    pub fn create(
+        storage: S,
+        kv: Arc<K>,
+        key: SigningKey,
+        journal: JournalId,
+        now: WallMs,
+        options: Options,
+    ) -> Result<Self, LedgerError> {
+        let server = ServerId(key.verifying_key().to_bytes());
+        rebuild::clear(&*kv)?;
+        let mut journal_file = Journal::create(storage, journal, options.journal)?;
+        let fact = Fact::Journal(JournalFact { journal, server });
+        let founding = Record::Server(Signed::new(Statement { at: now, fact }, &key)).to_bytes();
+        let appended = journal_file
+            .append(std::slice::from_ref(&founding))
+            .map_err(|error| failed("write the first record", error))?;
+        let meta = MetaRow {
+            format: FORMAT,
+            journal,
+            applied: Seen {
+                position: appended.last,
+                chain: appended.chain,
+            },
+            checkpoint: 0,
+        };
+        kv.apply(&Fold::new(&*kv).finish(Some(&meta))?)?;
+        Ok(Self::over(journal_file, kv, key, founding, meta, options))
+    }
+
+    /// Opens a ledger after whatever happened: recovers the journal, then brings the rows to its
+    /// end, or makes them anew where they are missing, damaged or of another history.
+    ///
+    /// # Errors
+    /// [`LedgerError::Lost`] if the store is ahead of the journal, [`LedgerError::WrongKey`] if
+    /// the key is not the journal's, and whatever keeps the journal or the store from being read.
+    pub fn open(
+        storage: S,
+        kv: Arc<K>,
+        key: SigningKey,
+        options: Options,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Self, Opened), LedgerError> {
+        let (journal, recovery) = Journal::open(storage, options.journal)?;
+        let founding = founding_record(&journal, &key)?;
+        let (position, chain) = journal.head();
+        let end = Seen { position, chain };
+        let plan = rebuild::plan(&*kv, &journal.reader(), end)?;
+        let (meta, caught_up, rebuilt) = match plan {
+            rebuild::Plan::Lost { store } => {
+                return Err(LedgerError::Lost {
+                    store,
+                    journal: end,
+                });
+            }
+            rebuild::Plan::CatchUp { meta } => {
+                let behind = end.position - meta.applied.position;
+                let meta =
+                    rebuild::catch_up(&*kv, &journal.reader(), meta, options.threads, progress)?;
+                (meta, behind, None)
+            }
+            rebuild::Plan::Rebuild { reason } => {
+                let meta = rebuild::rebuild(&*kv, &journal.reader(), options.threads, progress)?;
+                (meta, end.position, Some(reason))
+            }
+        };
+        let ledger = Self::over(journal, kv, key, founding, meta, options);
+        Ok((
+            ledger,
+            Opened {
+                recovery,
+                caught_up,
+                rebuilt,
+            },
+        ))
+    }
+
+    /// Opens a ledger whose journal lost its end, once somebody decided to go on without it: makes
+    /// the rows anew from what is left and keeps the loss as a finding.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_after_loss(
+        storage: S,
+        kv: Arc<K>,
+        key: SigningKey,
+        now: WallMs,
+        options: Options,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Self, Opened), LedgerError> {
+        let (journal, recovery) = Journal::open(storage, options.journal)?;
+        let founding = founding_record(&journal, &key)?;
+        let (position, chain) = journal.head();
+        let end = Seen { position, chain };
+        let plan = rebuild::plan(&*kv, &journal.reader(), end)?;
+        let (store, reason) = match plan {
+            rebuild::Plan::Lost { store } => (Some(store), RebuildReason::AfterLoss { store }),
+            rebuild::Plan::CatchUp { meta } => (
+                None,
+                RebuildReason::Asked {
+                    applied: meta.applied,
+                },
+            ),
+            rebuild::Plan::Rebuild { reason } => (None, reason),
+        };
+        let meta = rebuild::rebuild(&*kv, &journal.reader(), options.threads, progress)?;
+        let mut ledger = Self::over(journal, kv, key, founding, meta, options);
+        if let Some(store) = store {
+            ledger.record_loss(now, store, end)?;
+        }
+        let opened = Opened {
+            recovery,
+            caught_up: end.position,
+            rebuilt: Some(reason),
+        };
+        Ok((ledger, opened))
+    }
+
+    fn over(
+        journal: Journal<S>,
+        kv: Arc<K>,
+        key: SigningKey,
+        founding: Vec<u8>,
+        meta: MetaRow,
+        options: Options,
+    ) -> Self {
+        let server = ServerId(key.verifying_key().to_bytes());
+        let shared = Shared::new(kv, journal.id(), server, founding, meta.applied);
+        let reader = Reader {
+            shared: Arc::new(shared),
+            records: journal.reader(),
+        };
+        Self {
+            cache: Cache::new(options.cache_bytes),
+            journal,
+            reader,
+            key,
+            options,
+            meta,
+            failed: None,
+        }
+    }
+
+    /// A reader of what counts, now and later.
+    pub fn reader(&self) -> Reader<S, K> {
+        self.reader.clone()
+    }
+
+    /// Whether the ledger ended, so that the process has to.
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    fn alive(&self) -> Result<(), LedgerError> {
+        match self.failed {
+            None => Ok(()),
+            Some(act) => Err(LedgerError::Failed { act, source: None }),
+        }
+    }
+
+    /// Ends the ledger: what was written is unknown, so nothing may be added to it.
+    fn fail(
+        &mut self,
+        act: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> LedgerError {
+        self.failed = Some(act);
+        self.cache = Cache::new(0);
+        failed(act, source)
+    }
+
+    fn signed(&self, at: WallMs, fact: Fact) -> Record {
+        Record::Server(Signed::new(Statement { at, fact }, &self.key))
+    }
+
+    /// Puts records into the journal and what follows from them into the store, in that order, and
+    /// moves the watermark. `documents` are those with new content.
+    fn commit(
+        &mut self,
+        records: &[Record],
+        documents: &[(DocumentId, Settled)],
+    ) -> Result<Committed, LedgerError> {
+        let bytes: Vec<Vec<u8>> = records.iter().map(Record::to_bytes).collect();
+        let appended = match self.journal.append(&bytes) {
+            Ok(appended) => appended,
+            Err(JournalFailure::Full { .. }) => return Ok(Committed::Full),
+            Err(error) => return Err(self.fail("write to the journal", error)),
+        };
+        let written = self.write_rows(records, documents, &appended);
+        written.map_err(|error| self.fail("write to the store", error))?;
+        Ok(Committed::At(appended.first))
+    }
+
+    fn write_rows(
+        &mut self,
+        records: &[Record],
+        documents: &[(DocumentId, Settled)],
+        appended: &Appended,
+    ) -> Result<(), LedgerError> {
+        let shared = Arc::clone(&self.reader.shared);
+        let mut fold = Fold::new(&*shared.kv);
+        let places = appended.places.iter().copied();
+        for (position, (record, place)) in (appended.first..).zip(records.iter().zip(places)) {
+            fold.record(position, place, record)?;
+        }
+        for (id, settled) in documents {
+            fold.settle(id, settled.heads.clone(), &settled.saved)?;
+        }
+        let applied = Seen {
+            position: appended.last,
+            chain: appended.chain,
+        };
+        let checkpoint = fold.checkpoint().unwrap_or(self.meta.checkpoint);
+        let meta = MetaRow {
+            applied,
+            checkpoint,
+            ..self.meta.clone()
+        };
+        let batch = fold.finish(Some(&meta))?;
+        let mut watermark = shared.advance();
+        shared.kv.apply(&batch)?;
+        *watermark = applied;
+        self.meta = meta;
+        Ok(())
+    }
+}
+
+/// A document's content after a judgement.
+#[derive(Debug)]
+struct Settled {
+    heads: Vec<ChangeHash>,
+    saved: Vec<u8>,
+}
+
+impl Settled {
+    fn of(document: &Document) -> Self {
+        Self {
+            heads: document.heads(),
+            saved: document.saved().to_vec(),
+        }
+    }
+}
+
+/// What became of records that were to be written.
+enum Committed {
+    /// On disk and in the rows, the first at this position.
+    At(Position),
+    /// The disk is below its reserve; nothing was written.
+    Full,
+}
+
+fn failed(
+    act: &'static str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> LedgerError {
+    LedgerError::Failed {
+        act,
+        source: Some(source.into()),
+    }
+}
+
+/// The first record, once it is known to name this journal and to be signed by this key.
+fn founding_record<S: Storage>(
+    journal: &Journal<S>,
+    key: &SigningKey,
+) -> Result<Vec<u8>, LedgerError> {
+    let given = ServerId(key.verifying_key().to_bytes());
+    let first = journal.reader().scan(1).next();
+    let first = first.ok_or(LedgerError::Empty)?;
+    let first = first.map_err(ReadError::from)?;
+    if first.position != 1 {
+        return Err(LedgerError::NotFounded);
+    }
+    let record = Record::from_bytes(&first.record).map_err(ReadError::from)?;
+    let Record::Server(signed) = record else {
+        return Err(LedgerError::NotFounded);
+    };
+    let Fact::Journal(JournalFact {
+        journal: id,
+        server: expected,
+    }) = signed.fact()
+    else {
+        return Err(LedgerError::NotFounded);
+    };
+    if *id != journal.id() || signed.verify(expected).is_err() {
+        return Err(LedgerError::NotFounded);
+    }
+    if *expected != given {
+        let expected = *expected;
+        return Err(LedgerError::WrongKey { expected, given });
+    }
+    Ok(first.record)
+}

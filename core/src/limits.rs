@@ -178,3 +178,19 @@ pub const EVIDENCE_DEPTH_MAX: usize = 16;
 /// Words or list items that may differ before a rewritten text is stored as one replacement: the
 /// search for the smallest edits takes memory with the square of it.
 pub const TEXT_DIFFERENCES_MAX: usize = 500;
+
+/// Bytes of memory for loaded documents. Some 2,000 pieces of evidence with 20 edits each.
+pub const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Records after which the server signs a checkpoint: rare enough to cost nothing, and a device
+/// that shows one proves the journal up to at most so many records before its end.
+pub const CHECKPOINT_RECORDS: u64 = 1_000;
+
+/// Records that are read before what follows from them is written to the store.
+pub const FOLD_RECORDS_MAX: usize = 2_048;
+
+/// Bytes of records or rows from which a batch for the store is written.
+pub const FOLD_BYTES: usize = 8 * 1024 * 1024;
+
+/// Findings that one verification of the store lists; further ones are counted.
+pub const VERIFY_FINDINGS_MAX: usize = 1_000;

@@ -303,7 +303,10 @@ fn the_code_alone_tells_the_type_of_a_unit() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the official file is not part of the project")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the official file is not part of the project"
+)]
 fn the_official_file_is_read_whole_into_small_sheets() {
     let Ok(path) = std::env::var("BUKTI_REGIONS") else {
         println!("skipped: BUKTI_REGIONS is not set");

@@ -1,0 +1,688 @@
+//! Accepting runs: who may, whether they are valid, then journal, rows and watermark.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::apply::{FORK, fork_key};
+use super::cache::loaded_bytes;
+use super::rows::{DeviceRow, QuotaRow};
+use super::{Committed, Ledger, LedgerError, ReadError, Settled, keys, reader};
+use crate::authority::{Action, decide};
+use crate::envelope::{Body, DocumentKind};
+use crate::id::{ChangeHash, DeviceId, DocumentId, Position, RunId, WallMs};
+use crate::journal::Storage;
+use crate::kv::Kv;
+use crate::limits;
+use crate::record::{Changes, Fact, Finding, Record};
+use crate::scope::Scope;
+use crate::validate::{self, CheckedRun, Document, Judged, Refusal, RefusalCode, judge};
+
+/// A run with who carried it here.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The device of the session.
+    pub carrier: DeviceId,
+    /// The run, looked at by itself.
+    pub run: CheckedRun,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The run.
+    pub run: RunId,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// The answer to a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Valid and on disk at this position, perhaps for long.
+    Accepted(Position),
+    /// It builds on changes that the server has not; nothing was decided.
+    Missing(Vec<ChangeHash>),
+    /// It will not be accepted.
+    Rejected(Refusal),
+    /// Its author's store was restored or copied: the server holds another run under the number.
+    /// Nothing that the author carried behind it in the batch was looked at.
+    Stale {
+        /// The highest number held, and its run.
+        highest: (u64, RunId),
+    },
+    /// The disk is below its reserve; nothing was kept.
+    Full,
+}
+
+impl<S: Storage, K: Kv> Ledger<S, K> {
+    /// Takes runs from many sessions. Whatever is answered `Accepted` is valid and on disk, and
+    /// readers see it. Outcomes stand in the order of the submissions.
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`] if journal or store failed, now or before: nothing of the batch is
+    /// acknowledged then, and the process has to end. A [`LedgerError::Read`] ends the ledger, too.
+    pub fn accept(
+        &mut self,
+        now: WallMs,
+        batch: Vec<Submission>,
+    ) -> Result<Vec<Outcome>, LedgerError> {
+        self.alive()?;
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut stale = BTreeMap::new();
+        let mut rest = batch.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut numbers = BTreeMap::new();
+            let mut part = Vec::new();
+            while let Some(next) = rest.next_if(|next| is_independent(&mut numbers, next)) {
+                part.push(next);
+            }
+            let part = Part::new(self, now, part, &mut stale).accept();
+            outcomes.extend(part.map_err(|error| self.end(error))?);
+        }
+        self.checkpoint_if_due(now)?;
+        Ok(outcomes)
+    }
+
+    /// A ledger that cannot read what it wrote must not go on from what it remembers.
+    fn end(&mut self, error: LedgerError) -> LedgerError {
+        if self.failed.is_some() {
+            return error;
+        }
+        self.fail("read the store", error)
+    }
+}
+
+/// Whether a run can be judged without knowing what becomes of those before it in its part: no
+/// other run in it bears the same number of the same incarnation.
+fn is_independent(
+    numbers: &mut BTreeMap<(DeviceId, [u8; 16], u64), RunId>,
+    submission: &Submission,
+) -> bool {
+    let body = submission.run.envelope().body();
+    let place = (body.device, body.incarnation.0, body.number);
+    *numbers.entry(place).or_insert(submission.run.id()) == submission.run.id()
+}
+
+/// Runs that are judged and recorded together.
+struct Part<'l, S: Storage, K> {
+    ledger: &'l mut Ledger<S, K>,
+    now: WallMs,
+    /// Carriers that were told `stale`, with what they were told.
+    stale: &'l mut BTreeMap<DeviceId, (u64, RunId)>,
+    carriers: Vec<DeviceId>,
+    ids: Vec<RunId>,
+    /// Runs that wait for their document's judgement.
+    waiting: Vec<Option<CheckedRun>>,
+    verdicts: Vec<Option<Verdict>>,
+    devices: BTreeMap<DeviceId, Option<DeviceRow>>,
+    documents: BTreeMap<DocumentId, Option<Known>>,
+    quotas: BTreeMap<DeviceId, QuotaRow>,
+    findings: Vec<Finding>,
+    /// Forks that are found already, in the store or in this part.
+    forks: BTreeSet<Vec<u8>>,
+}
+
+/// What has to be known of a document before its runs are looked at.
+#[derive(Clone)]
+struct Known {
+    kind: DocumentKind,
+    scope: Scope,
+    published: bool,
+    /// Whether it exists, or is begun by a run of this part.
+    exists: bool,
+    saved_bytes: u64,
+}
+
+impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
+    fn new(
+        ledger: &'l mut Ledger<S, K>,
+        now: WallMs,
+        submissions: Vec<Submission>,
+        stale: &'l mut BTreeMap<DeviceId, (u64, RunId)>,
+    ) -> Self {
+        let verdicts = vec![None; submissions.len()];
+        let mut part = Self {
+            ledger,
+            now,
+            stale,
+            carriers: Vec::new(),
+            ids: Vec::new(),
+            waiting: Vec::new(),
+            verdicts,
+            devices: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            quotas: BTreeMap::new(),
+            findings: Vec::new(),
+            forks: BTreeSet::new(),
+        };
+        for submission in submissions {
+            part.carriers.push(submission.carrier);
+            part.ids.push(submission.run.id());
+            part.waiting.push(Some(submission.run));
+        }
+        part
+    }
+
+    fn accept(mut self) -> Result<Vec<Outcome>, LedgerError> {
+        self.learn_beginnings()?;
+        let mut first_of: BTreeMap<RunId, usize> = BTreeMap::new();
+        let mut repeats = Vec::new();
+        for at in 0..self.ids.len() {
+            match first_of.entry(self.ids[at]) {
+                std::collections::btree_map::Entry::Occupied(first) => {
+                    repeats.push((at, *first.get()));
+                    self.waiting[at] = None;
+                }
+                std::collections::btree_map::Entry::Vacant(entry) => {
+                    entry.insert(at);
+                    self.look_at(at)?;
+                }
+            }
+        }
+        let judged = self.judge()?;
+        self.record(judged)?;
+        for (at, first) in repeats {
+            self.verdicts[at] = self.verdicts[first].clone();
+        }
+        let verdicts = self.verdicts.into_iter();
+        Ok(self
+            .ids
+            .into_iter()
+            .zip(verdicts)
+            .map(|(run, verdict)| Outcome {
+                run,
+                verdict: verdict.expect("every run was settled or judged"),
+            })
+            .collect())
+    }
+
+    /// A run's document may begin in a run behind it.
+    fn learn_beginnings(&mut self) -> Result<(), ReadError> {
+        for at in 0..self.waiting.len() {
+            let body = self.waiting[at].as_ref().map(body_of);
+            let Some((document, root)) = body.map(|body| (body.document, body.root.clone())) else {
+                continue;
+            };
+            let known = match self.documents.get(&document) {
+                Some(known) => known.clone(),
+                None => self.ledger.reader.document(&document)?.map(|row| Known {
+                    kind: row.kind,
+                    published: row.published(),
+                    scope: row.scope,
+                    exists: true,
+                    saved_bytes: row.saved_bytes,
+                }),
+            };
+            let known = known.or(root.map(|root| Known {
+                kind: root.kind,
+                scope: root.scope,
+                published: false,
+                exists: false,
+                saved_bytes: 0,
+            }));
+            self.documents.insert(document, known);
+        }
+        Ok(())
+    }
+
+    /// Settles a run without its document, or leaves it waiting for that.
+    fn look_at(&mut self, at: usize) -> Result<(), LedgerError> {
+        let run = self.waiting[at].take().expect("a run is looked at once");
+        match self.admit(self.carriers[at], &run)? {
+            Some(verdict) => self.verdicts[at] = Some(verdict),
+            None => self.waiting[at] = Some(run),
+        }
+        Ok(())
+    }
+
+    fn admit(
+        &mut self,
+        carrier: DeviceId,
+        run: &CheckedRun,
+    ) -> Result<Option<Verdict>, LedgerError> {
+        if let Some(highest) = self.stale.get(&carrier) {
+            return Ok(Some(Verdict::Stale { highest: *highest }));
+        }
+        if let Some(position) = self.ledger.reader.position_of(&run.id())? {
+            return Ok(Some(Verdict::Accepted(position)));
+        }
+        if let Some(verdict) = self.clash(carrier, run)? {
+            return Ok(Some(verdict));
+        }
+        if let Some(refusal) = self.standing(carrier, run)? {
+            return Ok(Some(Verdict::Rejected(refusal)));
+        }
+        let body = body_of(run);
+        let Some(known) = self.documents.get(&body.document).cloned().flatten() else {
+            return Ok(Some(Verdict::Missing(run.deps().to_vec())));
+        };
+        if let Some(refusal) = self.authority(body, &known)? {
+            return Ok(Some(Verdict::Rejected(refusal)));
+        }
+        Ok(self.quota(run)?.map(Verdict::Rejected))
+    }
+
+    /// Another run stands under the number already.
+    fn clash(
+        &mut self,
+        carrier: DeviceId,
+        run: &CheckedRun,
+    ) -> Result<Option<Verdict>, LedgerError> {
+        let body = body_of(run);
+        let reader = &self.ledger.reader;
+        if reader
+            .run_at(&body.device, &body.incarnation, body.number)?
+            .is_none()
+        {
+            return Ok(None);
+        }
+        if carrier != body.device {
+            self.find_fork(run, None)?;
+            return Ok(Some(Verdict::Rejected(Refusal::new(
+                RefusalCode::Fork,
+                format!(
+                    "Another run with number {} of this device was accepted before.",
+                    body.number
+                ),
+            ))));
+        }
+        let highest = reader
+            .highest(&body.device, &body.incarnation)?
+            .ok_or_else(|| ReadError::row(keys::NUMBER))?;
+        self.stale.insert(carrier, highest);
+        Ok(Some(Verdict::Stale { highest }))
+    }
+
+    fn standing(
+        &mut self,
+        carrier: DeviceId,
+        run: &CheckedRun,
+    ) -> Result<Option<Refusal>, ReadError> {
+        let author = body_of(run).device;
+        for device in [author, carrier] {
+            let refusal = match self.device(device)? {
+                None if device == author => Some(RefusalCode::UnknownDevice.into()),
+                None => Some(Refusal::new(
+                    RefusalCode::UnknownDevice,
+                    "The device that brought this is not enrolled.",
+                )),
+                Some(row) if row.revoked_at.is_some() => Some(if device == author {
+                    RefusalCode::Revoked.into()
+                } else {
+                    Refusal::new(
+                        RefusalCode::Revoked,
+                        "The device that brought this was revoked.",
+                    )
+                }),
+                Some(_) => None,
+            };
+            if refusal.is_some() {
+                return Ok(refusal);
+            }
+        }
+        Ok(None)
+    }
+
+    fn device(&mut self, id: DeviceId) -> Result<Option<&DeviceRow>, ReadError> {
+        use std::collections::btree_map::Entry;
+        let row = match self.devices.entry(id) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(self.ledger.reader.device(&id)?),
+        };
+        Ok(row.as_ref())
+    }
+
+    /// What the author may do, by the grants of this moment.
+    ///
+    /// A document that comes through a gateway has no kind; devices always give one. What a
+    /// statement or reference says is not looked at: the envelope proves who wrote it, and their
+    /// role decides what it is worth to whoever reads it.
+    fn authority(&mut self, body: &Body, known: &Known) -> Result<Option<Refusal>, ReadError> {
+        let (kind, scope) = (known.kind, &known.scope);
+        let publishes = body.publish && !known.published;
+        let declares = match kind {
+            DocumentKind::Unclassified => {
+                return Ok(Some(Refusal::new(
+                    RefusalCode::Unsupported,
+                    "Documents without a kind are not taken from devices.",
+                )));
+            }
+            // A statement is published by being made.
+            DocumentKind::Statement => false,
+            DocumentKind::Evidence | DocumentKind::Reference => publishes,
+        };
+        let act = if body.root.is_some() {
+            Action::Create
+        } else {
+            Action::Edit
+        };
+        let acts = [Some(act), declares.then_some(Action::DeclareReady)];
+        let row = self.device(body.device)?;
+        let grants = row.map(|row| row.grants.as_slice()).unwrap_or_default();
+        let denied = acts
+            .into_iter()
+            .flatten()
+            .find_map(|act| decide(grants, act, kind, scope).err());
+        Ok(denied.map(|denied| Refusal::new(RefusalCode::Forbidden, as_sentence(&denied))))
+    }
+
+    /// What the author uses of its day, whoever carries it.
+    fn quota(&mut self, run: &CheckedRun) -> Result<Option<Refusal>, ReadError> {
+        let author = body_of(run).device;
+        let used = match self.quotas.get(&author) {
+            Some(used) => *used,
+            None => reader::quota_row(&*self.ledger.reader.shared.kv, &author)?,
+        };
+        let after = used.after(
+            self.now,
+            run.creates_document(),
+            run.received_bytes() as u64,
+        );
+        if after.documents > limits::DEVICE_DOCUMENTS_PER_DAY {
+            return Ok(Some(Refusal::new(
+                RefusalCode::Quota,
+                format!(
+                    "The device has begun {} documents today, the most that are taken.",
+                    limits::DEVICE_DOCUMENTS_PER_DAY
+                ),
+            )));
+        }
+        if after.bytes > limits::DEVICE_BYTES_PER_DAY {
+            return Ok(Some(Refusal::new(
+                RefusalCode::Quota,
+                format!(
+                    "The device has sent {} bytes today, close to the {} that are taken.",
+                    used.bytes,
+                    limits::DEVICE_BYTES_PER_DAY
+                ),
+            )));
+        }
+        self.quotas.insert(author, after);
+        Ok(None)
+    }
+
+    /// Notes a fork, if it was not found before. One for each device and document, so that nobody
+    /// can fill the journal with them.
+    fn find_fork(
+        &mut self,
+        run: &CheckedRun,
+        document: Option<DocumentId>,
+    ) -> Result<(), ReadError> {
+        let body = body_of(run);
+        let finding = Finding {
+            code: FORK.to_owned(),
+            sentence: match document {
+                None => format!(
+                    "The device sealed two runs under number {} of incarnation {}.",
+                    body.number, body.incarnation
+                ),
+                Some(document) => {
+                    format!("The device wrote two changes under one number in document {document}.")
+                }
+            },
+            device: Some(body.device),
+            document,
+            run: Some(run.id()),
+        };
+        let key = fork_key(&finding).expect("the finding names a device");
+        let known = self.ledger.reader.shared.kv.get(&key)?.is_some();
+        if !known && self.forks.insert(key) {
+            self.findings.push(finding);
+        }
+        Ok(())
+    }
+
+    /// Judges the waiting runs, document by document, on as many threads as the options allow.
+    fn judge(&mut self) -> Result<Vec<JudgedDocument>, LedgerError> {
+        let mut places: BTreeMap<DocumentId, Vec<usize>> = BTreeMap::new();
+        for (at, run) in self.waiting.iter().enumerate() {
+            if let Some(run) = run {
+                places.entry(body_of(run).document).or_default().push(at);
+            }
+        }
+        let mut jobs = Vec::with_capacity(places.len());
+        let mut expected = 0;
+        for (document, places) in places {
+            let runs: Vec<CheckedRun> = places
+                .iter()
+                .map(|at| self.waiting[*at].take().expect("the run waits"))
+                .collect();
+            let known = self.documents.get(&document).cloned().flatten();
+            let known = known.expect("runs wait only for documents that are known");
+            let received: usize = runs.iter().map(CheckedRun::received_bytes).sum();
+            let saved = usize::try_from(known.saved_bytes).unwrap_or(usize::MAX);
+            expected += loaded_bytes(saved.saturating_add(received));
+            let loaded = self.ledger.cache.take(&document);
+            jobs.push(Job {
+                document,
+                places,
+                runs,
+                known,
+                loaded,
+            });
+        }
+        let keep = AtomicUsize::new(self.ledger.cache.make_room(expected));
+        let reader = &self.ledger.reader;
+        let threads = self.ledger.options.threads;
+        in_parallel(threads, jobs, |job| {
+            let saved = if job.known.exists && job.loaded.is_none() {
+                let saved = reader.saved(&job.document)?;
+                Some(saved.ok_or_else(|| ReadError::row(keys::CONTENT))?)
+            } else {
+                None
+            };
+            job.carry_out(saved.as_deref(), &keep)
+        })
+        .into_iter()
+        .collect()
+    }
+
+    /// Records what is valid, in the order of arrival, but for what builds on another run of its
+    /// document.
+    fn record(&mut self, judged: Vec<JudgedDocument>) -> Result<(), LedgerError> {
+        let mut slots: BTreeMap<usize, Changes> = BTreeMap::new();
+        let mut origins: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut settled = Vec::new();
+        let mut loaded = Vec::new();
+        for document in judged {
+            let JudgedDocument {
+                id,
+                places,
+                verdicts,
+                order,
+                content,
+                keep,
+            } = document;
+            let mut runs = Vec::with_capacity(verdicts.len());
+            for (at, (run, verdict)) in places.iter().zip(verdicts) {
+                self.verdicts[*at] = self.settle(&run, verdict)?;
+                runs.push(Some(run.into_run()));
+            }
+            let mut free: Vec<usize> = order.iter().map(|place| places[*place]).collect();
+            free.sort_unstable();
+            for (slot, place) in free.into_iter().zip(order) {
+                let carrier = self.carriers[places[place]];
+                let run = runs[place].take().expect("a run is ordered once");
+                let received_at = self.now;
+                slots.insert(
+                    slot,
+                    Changes {
+                        run,
+                        received_at,
+                        carrier,
+                    },
+                );
+                origins.insert(slot, places[place]);
+            }
+            settled.extend(content.map(|content| (id, content)));
+            loaded.extend(keep.map(|document| (id, document)));
+        }
+        let mut records: Vec<Record> = slots.into_values().map(Record::Changes).collect();
+        let findings = std::mem::take(&mut self.findings);
+        let now = self.now;
+        records.extend(
+            findings
+                .into_iter()
+                .map(|finding| self.ledger.signed(now, Fact::Finding(finding))),
+        );
+        if records.is_empty() {
+            self.keep(loaded);
+            return Ok(());
+        }
+        match self.ledger.commit(&records, &settled)? {
+            Committed::Full => {
+                for at in origins.into_values() {
+                    self.verdicts[at] = Some(Verdict::Full);
+                }
+            }
+            Committed::At(first) => {
+                for (position, at) in (first..).zip(origins.into_values()) {
+                    self.verdicts[at] = Some(Verdict::Accepted(position));
+                }
+                self.keep(loaded);
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, documents: Vec<(DocumentId, Document)>) {
+        for (id, document) in documents {
+            self.ledger.cache.put(id, document);
+        }
+    }
+
+    /// The answer that follows from a verdict; what is valid has to be recorded first.
+    fn settle(
+        &mut self,
+        run: &CheckedRun,
+        verdict: validate::Verdict,
+    ) -> Result<Option<Verdict>, ReadError> {
+        Ok(match verdict {
+            validate::Verdict::Valid => None,
+            // Its changes came sealed otherwise: a run is never cut anew.
+            validate::Verdict::Known => Some(Verdict::Rejected(Refusal::new(
+                RefusalCode::Sequence,
+                "The changes were accepted before as part of another run.",
+            ))),
+            validate::Verdict::Missing(hashes) => Some(Verdict::Missing(hashes)),
+            validate::Verdict::Refused(refusal) => {
+                if refusal.code == RefusalCode::Fork {
+                    self.find_fork(run, Some(body_of(run).document))?;
+                }
+                Some(Verdict::Rejected(refusal))
+            }
+        })
+    }
+}
+
+/// The waiting runs of one document.
+struct Job {
+    document: DocumentId,
+    places: Vec<usize>,
+    runs: Vec<CheckedRun>,
+    known: Known,
+    loaded: Option<Document>,
+}
+
+/// What became of them.
+struct JudgedDocument {
+    id: DocumentId,
+    places: Vec<usize>,
+    verdicts: Vec<(CheckedRun, validate::Verdict)>,
+    order: Vec<usize>,
+    /// The document's content, if it changed.
+    content: Option<Settled>,
+    /// The document for the cache, while there is room.
+    keep: Option<Document>,
+}
+
+impl Job {
+    fn carry_out(
+        self,
+        saved: Option<&[u8]>,
+        keep: &AtomicUsize,
+    ) -> Result<JudgedDocument, LedgerError> {
+        let loaded = match (self.loaded, saved) {
+            (Some(loaded), _) => Some(loaded),
+            (None, Some(saved)) => {
+                let loaded = Document::load(saved, self.known.kind, self.known.published);
+                Some(loaded.map_err(|_| ReadError::row(keys::CONTENT))?)
+            }
+            (None, None) => None,
+        };
+        let Judged {
+            document,
+            verdicts,
+            order,
+        } = judge(loaded.as_ref(), self.runs);
+        let content = document.as_ref().map(Settled::of);
+        let keep = document.or(loaded).filter(|document| {
+            let bytes = loaded_bytes(document.saved().len());
+            keep.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| {
+                room.checked_sub(bytes)
+            })
+            .is_ok()
+        });
+        Ok(JudgedDocument {
+            id: self.document,
+            places: self.places,
+            verdicts,
+            order,
+            content,
+            keep,
+        })
+    }
+}
+
+/// Does every job, each on one of at most `threads` threads, and gives the results in the order
+/// of the jobs.
+pub(super) fn in_parallel<J: Send, R: Send>(
+    threads: usize,
+    jobs: Vec<J>,
+    work: impl Fn(J) -> R + Sync,
+) -> Vec<R> {
+    if threads <= 1 || jobs.len() <= 1 {
+        return jobs.into_iter().map(work).collect();
+    }
+    let threads = threads.min(jobs.len());
+    let jobs: Vec<Mutex<Option<J>>> = jobs.into_iter().map(|job| Mutex::new(Some(job))).collect();
+    let results: Vec<Mutex<Option<R>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(at) else {
+                        break;
+                    };
+                    let job = job.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let result = work(job.expect("each job is taken once"));
+                    *results[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+                }
+            });
+        }
+    });
+    results
+        .into_iter()
+        .map(|result| {
+            let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
+            result.expect("every job was done")
+        })
+        .collect()
+}
+
+fn body_of(run: &CheckedRun) -> &Body {
+    run.envelope().body()
+}
+
+/// Denials begin small and end bare; sentences do not.
+fn as_sentence(denied: &impl std::fmt::Display) -> String {
+    let text = denied.to_string();
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => format!("{}{}.", first.to_uppercase(), letters.as_str()),
+        None => text,
+    }
+}

@@ -1,0 +1,365 @@
+//! Statements the server signs: who may enrol, who did, what they may do, what they need to know.
+
+use super::apply::framework_name;
+use super::{Committed, Ledger, LedgerError, ReadError};
+use crate::authority::Grant;
+use crate::envelope::Seen;
+use crate::framework::Framework;
+use crate::id::{DeviceId, Position, WallMs};
+use crate::journal::Storage;
+use crate::kv::Kv;
+use crate::limits;
+use crate::record::{
+    Certificate, Fact, Finding, FrameworkFact, GrantsFact, Invitation, Record, Revocation,
+    invitation_hash,
+};
+use crate::region::RegionImport;
+
+/// Why a statement was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// What was asked cannot be; the sentence says why.
+    #[error("{0}")]
+    Invalid(String),
+    /// The disk is below its reserve; nothing was written.
+    #[error("the disk is below its reserve; nothing was written")]
+    Full,
+    /// The ledger ended.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl From<ReadError> for AdminError {
+    fn from(error: ReadError) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+/// What a device is given when it is enrolled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolled {
+    /// The device.
+    pub device: DeviceId,
+    /// Position of its certificate.
+    pub position: Position,
+    /// The journal's first record.
+    pub founding_record: Vec<u8>,
+    /// The signed certificate, as a record.
+    pub certificate: Vec<u8>,
+}
+
+/// Why a device is not enrolled, as it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EnrolRefusal {
+    /// There is no such invitation.
+    #[error("the invitation is not known")]
+    Unknown,
+    /// Its time has passed.
+    #[error("the invitation has expired")]
+    Expired,
+    /// Another device used it.
+    #[error("the invitation was used by another device")]
+    Used,
+    /// The device was revoked; a new start needs a new key.
+    #[error("the device was revoked")]
+    Revoked,
+    /// The disk is below its reserve.
+    #[error("the disk is below its reserve; nothing was written")]
+    Full,
+}
+
+/// Why a device is not enrolled.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// The device is told so.
+    #[error(transparent)]
+    Refused(#[from] EnrolRefusal),
+    /// The ledger ended.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl From<ReadError> for EnrolError {
+    fn from(error: ReadError) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+impl<S: Storage, K: Kv> Ledger<S, K> {
+    /// Lets somebody enrol one device. The secret stays with the caller; its hash is kept.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] if name, grants or time are not usable or the secret was used.
+    pub fn invite(&mut self, now: WallMs, invitation: Invitation) -> Result<Position, AdminError> {
+        self.alive()?;
+        check_person(&invitation.person)?;
+        check_grants(&invitation.grants)?;
+        if invitation.expires_at <= now {
+            return Err(AdminError::Invalid(
+                "an invitation has to last beyond the present moment".into(),
+            ));
+        }
+        if self.reader.invitation(&invitation.hash)?.is_some() {
+            return Err(AdminError::Invalid(
+                "the secret of the invitation was used before; draw another".into(),
+            ));
+        }
+        self.state(now, vec![Fact::Invitation(invitation)])
+    }
+
+    /// Enrols the device that shows an invitation's secret. Once it returns, the certificate is on
+    /// disk. A device that asks again gets the certificate it has; one that is enrolled and
+    /// shows another invitation gets a certificate that replaces name and grants.
+    ///
+    /// # Errors
+    /// [`EnrolRefusal`], to be told to the device.
+    pub fn enrol(
+        &mut self,
+        now: WallMs,
+        secret: &[u8; 16],
+        device: DeviceId,
+    ) -> Result<Enrolled, EnrolError> {
+        self.alive()?;
+        let hash = invitation_hash(secret);
+        let invitation = self.reader.invitation(&hash)?;
+        let invitation = invitation.ok_or(EnrolRefusal::Unknown)?;
+        let enrolled = self.reader.device(&device)?;
+        if enrolled
+            .as_ref()
+            .is_some_and(|row| row.revoked_at.is_some())
+        {
+            return Err(EnrolRefusal::Revoked.into());
+        }
+        match (invitation.used_by, enrolled) {
+            (None, _) => {}
+            (Some(user), Some(row)) if user == device => {
+                return Ok(Enrolled {
+                    device,
+                    position: row.enrolled,
+                    founding_record: self.reader.founding_record().to_vec(),
+                    certificate: self.reader.record_bytes(row.certificate.place())?,
+                });
+            }
+            (Some(_), _) => return Err(EnrolRefusal::Used.into()),
+        }
+        if now > invitation.expires_at {
+            return Err(EnrolRefusal::Expired.into());
+        }
+        let record = self.signed(
+            now,
+            Fact::Enrolment(Certificate {
+                device,
+                person: invitation.person,
+                grants: invitation.grants,
+                journal: self.reader.journal(),
+                invitation: hash,
+            }),
+        );
+        match self.commit(std::slice::from_ref(&record), &[])? {
+            Committed::Full => Err(EnrolRefusal::Full.into()),
+            Committed::At(position) => Ok(Enrolled {
+                device,
+                position,
+                founding_record: self.reader.founding_record().to_vec(),
+                certificate: record.to_bytes(),
+            }),
+        }
+    }
+
+    /// Replaces the grants of a device.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] if the device is not enrolled or was revoked, or the grants are
+    /// not usable.
+    pub fn grant(
+        &mut self,
+        now: WallMs,
+        device: DeviceId,
+        grants: Vec<Grant>,
+    ) -> Result<Position, AdminError> {
+        self.alive()?;
+        check_grants(&grants)?;
+        self.expect_standing(&device)?;
+        self.state(now, vec![Fact::Grants(GrantsFact { device, grants })])
+    }
+
+    /// Ends a device: from here on it neither gives nor receives. What it gave stays.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] if the device is not enrolled or was revoked before.
+    pub fn revoke(&mut self, now: WallMs, device: DeviceId) -> Result<Position, AdminError> {
+        self.alive()?;
+        self.expect_standing(&device)?;
+        self.state(now, vec![Fact::Revocation(Revocation { device })])
+    }
+
+    /// Imports a version of a framework. The same file again changes nothing.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] if the file is not a framework, or another file was imported under
+    /// the same id and version.
+    pub fn import_framework(
+        &mut self,
+        now: WallMs,
+        name: &str,
+        json: Vec<u8>,
+    ) -> Result<Position, AdminError> {
+        self.alive()?;
+        if json.len() > limits::FRAMEWORK_BYTES_MAX {
+            return Err(AdminError::Invalid(format!(
+                "{name} has {} bytes, more than {}",
+                json.len(),
+                limits::FRAMEWORK_BYTES_MAX
+            )));
+        }
+        Framework::from_json(name, &json)
+            .map_err(|error| AdminError::Invalid(error.to_string()))?;
+        let fact = FrameworkFact { json };
+        let unnamed = || AdminError::Invalid(format!("{name} has no id or no version"));
+        let (id, version) = framework_name(&fact).ok_or_else(unnamed)?;
+        if let Some((position, place)) = self.reader.framework(&id, &version)? {
+            return match self.reader.record(place)? {
+                Record::Server(signed) if *signed.fact() == Fact::Framework(fact) => Ok(position),
+                Record::Server(_) | Record::Changes(_) => Err(AdminError::Invalid(format!(
+                    "version {version} of {id} was imported before with other content; give the \
+                     changed file another version"
+                ))),
+            };
+        }
+        self.state(now, vec![Fact::Framework(fact)])
+    }
+
+    /// Imports a list of regions: those of its sheets that differ from what is known. Gives the
+    /// position of the last, or of the watermark where none differs.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub fn import_regions(
+        &mut self,
+        now: WallMs,
+        import: RegionImport,
+    ) -> Result<Position, AdminError> {
+        self.alive()?;
+        let mut facts = Vec::new();
+        for sheet in import.into_sheets() {
+            let known = match self.reader.regions(&sheet.parent)? {
+                None => None,
+                Some((_, place)) => Some(self.reader.record(place)?),
+            };
+            let fact = Fact::Regions(sheet);
+            match known {
+                Some(Record::Server(signed)) if *signed.fact() == fact => {}
+                Some(Record::Server(_) | Record::Changes(_)) | None => facts.push(fact),
+            }
+        }
+        if facts.is_empty() {
+            return Ok(self.reader.watermark().position);
+        }
+        self.state(now, facts)
+    }
+
+    /// Signs where the journal stands.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub fn checkpoint(&mut self, now: WallMs) -> Result<Position, AdminError> {
+        self.alive()?;
+        let (position, chain) = self.journal.head();
+        self.state(now, vec![Fact::Checkpoint(Seen { position, chain })])
+    }
+
+    /// Keeps something that should not be, for administrators to see.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub fn record_finding(
+        &mut self,
+        now: WallMs,
+        finding: Finding,
+    ) -> Result<Position, AdminError> {
+        self.alive()?;
+        self.state(now, vec![Fact::Finding(finding)])
+    }
+
+    /// Signs a checkpoint if the last is long past. A full disk is no reason to fail: the next
+    /// batch asks again.
+    pub(super) fn checkpoint_if_due(&mut self, now: WallMs) -> Result<(), LedgerError> {
+        let since = self.meta.applied.position - self.meta.checkpoint;
+        if since < self.options.checkpoint_every {
+            return Ok(());
+        }
+        match self.checkpoint(now) {
+            Ok(_) | Err(AdminError::Full | AdminError::Invalid(_)) => Ok(()),
+            Err(AdminError::Ledger(error)) => Err(error),
+        }
+    }
+
+    pub(super) fn record_loss(
+        &mut self,
+        now: WallMs,
+        store: Seen,
+        end: Seen,
+    ) -> Result<(), LedgerError> {
+        let finding = Finding {
+            code: "lost".to_owned(),
+            sentence: format!(
+                "The journal ends at record {} with chain {}; the store had seen record {} with \
+                 chain {}. What lay between is lost unless devices still hold it.",
+                end.position, end.chain, store.position, store.chain
+            ),
+            device: None,
+            document: None,
+            run: None,
+        };
+        match self.record_finding(now, finding) {
+            Ok(_) => Ok(()),
+            Err(AdminError::Ledger(error)) => Err(error),
+            Err(error @ (AdminError::Full | AdminError::Invalid(_))) => {
+                Err(self.fail("record the loss", error))
+            }
+        }
+    }
+
+    /// Signs facts and records them in one group; gives the position of the last.
+    fn state(&mut self, now: WallMs, facts: Vec<Fact>) -> Result<Position, AdminError> {
+        let records: Vec<Record> = facts
+            .into_iter()
+            .map(|fact| self.signed(now, fact))
+            .collect();
+        match self.commit(&records, &[])? {
+            Committed::Full => Err(AdminError::Full),
+            Committed::At(first) => Ok(first + records.len() as u64 - 1),
+        }
+    }
+
+    fn expect_standing(&self, device: &DeviceId) -> Result<(), AdminError> {
+        match self.reader.device(device)? {
+            None => Err(AdminError::Invalid(format!(
+                "device {device} is not enrolled"
+            ))),
+            Some(row) if row.revoked_at.is_some() => Err(AdminError::Invalid(format!(
+                "device {device} was revoked before"
+            ))),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+fn check_person(person: &str) -> Result<(), AdminError> {
+    let fits = !person.trim().is_empty()
+        && person.len() <= limits::PERSON_BYTES_MAX
+        && !person.contains(char::is_control);
+    fits.then_some(()).ok_or_else(|| {
+        AdminError::Invalid(format!(
+            "a person's name has 1 to {} bytes on one line",
+            limits::PERSON_BYTES_MAX
+        ))
+    })
+}
+
+fn check_grants(grants: &[Grant]) -> Result<(), AdminError> {
+    let fits = !grants.is_empty() && grants.len() <= limits::GRANTS_MAX;
+    fits.then_some(()).ok_or_else(|| {
+        AdminError::Invalid(format!("a device has 1 to {} grants", limits::GRANTS_MAX))
+    })
+}

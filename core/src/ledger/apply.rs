@@ -1,0 +1,442 @@
+//! What one record does to the rows: the fold from which everything derived follows.
+//!
+//! Accepting, catching up and rebuilding all go through [`Fold`], so that the rows depend on the
+//! journal alone. What records do to rows is staged in memory and becomes one batch; a row that
+//! many records touch is written once.
+
+use std::collections::BTreeMap;
+
+use super::ReadError;
+use super::keys;
+use super::rows::{
+    self, DeviceRow, DigestRow, DocumentRow, EnvelopeRow, FactRow, InvitationRow, MetaRow,
+    QuotaRow, Topic,
+};
+use crate::authority::{Audience, Grant};
+use crate::digest::Digest;
+use crate::id::{ChangeHash, DeviceId, DocumentId, Position, WallMs};
+use crate::journal::Place;
+use crate::kv::{Batch, Kv};
+use crate::record::{Certificate, Changes, Fact, Finding, FrameworkFact, Record, Signed};
+use crate::scope::Scope;
+
+/// The word of findings about two runs for one place in a device's history.
+pub(super) const FORK: &str = "fork";
+
+/// Why a record could not be folded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FoldError {
+    /// The rows could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The journal says something that acceptance never lets in.
+    #[error("record {position} does not follow from what was before it: {reason}")]
+    Diverged {
+        position: Position,
+        reason: &'static str,
+    },
+}
+
+/// Rows as they will be once the staged batch is written.
+#[derive(Debug)]
+pub(super) struct Fold<'k, K> {
+    kv: &'k K,
+    documents: BTreeMap<DocumentId, Option<DocumentRow>>,
+    devices: BTreeMap<DeviceId, Option<DeviceRow>>,
+    invitations: BTreeMap<[u8; 32], InvitationRow>,
+    quotas: BTreeMap<DeviceId, QuotaRow>,
+    /// Last position of each scope touched: before, and staged.
+    lasts: BTreeMap<Scope, (Option<Position>, Position)>,
+    /// What is to be added to a scope's digests.
+    sums: BTreeMap<(Scope, Audience), DigestRow>,
+    checkpoint: Option<Position>,
+    batch: Batch,
+}
+
+impl<'k, K: Kv> Fold<'k, K> {
+    pub(super) fn new(kv: &'k K) -> Self {
+        Self {
+            kv,
+            documents: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            invitations: BTreeMap::new(),
+            quotas: BTreeMap::new(),
+            lasts: BTreeMap::new(),
+            sums: BTreeMap::new(),
+            checkpoint: None,
+            batch: Batch::new(),
+        }
+    }
+
+    /// Stages what a record says, but for the content of its document.
+    pub(super) fn record(
+        &mut self,
+        position: Position,
+        place: Place,
+        record: &Record,
+    ) -> Result<(), FoldError> {
+        match record {
+            Record::Changes(changes) => self.changes(position, place, changes),
+            Record::Server(signed) => self.statement(position, place, signed),
+        }
+    }
+
+    /// Stages a document's content after the runs recorded so far.
+    pub(super) fn settle(
+        &mut self,
+        document: &DocumentId,
+        heads: Vec<ChangeHash>,
+        saved: &[u8],
+    ) -> Result<(), FoldError> {
+        let Some(row) = self.document(document)? else {
+            return Ok(());
+        };
+        let before = digest_of(document, &row.heads);
+        row.heads = heads;
+        row.saved_bytes = saved.len() as u64;
+        let after = digest_of(document, &row.heads);
+        let (scope, audiences) = (row.scope.clone(), row.audiences().collect::<Vec<_>>());
+        for audience in audiences {
+            let sum = self.sums.entry((scope.clone(), audience)).or_default();
+            sum.digest += after;
+            sum.digest -= before;
+        }
+        self.batch.put(keys::content(document), saved);
+        Ok(())
+    }
+
+    /// Position of the last checkpoint among the staged records.
+    pub(super) fn checkpoint(&self) -> Option<Position> {
+        self.checkpoint
+    }
+
+    /// Bytes staged so far, roughly, to bound a batch by.
+    pub(super) fn staged_bytes(&self) -> usize {
+        self.batch.encoded_bytes()
+    }
+
+    /// The batch, with the position it leads to where that is known.
+    pub(super) fn finish(mut self, meta: Option<&MetaRow>) -> Result<Batch, FoldError> {
+        for (scope, (before, last)) in &self.lasts {
+            for ancestor in scope.self_and_ancestors() {
+                if let Some(before) = before {
+                    self.batch.delete(keys::changed(&ancestor, *before, scope));
+                }
+                self.batch.put(keys::changed(&ancestor, *last, scope), []);
+                self.batch.put(keys::below(&ancestor, scope), []);
+            }
+            self.batch.put(keys::last(scope), last.to_be_bytes());
+        }
+        for (key, row) in self.prefix_sums()? {
+            self.batch.put(key, row.to_bytes());
+        }
+        for (id, row) in &self.documents {
+            if let Some(row) = row {
+                self.batch.put(keys::document(id), rows::encode(row));
+            }
+        }
+        for (id, row) in &self.devices {
+            if let Some(row) = row {
+                self.batch.put(keys::device(id), rows::encode(row));
+            }
+        }
+        for (hash, row) in &self.invitations {
+            self.batch.put(keys::invitation(hash), rows::encode(row));
+        }
+        for (device, row) in &self.quotas {
+            self.batch.put(keys::quota(device), rows::encode(row));
+        }
+        if let Some(meta) = meta {
+            self.batch.put(keys::META, rows::encode(meta));
+        }
+        Ok(self.batch)
+    }
+
+    /// The digest rows of every prefix above a scope whose sum changed.
+    fn prefix_sums(&self) -> Result<BTreeMap<Vec<u8>, DigestRow>, ReadError> {
+        let mut prefixes: BTreeMap<Vec<u8>, DigestRow> = BTreeMap::new();
+        for ((scope, audience), added) in &self.sums {
+            for prefix in scope.self_and_ancestors() {
+                let key = keys::digest(&prefix, *audience);
+                let row = match prefixes.get(&key) {
+                    Some(row) => *row,
+                    None => super::reader::digest_row(self.kv, &prefix, *audience)?,
+                };
+                let sum = DigestRow {
+                    digest: [row.digest, added.digest].into_iter().sum(),
+                    documents: row.documents + added.documents,
+                };
+                prefixes.insert(key, sum);
+            }
+        }
+        Ok(prefixes)
+    }
+
+    fn changes(
+        &mut self,
+        position: Position,
+        place: Place,
+        changes: &Changes,
+    ) -> Result<(), FoldError> {
+        let run = &changes.run;
+        let body = run.envelope.body();
+        let diverged = |reason| FoldError::Diverged { position, reason };
+        let known = self.document(&body.document)?;
+        match (&body.root, known) {
+            (None, Some(_)) => {}
+            (None, None) => return Err(diverged("the document has no beginning")),
+            (Some(_), Some(_)) => return Err(diverged("the document has a beginning already")),
+            (Some(root), None) => {
+                let row = DocumentRow {
+                    kind: root.kind,
+                    scope: root.scope.clone(),
+                    creator: body.device,
+                    heads: Vec::new(),
+                    entered_unit: position,
+                    entered_all: None,
+                    last_position: position,
+                    runs: 0,
+                    saved_bytes: 0,
+                };
+                self.documents.insert(body.document, Some(row));
+                self.enter(&root.scope, Audience::Unit, position, &body.document, &[]);
+            }
+        }
+        let row = self
+            .document(&body.document)?
+            .ok_or_else(|| diverged("the document is gone"))?;
+        row.last_position = position;
+        row.runs += 1;
+        let scope = row.scope.clone();
+        if body.publish && row.entered_all.is_none() {
+            row.entered_all = Some(position);
+            let heads = row.heads.clone();
+            self.enter(&scope, Audience::All, position, &body.document, &heads);
+        }
+        self.touch(&scope, position)?;
+
+        let envelope = EnvelopeRow {
+            position,
+            received_at: changes.received_at,
+            carrier: changes.carrier,
+            place,
+            envelope: run.envelope.bytes().to_vec(),
+        };
+        let bytes: usize = run.changes.iter().map(Vec::len).sum();
+        self.spend(
+            &body.device,
+            changes.received_at,
+            body.root.is_some(),
+            bytes as u64,
+        )?;
+        self.batch
+            .put(
+                keys::envelope(&body.document, position),
+                envelope.to_bytes(),
+            )
+            .put(keys::run(&run.id()), position.to_be_bytes())
+            .put(
+                keys::number(&body.device, &body.incarnation, body.number),
+                run.id().0,
+            )
+            .put(
+                keys::scope_record(&scope, position),
+                rows::scope_record(&body.document, place),
+            );
+        Ok(())
+    }
+
+    fn enter(
+        &mut self,
+        scope: &Scope,
+        audience: Audience,
+        position: Position,
+        document: &DocumentId,
+        heads: &[ChangeHash],
+    ) {
+        self.batch
+            .put(keys::entry(scope, audience, position), document.0);
+        let sum = self.sums.entry((scope.clone(), audience)).or_default();
+        sum.documents += 1;
+        sum.digest += digest_of(document, heads);
+    }
+
+    fn touch(&mut self, scope: &Scope, position: Position) -> Result<(), ReadError> {
+        if let Some((_, last)) = self.lasts.get_mut(scope) {
+            *last = position;
+            return Ok(());
+        }
+        let before = super::reader::last_of(self.kv, scope)?;
+        self.lasts.insert(scope.clone(), (before, position));
+        Ok(())
+    }
+
+    fn spend(
+        &mut self,
+        device: &DeviceId,
+        at: WallMs,
+        creates: bool,
+        bytes: u64,
+    ) -> Result<(), ReadError> {
+        let used = match self.quotas.get(device) {
+            Some(row) => *row,
+            None => super::reader::quota_row(self.kv, device)?,
+        };
+        self.quotas.insert(*device, used.after(at, creates, bytes));
+        Ok(())
+    }
+
+    fn statement(
+        &mut self,
+        position: Position,
+        place: Place,
+        signed: &Signed,
+    ) -> Result<(), FoldError> {
+        let diverged = |reason| FoldError::Diverged { position, reason };
+        let at = signed.at();
+        match signed.fact() {
+            Fact::Journal(_) if position == 1 => {}
+            Fact::Journal(_) => return Err(diverged("only the first record names the journal")),
+            Fact::Invitation(invitation) => {
+                let row = InvitationRow {
+                    person: invitation.person.clone(),
+                    grants: invitation.grants.clone(),
+                    expires_at: invitation.expires_at,
+                    used_by: None,
+                    position,
+                };
+                self.invitations.insert(invitation.hash, row);
+            }
+            Fact::Enrolment(certificate) => self.enrolment(position, place, at, certificate)?,
+            Fact::Grants(fact) => {
+                let row = self.device(&fact.device)?;
+                let row = row.ok_or_else(|| diverged("the device is not enrolled"))?;
+                row.grants.clone_from(&fact.grants);
+                self.fact(position, place, about(fact.device, &fact.grants));
+            }
+            Fact::Revocation(fact) => {
+                let row = self.device(&fact.device)?;
+                let row = row.ok_or_else(|| diverged("the device is not enrolled"))?;
+                row.revoked_at.get_or_insert(at);
+                self.fact(position, place, Topic::Revocation(fact.device));
+            }
+            Fact::Framework(fact) => {
+                let named = framework_name(fact);
+                let (id, version) = named.ok_or_else(|| diverged("the framework has no name"))?;
+                let key = keys::framework(&id, &version);
+                self.batch.put(key, rows::located(position, place));
+                self.fact(position, place, Topic::Framework);
+            }
+            Fact::Regions(sheet) => {
+                let key = keys::regions(&sheet.parent);
+                self.batch.put(key, rows::located(position, place));
+                self.fact(position, place, Topic::Regions(sheet.parent.clone()));
+            }
+            // Kept in the journal; no row follows from it as long as nothing moves units.
+            Fact::Move(_) => {}
+            Fact::Checkpoint(_) => self.checkpoint = Some(position),
+            Fact::Finding(finding) => {
+                self.batch.put(keys::finding(position), place.to_bytes());
+                if let Some(key) = fork_key(finding) {
+                    self.batch.put(key, position.to_be_bytes());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn enrolment(
+        &mut self,
+        position: Position,
+        place: Place,
+        at: WallMs,
+        certificate: &Certificate,
+    ) -> Result<(), FoldError> {
+        let revoked_at = self
+            .device(&certificate.device)?
+            .and_then(|row| row.revoked_at);
+        let row = DeviceRow {
+            person: certificate.person.clone(),
+            grants: certificate.grants.clone(),
+            enrolled_at: at,
+            revoked_at,
+            certificate: place.into(),
+            enrolled: position,
+        };
+        self.devices.insert(certificate.device, Some(row));
+        let hash = certificate.invitation;
+        let invitation = match self.invitations.remove(&hash) {
+            Some(row) => Some(row),
+            None => super::reader::invitation_row(self.kv, &hash)?,
+        };
+        if let Some(mut row) = invitation {
+            row.used_by = Some(certificate.device);
+            self.invitations.insert(hash, row);
+        }
+        self.fact(
+            position,
+            place,
+            about(certificate.device, &certificate.grants),
+        );
+        Ok(())
+    }
+
+    fn fact(&mut self, position: Position, place: Place, topic: Topic) {
+        let row = FactRow {
+            topic,
+            place: place.into(),
+        };
+        self.batch.put(keys::fact(position), rows::encode(&row));
+    }
+
+    fn document(&mut self, id: &DocumentId) -> Result<Option<&mut DocumentRow>, ReadError> {
+        use std::collections::btree_map::Entry;
+        let row = match self.documents.entry(*id) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(super::reader::document_row(self.kv, id)?),
+        };
+        Ok(row.as_mut())
+    }
+
+    fn device(&mut self, id: &DeviceId) -> Result<Option<&mut DeviceRow>, ReadError> {
+        use std::collections::btree_map::Entry;
+        let row = match self.devices.entry(*id) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(super::reader::device_row(self.kv, id)?),
+        };
+        Ok(row.as_mut())
+    }
+}
+
+/// A document whose content was not built yet counts with no digest.
+fn digest_of(document: &DocumentId, heads: &[ChangeHash]) -> Digest {
+    if heads.is_empty() {
+        return Digest::default();
+    }
+    Digest::of(document, heads)
+}
+
+fn about(device: DeviceId, grants: &[Grant]) -> Topic {
+    let mut scopes: Vec<Scope> = grants.iter().map(|grant| grant.scope.clone()).collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    Topic::Device(device, scopes)
+}
+
+/// Where a fork is remembered, so that it is found once: by device, and by document where one
+/// is known.
+pub(super) fn fork_key(finding: &Finding) -> Option<Vec<u8>> {
+    let device = (finding.code == FORK).then_some(finding.device?)?;
+    Some(keys::fork(&device, finding.document.as_ref()))
+}
+
+/// Id and version in a framework file.
+pub(super) fn framework_name(fact: &FrameworkFact) -> Option<(String, String)> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        id: String,
+        version: String,
+    }
+    let named: Named = serde_json::from_slice(&fact.json).ok()?;
+    Some((named.id, named.version))
+}

@@ -1,0 +1,378 @@
+//! Bringing the rows to the end of the journal, or making them anew.
+//!
+//! Both run the same fold as acceptance, in batches of bounded size. A rebuild goes through the
+//! journal once for everything but content, then builds each document once from all its runs.
+
+use std::collections::BTreeMap;
+
+use super::accept::in_parallel;
+use super::apply::Fold;
+use super::keys;
+use super::reader::{self, ReadError};
+use super::rows::{DocumentRow, EnvelopeRow, FORMAT, MetaRow};
+use super::{LedgerError, Settled};
+use crate::envelope::Seen;
+use crate::id::{DocumentId, JournalId, Position};
+use crate::journal::{JournalReader, Storage};
+use crate::kv::{Batch, Direction, Kv};
+use crate::limits::{FOLD_BYTES, FOLD_RECORDS_MAX};
+use crate::record::Record;
+use crate::validate::{CheckedRun, Document, Verdict, check_run, judge};
+
+/// How far opening has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// How much of it is done.
+    pub done: u64,
+    /// How much there is.
+    pub total: u64,
+}
+
+/// What opening does to the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Applies records that the store had not seen; counted in records.
+    CatchUp,
+    /// Goes through the journal; counted in records.
+    Index,
+    /// Builds documents; counted in runs.
+    Documents,
+}
+
+/// Why all rows are made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RebuildReason {
+    /// The store is empty or does not say what it reflects.
+    NoRows,
+    /// Rows of another version of this program.
+    Format {
+        /// Version of the rows.
+        found: u32,
+    },
+    /// Rows of another journal.
+    OtherJournal {
+        /// Whose.
+        found: JournalId,
+    },
+    /// The journal has another history than the rows up to the position they reflect.
+    OtherHistory {
+        /// What the rows reflect.
+        applied: Seen,
+    },
+    /// Somebody decided to go on without records that were lost.
+    AfterLoss {
+        /// What the rows reflected.
+        store: Seen,
+    },
+    /// Somebody asked for it.
+    Asked {
+        /// What the rows reflected.
+        applied: Seen,
+    },
+}
+
+/// What has to be done to the rows.
+pub(super) enum Plan {
+    CatchUp { meta: MetaRow },
+    Rebuild { reason: RebuildReason },
+    Lost { store: Seen },
+}
+
+pub(super) fn plan<S: Storage, K: Kv>(
+    kv: &K,
+    journal: &JournalReader<S>,
+    end: Seen,
+) -> Result<Plan, LedgerError> {
+    let rebuild = |reason| Ok(Plan::Rebuild { reason });
+    let meta = match reader::meta_row(kv) {
+        Ok(Some(meta)) => meta,
+        Ok(None) | Err(ReadError::Row { .. }) => return rebuild(RebuildReason::NoRows),
+        Err(error) => return Err(error.into()),
+    };
+    if meta.format != FORMAT {
+        let found = meta.format;
+        return rebuild(RebuildReason::Format { found });
+    }
+    if meta.journal != journal.id() {
+        let found = meta.journal;
+        return rebuild(RebuildReason::OtherJournal { found });
+    }
+    let applied = meta.applied;
+    if applied.position > end.position {
+        return Ok(Plan::Lost { store: applied });
+    }
+    let chain = journal
+        .chain_at(applied.position)
+        .map_err(ReadError::from)?;
+    if chain != applied.chain {
+        return rebuild(RebuildReason::OtherHistory { applied });
+    }
+    Ok(Plan::CatchUp { meta })
+}
+
+/// Removes all rows, what they reflect first, so that half of them never pass for all.
+pub(super) fn clear<K: Kv>(kv: &K) -> Result<(), LedgerError> {
+    let mut batch = Batch::new();
+    batch.delete(keys::META);
+    kv.apply(&batch)?;
+    let (from, to) = keys::everything();
+    loop {
+        let mut batch = Batch::new();
+        for row in kv
+            .scan(&from, &to, Direction::Ascending)
+            .take(FOLD_RECORDS_MAX)
+        {
+            batch.delete(row?.0);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        kv.apply(&batch)?;
+    }
+}
+
+/// Applies what the journal has behind the position that the rows reflect.
+pub(super) fn catch_up<S: Storage, K: Kv>(
+    kv: &K,
+    journal: &JournalReader<S>,
+    mut meta: MetaRow,
+    threads: usize,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<MetaRow, LedgerError> {
+    let start = meta.applied.position;
+    let mut scan = journal.scan(start + 1).peekable();
+    let total = journal.head().0 - start;
+    while scan.peek().is_some() {
+        let mut fold = Fold::new(kv);
+        let mut waiting: BTreeMap<DocumentId, Vec<(Position, CheckedRun)>> = BTreeMap::new();
+        let (mut records, mut bytes) = (0, 0);
+        while records < FOLD_RECORDS_MAX && bytes < FOLD_BYTES {
+            let Some(scanned) = scan.next() else { break };
+            let scanned = scanned.map_err(ReadError::from)?;
+            let record = Record::from_bytes(&scanned.record).map_err(ReadError::from)?;
+            fold.record(scanned.position, scanned.place, &record)?;
+            if let Record::Changes(changes) = record {
+                let document = changes.run.envelope.body().document;
+                let run = checked(scanned.position, changes.run)?;
+                waiting
+                    .entry(document)
+                    .or_default()
+                    .push((scanned.position, run));
+            }
+            meta.applied = Seen {
+                position: scanned.position,
+                chain: scanned.chain,
+            };
+            records += 1;
+            bytes += scanned.record.len();
+        }
+        let built = in_parallel(threads, waiting.into_iter().collect(), |(id, runs)| {
+            let before = loaded(kv, &id)?;
+            Ok::<_, LedgerError>((id, build(before.as_ref(), runs)?))
+        });
+        for built in built {
+            let (id, settled) = built?;
+            fold.settle(&id, settled.heads, &settled.saved)?;
+        }
+        meta.checkpoint = fold.checkpoint().unwrap_or(meta.checkpoint);
+        kv.apply(&fold.finish(Some(&meta))?)?;
+        progress(Progress {
+            stage: Stage::CatchUp,
+            done: meta.applied.position - start,
+            total,
+        });
+    }
+    Ok(meta)
+}
+
+/// Makes all rows anew.
+pub(super) fn rebuild<S: Storage, K: Kv>(
+    kv: &K,
+    journal: &JournalReader<S>,
+    threads: usize,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<MetaRow, LedgerError> {
+    clear(kv)?;
+    let mut meta = MetaRow {
+        format: FORMAT,
+        journal: journal.id(),
+        applied: Seen {
+            position: 0,
+            chain: journal.chain_at(0).map_err(ReadError::from)?,
+        },
+        checkpoint: 0,
+    };
+    let runs = index(kv, journal, &mut meta, progress)?;
+    build_documents(kv, journal, threads, runs, progress)?;
+    let mut batch = Batch::new();
+    batch.put(keys::META, super::rows::encode(&meta));
+    kv.apply(&batch)?;
+    Ok(meta)
+}
+
+/// Writes everything but the content of documents; gives the number of runs.
+fn index<S: Storage, K: Kv>(
+    kv: &K,
+    journal: &JournalReader<S>,
+    meta: &mut MetaRow,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<u64, LedgerError> {
+    let mut scan = journal.scan(1).peekable();
+    let total = journal.head().0;
+    let mut runs = 0;
+    while scan.peek().is_some() {
+        let mut fold = Fold::new(kv);
+        let mut records = 0;
+        while records < FOLD_RECORDS_MAX && fold.staged_bytes() < FOLD_BYTES {
+            let Some(scanned) = scan.next() else { break };
+            let scanned = scanned.map_err(ReadError::from)?;
+            let record = Record::from_bytes(&scanned.record).map_err(ReadError::from)?;
+            fold.record(scanned.position, scanned.place, &record)?;
+            runs += u64::from(matches!(record, Record::Changes(_)));
+            records += 1;
+            meta.applied = Seen {
+                position: scanned.position,
+                chain: scanned.chain,
+            };
+        }
+        meta.checkpoint = fold.checkpoint().unwrap_or(meta.checkpoint);
+        kv.apply(&fold.finish(None)?)?;
+        progress(Progress {
+            stage: Stage::Index,
+            done: meta.applied.position,
+            total,
+        });
+    }
+    Ok(runs)
+}
+
+/// Builds every document from the runs that its envelopes lead to.
+fn build_documents<S: Storage, K: Kv>(
+    kv: &K,
+    journal: &JournalReader<S>,
+    threads: usize,
+    total: u64,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), LedgerError> {
+    let (mut from, to) = keys::table(keys::DOCUMENT);
+    let mut done = 0;
+    loop {
+        let (batch, runs) = next_documents(kv, &mut from, &to)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let built = in_parallel(threads, batch, |id| {
+            let runs = recorded_runs(kv, journal, &id)?;
+            Ok::<_, LedgerError>((id, build(None, runs)?))
+        });
+        let mut fold = Fold::new(kv);
+        for built in built {
+            let (id, settled) = built?;
+            fold.settle(&id, settled.heads, &settled.saved)?;
+        }
+        kv.apply(&fold.finish(None)?)?;
+        done += runs;
+        progress(Progress {
+            stage: Stage::Documents,
+            done,
+            total,
+        });
+    }
+}
+
+/// The next documents by id, as many as have about [`FOLD_RECORDS_MAX`] runs, and moves behind
+/// them.
+fn next_documents<K: Kv>(
+    kv: &K,
+    from: &mut Vec<u8>,
+    to: &[u8],
+) -> Result<(Vec<DocumentId>, u64), LedgerError> {
+    let mut documents = Vec::new();
+    let mut runs = 0;
+    let mut last = None;
+    for row in kv.scan(from, to, Direction::Ascending) {
+        let (key, value) = row?;
+        let damaged = || ReadError::row(keys::DOCUMENT);
+        let id = keys::tail(&key, 1).and_then(|id| DocumentId::try_from(id).ok());
+        let row: DocumentRow = super::rows::decode(&value).ok_or_else(damaged)?;
+        documents.push(id.ok_or_else(damaged)?);
+        runs += row.runs;
+        last = Some(key);
+        if runs >= FOLD_RECORDS_MAX as u64 {
+            break;
+        }
+    }
+    if let Some(mut key) = last {
+        key.push(0);
+        *from = key;
+    }
+    Ok((documents, runs))
+}
+
+/// The runs of a document out of the journal, in its order.
+pub(super) fn recorded_runs<S: Storage, K: Kv>(
+    kv: &K,
+    journal: &JournalReader<S>,
+    document: &DocumentId,
+) -> Result<Vec<(Position, CheckedRun)>, LedgerError> {
+    let (from, to) = keys::envelopes(document);
+    let mut runs = Vec::new();
+    for row in kv.scan(&from, &to, Direction::Ascending) {
+        let (key, value) = row?;
+        let row = keys::last_number(&key)
+            .and_then(|position| EnvelopeRow::from_bytes(position, &value))
+            .ok_or_else(|| ReadError::row(keys::ENVELOPE))?;
+        let record = journal.read(row.place).map_err(ReadError::from)?;
+        match Record::from_bytes(&record).map_err(ReadError::from)? {
+            Record::Changes(changes) => {
+                runs.push((row.position, checked(row.position, changes.run)?));
+            }
+            Record::Server(_) => return Err(ReadError::row(keys::ENVELOPE).into()),
+        }
+    }
+    Ok(runs)
+}
+
+fn loaded<K: Kv>(kv: &K, id: &DocumentId) -> Result<Option<Document>, LedgerError> {
+    let Some(row) = reader::document_row(kv, id)? else {
+        return Ok(None);
+    };
+    let damaged = || ReadError::row(keys::CONTENT);
+    let saved = kv.get(&keys::content(id))?.ok_or_else(damaged)?;
+    let document = Document::load(&saved, row.kind, row.published()).map_err(|_| damaged())?;
+    Ok(Some(document))
+}
+
+fn checked(position: Position, run: crate::envelope::Run) -> Result<CheckedRun, LedgerError> {
+    check_run(run).map_err(|refusal| LedgerError::Diverged {
+        position,
+        reason: refusal.sentence,
+    })
+}
+
+/// The document with all of `runs` in it. All were accepted once, and judging depends on nothing
+/// but the runs, so all are again.
+pub(super) fn build(
+    before: Option<&Document>,
+    runs: Vec<(Position, CheckedRun)>,
+) -> Result<Settled, LedgerError> {
+    let (positions, runs): (Vec<Position>, Vec<CheckedRun>) = runs.into_iter().unzip();
+    let first = positions.first().copied().unwrap_or_default();
+    let judged = judge(before, runs);
+    for (position, (_, verdict)) in positions.into_iter().zip(judged.verdicts) {
+        let reason = match verdict {
+            Verdict::Valid => continue,
+            Verdict::Known => "its changes were recorded before".to_owned(),
+            Verdict::Missing(_) => "it builds on changes that were not recorded".to_owned(),
+            Verdict::Refused(refusal) => refusal.sentence,
+        };
+        return Err(LedgerError::Diverged { position, reason });
+    }
+    let document = judged.document.ok_or_else(|| LedgerError::Diverged {
+        position: first,
+        reason: "the document has no runs".to_owned(),
+    })?;
+    Ok(Settled::of(&document))
+}

@@ -1,0 +1,673 @@
+//! Holds journal and store against each other: everything either says must be what the other says.
+//!
+//! It runs beside a serving ledger. Records up to the watermark of its start are judged; rows are
+//! compared in pieces that are read together, so none of them is half old and half new. Memory
+//! grows with devices and statements, not with runs or documents.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::LedgerError;
+use super::apply::Fold;
+use super::keys;
+use super::reader::{self, ReadError, Reader};
+use super::rebuild::{self, Progress, Stage};
+use super::rows::{self, DigestRow, DocumentRow, EnvelopeRow, QuotaRow};
+use crate::authority::Audience;
+use crate::digest::Digest;
+use crate::envelope::{Envelope, Seen};
+use crate::id::{DeviceId, DocumentId, Position};
+use crate::journal::verify::{Extent, Findings, verify as verify_journal};
+use crate::journal::{Storage, Watermark};
+use crate::kv::{Batch, Direction, Kv, MemoryKv};
+use crate::limits::VERIFY_FINDINGS_MAX;
+use crate::record::{Changes, Record};
+use crate::scope::Scope;
+use crate::validate::check_run;
+
+/// What a verification saw.
+#[derive(Debug, Clone)]
+pub struct Verification {
+    /// Up to where records were judged.
+    pub upto: Seen,
+    /// What is wrong with the journal's files.
+    pub journal: Findings,
+    /// Records that were read.
+    pub records: u64,
+    /// Documents that were built anew and compared.
+    pub documents: u64,
+    /// What is wrong with records and rows, at most [`VERIFY_FINDINGS_MAX`].
+    pub findings: Vec<VerifyFinding>,
+    /// How many findings were left out of the list.
+    pub more: u64,
+}
+
+impl Verification {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.journal.is_clean() && self.findings.is_empty()
+    }
+}
+
+/// One thing that is wrong, with its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {fault}")]
+pub struct VerifyFinding {
+    /// Where.
+    pub place: FindingPlace,
+    /// What.
+    pub fault: Fault,
+}
+
+/// Where something is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FindingPlace {
+    /// A record of the journal.
+    Record(Position),
+    /// A document in the store.
+    Document(DocumentId),
+    /// A scope in the store.
+    Scope(Scope),
+    /// A table of the store, by the first letter of its keys.
+    Table(char),
+}
+
+impl fmt::Display for FindingPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(position) => write!(f, "record {position}"),
+            Self::Document(id) => write!(f, "document {id}"),
+            Self::Scope(scope) => write!(f, "scope {scope}"),
+            Self::Table(table) => write!(f, "table {table}"),
+        }
+    }
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A record that cannot be read or trusted, or contradicts those before it.
+    #[error("{0}")]
+    Record(String),
+    /// A row that the journal demands is missing or another.
+    #[error("the row in table '{0}' is not what the journal says")]
+    Row(char),
+    /// A table has rows that the journal does not explain.
+    #[error("{found} rows stand where the journal explains {expected}")]
+    Count {
+        /// Rows there are.
+        found: u64,
+        /// Rows there should be.
+        expected: u64,
+    },
+    /// A document's content is not what its runs make.
+    #[error("the content is not what the runs make")]
+    Content,
+    /// The digest of a prefix is not the sum of its documents.
+    #[error("the digest is not the sum of the documents")]
+    Digest,
+    /// Something could not be read.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// Verifies all of a ledger up to its present watermark, while it serves.
+///
+/// # Errors
+/// The journal's chain at the watermark could not be read. Whatever else fails is a finding.
+pub fn verify<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Verification, LedgerError> {
+    let upto = reader.watermark();
+    let extent = Extent {
+        from: 1,
+        up_to: Some(Watermark {
+            position: upto.position,
+            chain: upto.chain,
+        }),
+        id: Some(reader.journal()),
+        prefix_removable: false,
+    };
+    let mut audit = Audit {
+        reader,
+        report: Verification {
+            upto,
+            journal: verify_journal(reader.records.storage(), &extent),
+            records: 0,
+            documents: 0,
+            findings: Vec::new(),
+            more: 0,
+        },
+        expected: Expected::default(),
+        statements: MemoryKv::new(),
+        quotas: BTreeMap::new(),
+    };
+    audit.records(progress);
+    audit.documents(progress);
+    let counted = audit.counts();
+    audit.note(counted, keys::RUN);
+    let scopes = audit.scopes();
+    audit.note(scopes, keys::LAST);
+    let statements = audit.statements();
+    audit.note(statements, keys::DEVICE);
+    Ok(audit.report)
+}
+
+/// How many rows the records up to the watermark explain.
+#[derive(Debug, Default)]
+struct Expected {
+    runs: u64,
+    documents: u64,
+    published: u64,
+}
+
+struct Audit<'r, S: Storage, K> {
+    reader: &'r Reader<S, K>,
+    report: Verification,
+    expected: Expected,
+    /// Rows that follow from statements alone.
+    statements: MemoryKv,
+    quotas: BTreeMap<DeviceId, QuotaRow>,
+}
+
+impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
+    fn add(&mut self, place: FindingPlace, fault: Fault) {
+        if self.report.findings.len() == VERIFY_FINDINGS_MAX {
+            self.report.more += 1;
+            return;
+        }
+        self.report.findings.push(VerifyFinding { place, fault });
+    }
+
+    fn note(&mut self, result: Result<(), LedgerError>, table: u8) {
+        if let Err(error) = result {
+            let place = FindingPlace::Table(char::from(table));
+            self.add(place, Fault::Unreadable(with_causes(&error)));
+        }
+    }
+
+    fn kv(&self) -> &'r K {
+        &self.reader.shared.kv
+    }
+
+    /// Every record up to the watermark, with the rows that belong to it alone.
+    fn records(&mut self, progress: &mut dyn FnMut(Progress)) {
+        let total = self.report.upto.position;
+        for scanned in self.reader.records.scan(1) {
+            let scanned = match scanned {
+                Ok(scanned) if scanned.position > total => break,
+                Ok(scanned) => scanned,
+                Err(error) => {
+                    let place = FindingPlace::Record(self.report.records + 1);
+                    self.add(place, Fault::Unreadable(with_causes(&error)));
+                    break;
+                }
+            };
+            let position = scanned.position;
+            self.report.records += 1;
+            let checked = self.record(position, scanned.place, &scanned.record);
+            if let Err(fault) = checked {
+                self.add(FindingPlace::Record(position), fault);
+            }
+            if position.is_multiple_of(1_000) || position == total {
+                progress(Progress {
+                    stage: Stage::Index,
+                    done: position,
+                    total,
+                });
+            }
+        }
+    }
+
+    fn record(
+        &mut self,
+        position: Position,
+        place: crate::journal::Place,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
+        let record = Record::from_bytes(bytes).map_err(record_fault)?;
+        match record {
+            Record::Server(signed) => {
+                signed.verify(&self.reader.server()).map_err(record_fault)?;
+                self.fold_statement(position, place, &Record::Server(signed))
+                    .map_err(record_fault)
+            }
+            Record::Changes(changes) => {
+                self.spend(&changes);
+                self.changes(position, place, changes)
+            }
+        }
+    }
+
+    fn fold_statement(
+        &self,
+        position: Position,
+        place: crate::journal::Place,
+        record: &Record,
+    ) -> Result<(), LedgerError> {
+        let mut fold = Fold::new(&self.statements);
+        fold.record(position, place, record)?;
+        Ok(self.statements.apply(&fold.finish(None)?)?)
+    }
+
+    fn spend(&mut self, changes: &Changes) {
+        let body = changes.run.envelope.body();
+        let bytes: usize = changes.run.changes.iter().map(Vec::len).sum();
+        let used = self.quotas.entry(body.device).or_default();
+        *used = used.after(changes.received_at, body.root.is_some(), bytes as u64);
+    }
+
+    fn changes(
+        &mut self,
+        position: Position,
+        place: crate::journal::Place,
+        changes: Changes,
+    ) -> Result<(), Fault> {
+        Envelope::open(changes.run.envelope.bytes()).map_err(record_fault)?;
+        let run = check_run(changes.run).map_err(record_fault)?;
+        let body = run.envelope().body();
+        self.expected.runs += 1;
+        self.expected.documents += u64::from(body.root.is_some());
+        let known = reader::document_row(self.kv(), &body.document).map_err(unreadable)?;
+        let known = known.ok_or(Fault::Row(char::from(keys::DOCUMENT)))?;
+        let envelope = EnvelopeRow {
+            position,
+            received_at: changes.received_at,
+            carrier: changes.carrier,
+            place,
+            envelope: run.envelope().bytes().to_vec(),
+        };
+        let rows = [
+            (keys::run(&run.id()), position.to_be_bytes().to_vec()),
+            (
+                keys::number(&body.device, &body.incarnation, body.number),
+                run.id().0.to_vec(),
+            ),
+            (
+                keys::envelope(&body.document, position),
+                envelope.to_bytes(),
+            ),
+            (
+                keys::scope_record(&known.scope, position),
+                rows::scope_record(&body.document, place),
+            ),
+        ];
+        for (key, value) in rows {
+            let found = self.kv().get(&key).map_err(unreadable)?;
+            if found.as_deref() != Some(&value) {
+                return Err(Fault::Row(char::from(key[0])));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every document, built anew from its runs.
+    fn documents(&mut self, progress: &mut dyn FnMut(Progress)) {
+        let (mut from, to) = keys::table(keys::DOCUMENT);
+        let total = self.expected.documents;
+        while let Some(row) = {
+            let mut rows = self.kv().scan(&from, &to, Direction::Ascending);
+            rows.next()
+        } {
+            let key = match row {
+                Ok((key, _)) => key,
+                Err(error) => {
+                    self.note(Err(error.into()), keys::DOCUMENT);
+                    return;
+                }
+            };
+            let id = keys::tail(&key, 1).and_then(|id| DocumentId::try_from(id).ok());
+            match id {
+                None => self.note(Err(ReadError::row(keys::DOCUMENT).into()), keys::DOCUMENT),
+                Some(id) => {
+                    if let Err(fault) = self.document(&id) {
+                        self.add(FindingPlace::Document(id), fault);
+                    }
+                }
+            }
+            self.report.documents += 1;
+            if self.report.documents.is_multiple_of(1_000) || self.report.documents == total {
+                progress(Progress {
+                    stage: Stage::Documents,
+                    done: self.report.documents,
+                    total: total.max(self.report.documents),
+                });
+            }
+            from = key;
+            from.push(0);
+        }
+    }
+
+    fn document(&mut self, id: &DocumentId) -> Result<(), Fault> {
+        let whole = self.reader.whole(id).map_err(unreadable)?;
+        let whole = whole.ok_or(Fault::Row(char::from(keys::DOCUMENT)))?;
+        let mut expected = DocumentRow {
+            heads: Vec::new(),
+            entered_unit: 0,
+            entered_all: None,
+            last_position: 0,
+            runs: 0,
+            saved_bytes: 0,
+            ..whole.row.clone()
+        };
+        let mut runs = Vec::new();
+        for envelope in whole.envelopes {
+            let record = self.reader.record(envelope.place).map_err(unreadable)?;
+            let Record::Changes(changes) = record else {
+                return Err(Fault::Row(char::from(keys::ENVELOPE)));
+            };
+            let body = changes.run.envelope.body();
+            let position = envelope.position;
+            if let Some(root) = &body.root {
+                expected.kind = root.kind;
+                expected.scope = root.scope.clone();
+                expected.creator = body.device;
+                expected.entered_unit = position;
+            }
+            if body.publish {
+                expected.entered_all.get_or_insert(position);
+            }
+            expected.last_position = position;
+            expected.runs += 1;
+            let run = check_run(changes.run).map_err(record_fault)?;
+            runs.push((position, run));
+        }
+        let built = rebuild::build(None, runs).map_err(record_fault)?;
+        if built.saved != whole.saved {
+            return Err(Fault::Content);
+        }
+        expected.heads = built.heads;
+        expected.saved_bytes = built.saved.len() as u64;
+        if expected != whole.row {
+            return Err(Fault::Row(char::from(keys::DOCUMENT)));
+        }
+        for audience in whole.row.audiences() {
+            let entered = whole.row.entered(audience).unwrap_or_default();
+            let key = keys::entry(&whole.row.scope, audience, entered);
+            let found = self.kv().get(&key).map_err(unreadable)?;
+            if found.as_deref() != Some(&id.0) {
+                return Err(Fault::Row(char::from(keys::ENTRY)));
+            }
+        }
+        let before = |position: Position| position <= self.report.upto.position;
+        self.expected.published += u64::from(whole.row.entered_all.is_some_and(before));
+        Ok(())
+    }
+
+    /// Since every record has its own rows, as many rows as records means that there are no
+    /// others.
+    fn counts(&mut self) -> Result<(), LedgerError> {
+        let upto = self.report.upto.position;
+        let kv = self.kv();
+        let by_key = |key: &[u8], _: &[u8]| keys::last_number(key);
+        let by_run = |_: &[u8], run: &[u8]| {
+            let run = kv.get(&[&[keys::RUN], run].concat()).ok().flatten()?;
+            rows::read_position(&run)
+        };
+        let by_begin =
+            |_: &[u8], row: &[u8]| rows::decode::<DocumentRow>(row).map(|row| row.entered_unit);
+        let Expected {
+            runs,
+            documents,
+            published,
+        } = self.expected;
+        let counted = [
+            (
+                keys::RUN,
+                runs,
+                self.count(keys::RUN, upto, |_, at| rows::read_position(at))?,
+            ),
+            (keys::NUMBER, runs, self.count(keys::NUMBER, upto, by_run)?),
+            (
+                keys::ENVELOPE,
+                runs,
+                self.count(keys::ENVELOPE, upto, by_key)?,
+            ),
+            (
+                keys::SCOPE_RECORD,
+                runs,
+                self.count(keys::SCOPE_RECORD, upto, by_key)?,
+            ),
+            (
+                keys::ENTRY,
+                documents + published,
+                self.count(keys::ENTRY, upto, by_key)?,
+            ),
+            (
+                keys::DOCUMENT,
+                documents,
+                self.count(keys::DOCUMENT, upto, by_begin)?,
+            ),
+            (
+                keys::CONTENT,
+                documents,
+                self.count(keys::CONTENT, upto, |key, _| {
+                    let row = kv.get(&[&[keys::DOCUMENT], keys::tail(key, 1)?].concat());
+                    by_begin(key, &row.ok().flatten()?)
+                })?,
+            ),
+        ];
+        for (table, expected, found) in counted {
+            if found != expected {
+                let place = FindingPlace::Table(char::from(table));
+                self.add(place, Fault::Count { found, expected });
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of a table that belong to positions up to `upto`, or to none that can be told.
+    fn count(
+        &self,
+        table: u8,
+        upto: Position,
+        position: impl Fn(&[u8], &[u8]) -> Option<Position>,
+    ) -> Result<u64, LedgerError> {
+        let (from, to) = keys::table(table);
+        let mut count = 0;
+        for row in self.kv().scan(&from, &to, Direction::Ascending) {
+            let (key, value) = row?;
+            count += u64::from(position(&key, &value).is_none_or(|position| position <= upto));
+        }
+        Ok(count)
+    }
+
+    /// Every scope with its last position, its places below its ancestors, and every prefix with
+    /// its digests.
+    fn scopes(&mut self) -> Result<(), LedgerError> {
+        let (from, to) = keys::table(keys::LAST);
+        let mut prefixes = BTreeSet::new();
+        let mut scopes = 0;
+        let mut pairs = 0;
+        for row in self.kv().scan(&from, &to, Direction::Ascending) {
+            let (key, _) = row?;
+            let scope = keys::tail(&key, 1).and_then(keys::scope);
+            let scope = scope.ok_or_else(|| ReadError::row(keys::LAST))?;
+            scopes += 1;
+            pairs += scope.self_and_ancestors().count() as u64;
+            prefixes.extend(scope.self_and_ancestors());
+            if let Some(fault) = self.scope(&scope)? {
+                self.add(FindingPlace::Scope(scope), fault);
+            }
+        }
+        for prefix in &prefixes {
+            for audience in [Audience::Unit, Audience::All] {
+                if !self.digest_holds(prefix, audience)? {
+                    self.add(FindingPlace::Scope(prefix.clone()), Fault::Digest);
+                }
+            }
+        }
+        self.scope_counts(scopes, pairs, &prefixes)
+    }
+
+    /// Rows of the scope tables that no scope explains. More may be added meanwhile, so only as
+    /// long as there are no more scopes than at the start does the count mean anything.
+    fn scope_counts(
+        &mut self,
+        scopes: u64,
+        pairs: u64,
+        prefixes: &BTreeSet<Scope>,
+    ) -> Result<(), LedgerError> {
+        let held = self.reader.shared.hold();
+        let all = |_: &[u8], _: &[u8]| None;
+        if self.count(keys::LAST, 0, all)? != scopes {
+            return Ok(());
+        }
+        let changed = self.count(keys::CHANGED, 0, all)?;
+        let below = self.count(keys::BELOW, 0, all)?;
+        let (from, to) = keys::table(keys::DIGEST);
+        let mut strays = 0;
+        for row in self.kv().scan(&from, &to, Direction::Ascending) {
+            let (key, _) = row?;
+            let named = key
+                .get(1..key.len().saturating_sub(2))
+                .and_then(keys::scope);
+            strays += u64::from(!named.is_some_and(|prefix| prefixes.contains(&prefix)));
+        }
+        drop(held);
+        for (table, expected, found) in [
+            (keys::CHANGED, pairs, changed),
+            (keys::BELOW, pairs, below),
+            (keys::DIGEST, 0, strays),
+        ] {
+            if found != expected {
+                let place = FindingPlace::Table(char::from(table));
+                self.add(place, Fault::Count { found, expected });
+            }
+        }
+        Ok(())
+    }
+
+    fn scope(&self, scope: &Scope) -> Result<Option<Fault>, LedgerError> {
+        let _held = self.reader.shared.hold();
+        let (from, to) = keys::scope_records(scope, 0, Position::MAX - 1);
+        let newest = self.kv().scan(&from, &to, Direction::Descending).next();
+        let newest = newest
+            .transpose()?
+            .and_then(|(key, _)| keys::last_number(&key));
+        let last = reader::last_of(self.kv(), scope)?;
+        let Some(last) = last.filter(|last| newest == Some(*last)) else {
+            return Ok(Some(Fault::Row(char::from(keys::LAST))));
+        };
+        for ancestor in scope.self_and_ancestors() {
+            if self
+                .kv()
+                .get(&keys::changed(&ancestor, last, scope))?
+                .is_none()
+            {
+                return Ok(Some(Fault::Row(char::from(keys::CHANGED))));
+            }
+            if self.kv().get(&keys::below(&ancestor, scope))?.is_none() {
+                return Ok(Some(Fault::Row(char::from(keys::BELOW))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the digest of a prefix is the sum of its own documents and of the prefixes directly
+    /// below it.
+    fn digest_holds(&self, prefix: &Scope, audience: Audience) -> Result<bool, LedgerError> {
+        let _held = self.reader.shared.hold();
+        let mut sum = DigestRow::default();
+        for entry in self.reader.entries(prefix, audience, Position::MAX - 1) {
+            let (_, id) = entry?;
+            let row = reader::document_row(self.kv(), &id)?;
+            let row = row.ok_or_else(|| ReadError::row(keys::DOCUMENT))?;
+            sum.digest += Digest::of(&id, &row.heads);
+            sum.documents += 1;
+        }
+        let mut children = BTreeSet::new();
+        for scope in self.reader.scopes_below(prefix) {
+            let child = scope?
+                .self_and_ancestors()
+                .find(|step| step.parent().as_ref() == Some(prefix));
+            children.extend(child);
+        }
+        for child in children {
+            let row = reader::digest_row(self.kv(), &child, audience)?;
+            sum.digest += row.digest;
+            sum.documents += row.documents;
+        }
+        Ok(sum == reader::digest_row(self.kv(), prefix, audience)?)
+    }
+
+    /// Every row that follows from statements, and what devices used of their day. What was added
+    /// since the watermark is folded in first, while nothing more is.
+    fn statements(&mut self) -> Result<(), LedgerError> {
+        let held = self.reader.shared.hold();
+        for scanned in self.reader.records.scan(self.report.upto.position + 1) {
+            let scanned = scanned.map_err(ReadError::from)?;
+            if scanned.position > held.position {
+                break;
+            }
+            match Record::from_bytes(&scanned.record).map_err(ReadError::from)? {
+                Record::Changes(changes) => self.spend(&changes),
+                record @ Record::Server(_) => {
+                    self.fold_statement(scanned.position, scanned.place, &record)?;
+                }
+            }
+        }
+        let mut batch = Batch::new();
+        for (device, row) in &self.quotas {
+            batch.put(keys::quota(device), rows::encode(row));
+        }
+        self.statements.apply(&batch)?;
+        let mut faulty = Vec::new();
+        for table in [
+            keys::DEVICE,
+            keys::INVITATION,
+            keys::FACT,
+            keys::FRAMEWORK,
+            keys::REGIONS,
+            keys::FINDING,
+            keys::FORK,
+            keys::QUOTA,
+        ] {
+            if !self.same_rows(table)? {
+                faulty.push(table);
+            }
+        }
+        if reader::meta_row(self.kv())?.is_none_or(|meta| meta.applied != *held) {
+            faulty.push(keys::META[0]);
+        }
+        drop(held);
+        for table in faulty.into_iter().map(char::from) {
+            self.add(FindingPlace::Table(table), Fault::Row(table));
+        }
+        Ok(())
+    }
+
+    fn same_rows(&self, table: u8) -> Result<bool, LedgerError> {
+        let (from, to) = keys::table(table);
+        let mut found = self.kv().scan(&from, &to, Direction::Ascending);
+        let mut expected = self.statements.scan(&from, &to, Direction::Ascending);
+        loop {
+            match (found.next().transpose()?, expected.next().transpose()?) {
+                (None, None) => return Ok(true),
+                (found, expected) if found == expected => {}
+                (_, _) => return Ok(false),
+            }
+        }
+    }
+}
+
+fn record_fault(error: impl std::error::Error + 'static) -> Fault {
+    Fault::Record(with_causes(&error))
+}
+
+fn unreadable(error: impl std::error::Error + 'static) -> Fault {
+    Fault::Unreadable(with_causes(&error))
+}
+
+/// An error with all its causes on one line.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
