@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use bukti_core::authority::Audience;
+use bukti_core::digest::Digest;
 use bukti_core::envelope::Seen;
 use bukti_core::hash::{domain, signing_bytes};
 use bukti_core::id::{
@@ -136,8 +137,8 @@ pub enum Event {
         cursor: Vec<u8>,
         /// As of which position.
         position: Position,
-        /// Scope prefix, audience, digest (little endian) and number of documents.
-        digests: Vec<(Scope, Audience, [u8; 32], u64)>,
+        /// Scope prefix, audience, digest and number of documents.
+        digests: Vec<(Scope, Audience, Digest, u64)>,
     },
     /// A document moved out of scope.
     LeftScope(DocumentId),
@@ -250,12 +251,12 @@ impl ClientSession {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
+        let waited = self.awaits_answer();
         let welcomed = match self.phase {
             Phase::Greeting | Phase::Proving => None,
-            Phase::Live => Some(self.theirs.as_slice()),
+            Phase::Live => Some(&mut self.theirs),
             Phase::Fresh | Phase::Closed => return None,
         };
-        let waited = self.awaits_answer();
         let frame = self
             .pushes
             .next(self.allowance.bytes(), welcomed, self.peer)?;

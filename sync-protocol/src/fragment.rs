@@ -202,8 +202,8 @@ impl Assembler {
     }
 
     /// Gives away everything at the end of a session.
-    pub fn into_partials(self) -> Vec<PartialItem> {
-        self.items.into()
+    pub fn take_partials(&mut self) -> Vec<PartialItem> {
+        std::mem::take(&mut self.items).into()
     }
 
     /// A copy of everything held.

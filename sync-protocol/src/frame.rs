@@ -5,6 +5,7 @@
 //! built, ignores what later versions add, and never panics.
 
 use bukti_core::authority::Audience;
+use bukti_core::digest::Digest;
 use bukti_core::envelope::{Seen, decode_exactly};
 use bukti_core::id::{
     ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, Position, RunId, ServerId, WallMs,
@@ -274,8 +275,8 @@ pub struct ScopeDigest {
     #[n(1)]
     pub audience: Audience,
     /// Sum over its documents, little endian.
-    #[cbor(n(2), with = "minicbor::bytes")]
-    pub digest: [u8; 32],
+    #[n(2)]
+    pub digest: Digest,
     /// How many documents.
     #[n(3)]
     pub documents: u64,

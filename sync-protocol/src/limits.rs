@@ -49,6 +49,9 @@ pub const UNJUDGED_BYTES: u64 = 128 * 1024;
 /// Frames a second outside of credit, with as many at once. A person's device sends a handful.
 pub const FREE_FRAMES_PER_SECOND: u32 = 64;
 
+/// Milliseconds after which a device may try a full disk again: somebody has to make room.
+pub const FULL_RETRY_MS: u64 = 5 * 60 * 1000;
+
 /// Unfinished items that one side keeps for the other. One travels at a time; others are what
 /// earlier sessions left.
 pub const PARTIALS_MAX: usize = 4;

@@ -80,7 +80,7 @@ impl Pushes {
     pub(super) fn next(
         &mut self,
         credit: u64,
-        held: Option<&[Held]>,
+        held: Option<&mut Vec<Held>>,
         peer: Features,
     ) -> Option<Frame> {
         let room = usize::try_from(credit).map_or(limits::FRAME_BYTES_MAX, |credit| {
@@ -94,7 +94,10 @@ impl Pushes {
             }
             let held = held?;
             let (run, bytes) = self.waiting.pop_front()?;
-            self.splitting = Some((run, Splitter::new(pack(&bytes, peer.deflate()), held)));
+            let splitter = Splitter::new(pack(&bytes, peer.deflate()), held);
+            // Once it has the whole run the server no longer holds the part.
+            held.retain(|held| held.item != splitter.item());
+            self.splitting = Some((run, splitter));
         }
         if room < limits::FRAME_BYTES_MAX {
             return None;
