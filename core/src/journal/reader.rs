@@ -175,13 +175,11 @@ impl<S: Storage> JournalReader<S> {
         behind: &Behind,
     ) -> Result<Group, ReadError> {
         let view = self.shared.state().holding(position)?;
-        let mut offset = behind.offset;
-        if view.header.number != behind.segment {
-            if view.header.before != behind.chain {
-                return Err(view.damaged(0, position, Damage::ChainBroken));
-            }
-            offset = SEGMENT_HEADER_BYTES as u32;
-        }
+        let offset = if view.header.number == behind.segment {
+            behind.offset
+        } else {
+            SEGMENT_HEADER_BYTES as u32
+        };
         let header = Headers::new(&self.shared, &view).at(offset, position)?;
         if header.before != behind.chain {
             return Err(view.damaged(offset, position, Damage::ChainBroken));

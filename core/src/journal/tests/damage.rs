@@ -1,11 +1,11 @@
 //! Torn tails, flipped bits, and everything that can be moved, removed or added.
 
 use super::super::format::{
-    GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES, segment_name, unfinished_name,
+    GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, unfinished_name,
 };
 use super::super::memory::MemoryStorage;
 use super::super::verify::{Extent, verify};
-use super::super::{Damage, Finding, Journal, OpenError, Options, Storage, Watermark};
+use super::super::{Damage, Finding, Journal, OpenError, Options, ReadError, Storage, Watermark};
 use super::{ID, SMALL, contents, record, small_journal};
 use crate::id::JournalId;
 
@@ -262,6 +262,114 @@ fn swapped_duplicated_and_foreign_segments_are_found() {
     let expected = Damage::OtherJournal { found: id };
     assert_eq!(damage_on_opening(&foreign).damage, expected);
     assert!(judged(&foreign).contains(&(segment_name(2), expected)));
+}
+
+/// The same journal with another past: same id, positions and lengths, other records.
+fn other_history() -> MemoryStorage {
+    let disk = MemoryStorage::new();
+    let mut journal = Journal::create(disk.clone(), ID, SMALL).unwrap();
+    for number in 1..=6 {
+        let pair = [record(100 + number, 300), record(200 + number, 300)];
+        journal.append(&pair).unwrap();
+    }
+    disk
+}
+
+#[test]
+fn a_segment_of_another_history_is_found_where_the_chain_breaks() {
+    for number in 1..=3 {
+        let (disk, journal, _records) = small_journal();
+        drop(journal);
+        let name = segment_name(number);
+        disk.set_content(&name, &other_history().content(&name).unwrap());
+        let broken = if number == 1 { segment_name(2) } else { name };
+        assert!(judged(&disk).contains(&(broken.clone(), Damage::ChainBroken)));
+
+        let (journal, _) = Journal::open(disk, SMALL).unwrap();
+        let error = journal.reader().scan(1).find_map(Result::err).unwrap();
+        let ReadError::Damaged(finding) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(
+            (finding.file, finding.damage),
+            (broken, Damage::ChainBroken)
+        );
+    }
+}
+
+#[test]
+fn a_group_of_another_history_is_damage_even_as_the_last() {
+    let (disk, journal, _records) = small_journal();
+    let reader = journal.reader();
+    let name = segment_name(3);
+    let group = SEGMENT_HEADER_BYTES + GROUP..SEGMENT_HEADER_BYTES + 2 * GROUP;
+    let other = other_history().content(&name).unwrap();
+    change(&disk, &name, |bytes| {
+        bytes[group.clone()].copy_from_slice(&other[group]);
+    });
+    let errors: Vec<_> = reader.scan(1).filter_map(Result::err).collect();
+    assert_eq!(errors.len(), 1);
+    assert_eq!(judged(&disk), [(name.clone(), Damage::ChainBroken)]);
+    let finding = damage_on_opening(&disk);
+    assert_eq!((finding.file, finding.position), (name, 11));
+    assert_eq!(finding.damage, Damage::ChainBroken);
+}
+
+#[test]
+fn a_journal_must_begin_with_record_one_and_the_chain_of_its_id() {
+    let edits: [(fn(&mut SegmentHeader), Damage); 2] = [
+        (|header| header.before.0[0] ^= 1, Damage::ChainBroken),
+        (
+            |header| header.first = 2,
+            Damage::SegmentStart {
+                expected: 1,
+                found: 2,
+            },
+        ),
+    ];
+    for (edit, expected) in edits {
+        let (disk, journal, _records) = small_journal();
+        drop(journal);
+        let name = segment_name(1);
+        change(&disk, &name, |bytes| {
+            let start = bytes[..SEGMENT_HEADER_BYTES].try_into().unwrap();
+            let mut header = SegmentHeader::decode(start).unwrap();
+            edit(&mut header);
+            bytes[..SEGMENT_HEADER_BYTES].copy_from_slice(&header.encode());
+        });
+        assert_eq!(damage_on_opening(&disk).damage, expected);
+        assert!(judged(&disk).contains(&(name, expected)));
+    }
+}
+
+#[test]
+fn a_group_inside_a_record_does_not_pass_for_a_later_group() {
+    let (disk, mut journal, _records) = small_journal();
+    let content = disk.content(&segment_name(3)).unwrap();
+    let group = content[SEGMENT_HEADER_BYTES..SEGMENT_HEADER_BYTES + GROUP].to_vec();
+    journal.append(&[group]).unwrap();
+    drop(journal);
+    change(&disk, &segment_name(4), |bytes| {
+        bytes[SEGMENT_HEADER_BYTES + 20] ^= 1
+    });
+    let (journal, recovery) = Journal::open(disk, SMALL).unwrap();
+    assert_eq!(journal.head().0, 12);
+    assert_eq!(recovery.torn.unwrap().finding.damage, Damage::GroupHeader);
+}
+
+#[test]
+fn a_group_copied_to_another_place_is_not_a_group() {
+    let (disk, journal, _records) = small_journal();
+    drop(journal);
+    // The last group moved by one byte: its own bytes are whole, its place is not.
+    let start = SEGMENT_HEADER_BYTES + GROUP;
+    change(&disk, &segment_name(3), |bytes| {
+        bytes.copy_within(start..start + GROUP, start + 1);
+        bytes[start] = 0;
+    });
+    let (journal, recovery) = Journal::open(disk, SMALL).unwrap();
+    assert_eq!(journal.head().0, 10);
+    assert_eq!(recovery.torn.unwrap().bytes, GROUP as u64 + 1);
 }
 
 #[test]

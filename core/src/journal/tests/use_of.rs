@@ -175,6 +175,17 @@ fn after_a_failed_sync_every_append_fails_though_the_disk_works_again() {
 }
 
 #[test]
+fn a_reader_does_not_see_what_was_written_but_not_synced() {
+    let (disk, mut journal, _records) = small_journal();
+    let (mut twin, _) = Journal::open(disk.duplicate(), SMALL).unwrap();
+    let place = twin.append(&[record(13, 10)]).unwrap().places[0];
+    disk.fail_at(3, Fault::Io);
+    journal.append(&[record(13, 10)]).unwrap_err();
+    assert!(journal.reader().read(place).is_err());
+    assert_eq!(twin.reader().read(place).unwrap(), record(13, 10));
+}
+
+#[test]
 fn a_tail_deletes_segments_once_they_are_settled() {
     let disk = MemoryStorage::new();
     let options = Options {
