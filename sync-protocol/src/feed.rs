@@ -1,1 +1,498 @@
-//! Placeholder
+//! The reading side of a session: what a device is to receive next, in pages.
+//!
+//! A [`Feed`] goes from the device's cursor to the journal's watermark. Its work follows what
+//! changed: it asks which scopes have records behind the cursor and merges those by position,
+//! statements of the server among them. Documents that were there before the device first asked
+//! are *owed*; they come whole, newest first, whenever nothing newer waits.
+//!
+//! Everything is sent that the grants allow and nothing else. The cursor comes from outside and is
+//! believed only about what the device already has.
+
+mod ahead;
+mod frontier;
+mod item;
+mod owed;
+mod reading;
+
+use bukti_core::authority::{Audience, Grant};
+use bukti_core::digest::Digest;
+use bukti_core::envelope::Seen;
+use bukti_core::id::{DeviceId, DocumentId, Incarnation, Position};
+use bukti_core::journal::Storage;
+use bukti_core::kv::Kv;
+use bukti_core::ledger::{ReadError, Reader};
+use bukti_core::scope::Scope;
+
+use self::ahead::{Ahead, Next};
+use self::item::{Wholes, fact, is_due, record, whole};
+use self::owed::Owed;
+use self::reading::{Reading, wanted};
+use crate::cursor::Cursor;
+use crate::item::Item;
+use crate::limits;
+
+/// What one device is to receive, page by page.
+///
+/// [`Feed::next`] until it gives nothing, then [`Feed::up_to_date`]; again when the journal
+/// advanced. After an error the feed is dropped and the device subscribes anew.
+#[derive(Debug)]
+pub struct Feed {
+    reader: Addressee,
+    requested: Vec<Scope>,
+    readings: Vec<Reading>,
+    start: Start,
+    /// What lies between the readings and a watermark; present while it is being sent.
+    ahead: Option<Ahead>,
+    /// Documents at or below the floors; present while they are being sent.
+    owed: Option<Owed>,
+    wholes: Wholes,
+    bounds: Bounds,
+}
+
+/// How much a feed does and keeps at a time; smaller in tests, so that few records reach it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bounds {
+    frontier: usize,
+    steps: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            frontier: limits::FRONTIER_MAX,
+            steps: limits::FEED_STEPS_PER_PAGE,
+        }
+    }
+}
+
+/// Whose session it is. Runs of this incarnation are named without their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Addressee {
+    pub(crate) device: DeviceId,
+    pub(crate) incarnation: Incarnation,
+}
+
+/// How a feed began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The device came without a cursor.
+    New,
+    /// The device's cursor holds.
+    Continued,
+    /// The cursor cannot be read, or this journal does not have its chain values: the device asks
+    /// another server, or one that lost records. Everything is owed anew.
+    Void,
+}
+
+/// Items for one frame, and the cursor that is right once they are applied.
+///
+/// Without items only the cursor moved on: much was passed over that the device may not see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// In the order in which they are to be applied.
+    pub items: Vec<Item>,
+    /// To be stored with them.
+    pub cursor: Vec<u8>,
+}
+
+/// What a device that received everything must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpToDate {
+    /// The cursor.
+    pub cursor: Vec<u8>,
+    /// The position as of which the digests were taken.
+    pub position: Position,
+    /// For each subscription: prefix, audience, digest and number of its documents.
+    pub digests: Vec<(Scope, Audience, Digest, u64)>,
+}
+
+/// Why a feed cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// Grants and requested scopes make more subscriptions than a session may have.
+    #[error("{subscriptions} subscriptions, more than {max}", max = limits::SUBSCRIPTIONS_MAX)]
+    TooManyScopes {
+        /// How many they make.
+        subscriptions: usize,
+    },
+    /// An index names a document that is not there.
+    #[error("the index names document {0}, which is not there")]
+    NoDocument(DocumentId),
+    /// An index places something at a position that is not there.
+    #[error("the index names position {0}, where no such record is")]
+    NoRecord(Position),
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Feed {
+    /// Begins where the cursor says. `grants` are those of the device at this moment; `requested`
+    /// scopes narrow them, none means everything. A requested scope without a grant is dropped,
+    /// and the digests of [`Feed::up_to_date`] show which were served.
+    ///
+    /// # Errors
+    /// [`FeedError::TooManyScopes`], or if the ledger cannot be read. A bad cursor is not an
+    /// error: see [`Start::Void`].
+    pub fn start<S: Storage, K: Kv>(
+        reader: &Reader<S, K>,
+        grants: &[Grant],
+        requested: &[Scope],
+        cursor: Option<&[u8]>,
+        device: DeviceId,
+        incarnation: Incarnation,
+    ) -> Result<Self, FeedError> {
+        let wanted = wanted(grants, requested)?;
+        let watermark = reader.watermark();
+        let (start, cursor) = match cursor {
+            None => (Start::New, Cursor::default()),
+            Some(bytes) => match Cursor::from_bytes(bytes) {
+                Ok(cursor) if is_ours(reader, &cursor)? => (Start::Continued, cursor),
+                Ok(_) | Err(_) => (Start::Void, Cursor::default()),
+            },
+        };
+        let resume = |subscription| Reading::resume(subscription, &cursor, watermark);
+        Ok(Self {
+            reader: Addressee {
+                device,
+                incarnation,
+            },
+            requested: requested.to_vec(),
+            readings: wanted.into_iter().map(resume).collect(),
+            start,
+            ahead: None,
+            owed: None,
+            wholes: Wholes::default(),
+            bounds: Bounds::default(),
+        })
+    }
+
+    /// How it began.
+    pub fn start_was(&self) -> Start {
+        self.start
+    }
+
+    /// The next page, or nothing if everything up to the watermark of this moment was sent.
+    ///
+    /// Items and cursor take at most `budget_bytes`, unless a single item is larger: it makes a
+    /// page of its own. One call does a bounded number of steps besides finding out which scopes
+    /// changed.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read or contradicts itself. The feed is of no use then.
+    pub fn next<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        budget_bytes: usize,
+    ) -> Result<Option<Page>, FeedError> {
+        let watermark = reader.watermark();
+        let mut draft = Draft::new(budget_bytes.saturating_sub(self.cursor_bytes_at_most()));
+        for _ in 0..self.bounds.steps {
+            match self.step(reader, watermark, &mut draft)? {
+                Step::Passed => {}
+                Step::Full => break,
+                Step::Done if draft.items.is_empty() => return Ok(None),
+                Step::Done => break,
+            }
+        }
+        self.settle_midway(reader)?;
+        Ok(Some(Page {
+            items: draft.items,
+            cursor: self.cursor_bytes(),
+        }))
+    }
+
+    /// Digests to compare with, or nothing if something is to be sent first.
+    ///
+    /// For after a page, and once at the start: while others write elsewhere it would say the
+    /// same again.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub fn up_to_date<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+    ) -> Result<Option<UpToDate>, FeedError> {
+        let subscriptions: Vec<_> = self
+            .readings
+            .iter()
+            .map(|reading| reading.subscription.clone())
+            .collect();
+        let (seen, digests) = reader.digests(&subscriptions)?;
+        if self.ahead.is_some() || self.is_behind(&seen) || self.owes() {
+            return Ok(None);
+        }
+        let named = subscriptions.into_iter().zip(digests);
+        let digests = named
+            .map(|(of, found)| (of.prefix, of.audience, found.digest, found.documents))
+            .collect();
+        Ok(Some(UpToDate {
+            cursor: self.cursor_bytes(),
+            position: seen.position,
+            digests,
+        }))
+    }
+
+    /// Goes on with other grants. What they add starts with everything owed; what they take away
+    /// is not sent from here on.
+    ///
+    /// # Errors
+    /// As [`Feed::start`].
+    pub fn revise<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        grants: &[Grant],
+    ) -> Result<(), FeedError> {
+        let wanted = wanted(grants, &self.requested)?;
+        let (cursor, watermark) = (self.cursor(), reader.watermark());
+        let resume = |subscription| Reading::resume(subscription, &cursor, watermark);
+        self.readings = wanted.into_iter().map(resume).collect();
+        (self.ahead, self.owed) = (None, None);
+        Ok(())
+    }
+
+    fn step<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        watermark: Seen,
+        draft: &mut Draft,
+    ) -> Result<Step, FeedError> {
+        if self.ahead.is_none() && self.is_behind(&watermark) {
+            self.ahead = Some(Ahead::new(watermark, self.bounds.frontier));
+        }
+        if self.ahead.is_some() {
+            return self.step_ahead(reader, draft);
+        }
+        if self.owes() {
+            return self.step_owed(reader, draft);
+        }
+        Ok(Step::Done)
+    }
+
+    fn step_ahead<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        draft: &mut Draft,
+    ) -> Result<Step, FeedError> {
+        let Some(ahead) = &mut self.ahead else {
+            return Ok(Step::Done);
+        };
+        let Some(next) = ahead.first(reader, &self.readings)? else {
+            let upto = ahead.upto();
+            self.ahead = None;
+            self.settle(upto);
+            return Ok(Step::Passed);
+        };
+        let made = match &next {
+            Next::Fact { position, row } => {
+                if is_due(reader, *position, &row.topic, &self.readings, &self.reader)? {
+                    fact(reader, *position, row)?
+                } else {
+                    Made::Nothing
+                }
+            }
+            Next::Record(found) => {
+                let reading = &self.readings[found.reading];
+                record(reader, found, reading, &self.reader, &self.wholes, draft)?
+            }
+        };
+        let Some(step) = draft.place(made, &mut self.wholes, next.position()) else {
+            return Ok(Step::Full);
+        };
+        ahead.pass(reader, next)?;
+        Ok(step)
+    }
+
+    fn step_owed<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        draft: &mut Draft,
+    ) -> Result<Step, FeedError> {
+        let owed = self
+            .owed
+            .get_or_insert_with(|| Owed::new(self.bounds.frontier));
+        let Some(next) = owed.first(reader, &self.readings)? else {
+            self.owed = None;
+            self.readings
+                .iter_mut()
+                .for_each(|reading| reading.floor = 0);
+            return Ok(Step::Passed);
+        };
+        let made = whole(reader, &next.document, draft)?;
+        let sent_upto = self.readings[next.reading].seen.position;
+        let Some(step) = draft.place(made, &mut self.wholes, sent_upto) else {
+            return Ok(Step::Full);
+        };
+        let below = next.entered.saturating_sub(1);
+        self.readings
+            .iter_mut()
+            .for_each(|reading| reading.floor = reading.floor.min(below));
+        owed.pass(reader, &self.readings)?;
+        Ok(step)
+    }
+
+    fn is_behind(&self, watermark: &Seen) -> bool {
+        let behind =
+            |reading: &Reading| reading.seen.position.min(reading.facts) < watermark.position;
+        self.readings.iter().any(behind)
+    }
+
+    fn owes(&self) -> bool {
+        self.readings.iter().any(|reading| reading.floor > 0)
+    }
+
+    /// Moves the readings to where a page ends that did not reach the watermark.
+    fn settle_midway<S: Storage, K: Kv>(&mut self, reader: &Reader<S, K>) -> Result<(), FeedError> {
+        let Some(ahead) = &self.ahead else {
+            return Ok(());
+        };
+        let position = ahead.reached();
+        if self
+            .readings
+            .iter()
+            .all(|reading| reading.seen.position >= position)
+        {
+            let facts = |reading: &mut Reading| reading.facts = reading.facts.max(position);
+            self.readings.iter_mut().for_each(facts);
+            return Ok(());
+        }
+        let chain = reader
+            .chain_at(position)?
+            .ok_or(FeedError::NoRecord(position))?;
+        self.settle(Seen { position, chain });
+        Ok(())
+    }
+
+    fn settle(&mut self, seen: Seen) {
+        for reading in &mut self.readings {
+            if reading.seen.position < seen.position {
+                reading.seen = seen;
+            }
+            reading.facts = reading.facts.max(seen.position);
+        }
+        self.wholes.forget_upto(seen.position);
+    }
+
+    fn cursor(&self) -> Cursor {
+        Cursor {
+            marks: self.readings.iter().map(Reading::mark).collect(),
+        }
+    }
+
+    /// The cursor, at most [`limits::CURSOR_BYTES_MAX`] long. If subscriptions with the longest
+    /// names stand at many places, all go back to the first: that repeats, and misses nothing.
+    fn cursor_bytes(&self) -> Vec<u8> {
+        let mut cursor = self.cursor();
+        let bytes = cursor.to_bytes();
+        if bytes.len() <= limits::CURSOR_BYTES_MAX {
+            return bytes;
+        }
+        let first = cursor
+            .marks
+            .iter()
+            .map(|mark| mark.seen)
+            .min_by_key(|seen| seen.position);
+        for mark in &mut cursor.marks {
+            mark.seen = first.unwrap_or(mark.seen);
+        }
+        cursor.to_bytes()
+    }
+
+    /// Bytes that the cursor may take after any page: numbers at their longest, one more place.
+    fn cursor_bytes_at_most(&self) -> usize {
+        const MARK: usize = 1 + 2 + 1 + 2 + 9 + 9;
+        const PLACE: usize = 1 + 9 + 2 + 32;
+        let mut places: Vec<Position> = self
+            .readings
+            .iter()
+            .map(|reading| reading.seen.position)
+            .collect();
+        places.sort_unstable();
+        places.dedup();
+        let prefixes = self
+            .readings
+            .iter()
+            .map(|reading| reading.subscription.prefix.as_str());
+        let marks: usize = prefixes.map(|prefix| MARK + prefix.len()).sum();
+        (8 + marks + PLACE * (places.len() + 1)).min(limits::CURSOR_BYTES_MAX)
+    }
+}
+
+/// Whether this journal has every chain value that the cursor names.
+fn is_ours<S: Storage, K: Kv>(reader: &Reader<S, K>, cursor: &Cursor) -> Result<bool, FeedError> {
+    let mut checked: Vec<Seen> = Vec::new();
+    for mark in &cursor.marks {
+        if checked.contains(&mark.seen) {
+            continue;
+        }
+        if reader.chain_at(mark.seen.position)? != Some(mark.seen.chain) {
+            return Ok(false);
+        }
+        checked.push(mark.seen);
+    }
+    Ok(true)
+}
+
+/// What one step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Something was sent, or passed over.
+    Passed,
+    /// The page holds no more.
+    Full,
+    /// Nothing is left.
+    Done,
+}
+
+/// What a place in the journal gives for this device.
+#[derive(Debug)]
+enum Made {
+    /// Nothing.
+    Nothing,
+    /// An item and, for a whole document, the position up to which it contains everything.
+    Item(Item, Option<(DocumentId, Position)>),
+    /// Something that surely does not fit.
+    TooLarge,
+}
+
+/// A page under construction.
+#[derive(Debug)]
+struct Draft {
+    items: Vec<Item>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Draft {
+    fn new(bytes_max: usize) -> Self {
+        Self {
+            items: Vec::new(),
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    /// Whether so much may be added: the first item always may.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.items.is_empty() || self.bytes.saturating_add(bytes) <= self.bytes_max
+    }
+
+    /// Adds what was made for `position`, or gives nothing if the page is full without it.
+    fn place(&mut self, made: Made, wholes: &mut Wholes, position: Position) -> Option<Step> {
+        let (item, whole) = match made {
+            Made::Nothing => return Some(Step::Passed),
+            Made::TooLarge => return None,
+            Made::Item(item, whole) => (item, whole),
+        };
+        let bytes = item.to_bytes().len();
+        if !self.has_room(bytes) {
+            return None;
+        }
+        self.bytes += bytes;
+        self.items.push(item);
+        if let Some((document, as_of)) = whole.filter(|(_, as_of)| *as_of > position) {
+            wholes.remember(document, as_of);
+        }
+        Some(Step::Passed)
+    }
+}

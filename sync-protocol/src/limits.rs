@@ -112,3 +112,14 @@ pub const MISSING_PER_FRAME: usize = 100;
 
 /// Bytes of an invitation link.
 pub const LINK_BYTES_MAX: usize = 1_024;
+
+/// Places that a feed keeps between two pages while it merges scopes: about 120 KB for whoever
+/// reads a province, nothing for a village. Beyond them it looks again.
+pub const FRONTIER_MAX: usize = 1_024;
+
+/// Records, statements and owed documents that one call to a feed looks at. A reader of published
+/// documents may pass over many drafts; the cursor moves on with an empty page then.
+pub const FEED_STEPS_PER_PAGE: usize = 4_096;
+
+/// Whole documents that a feed remembers so as not to repeat the records in them.
+pub const WHOLES_REMEMBERED_MAX: usize = 64;

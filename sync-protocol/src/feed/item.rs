@@ -1,0 +1,181 @@
+//! What a place in the journal gives for one device.
+
+use std::collections::VecDeque;
+
+use bukti_core::id::{DocumentId, Position};
+use bukti_core::journal::Storage;
+use bukti_core::kv::Kv;
+use bukti_core::ledger::{EnvelopeRow, FactRow, Reader, Topic};
+use bukti_core::record::Record;
+
+use super::ahead::Found;
+use super::reading::Reading;
+use super::{Addressee, Draft, FeedError, Made};
+use crate::item::{Envelope, Item};
+use crate::limits;
+
+/// Bytes that an envelope takes at least in a whole document: its signature, the hashes and ids in
+/// it, and its carrier.
+const ENVELOPE_BYTES_MIN: u64 = 64 + 32 + 32 + 16 + 16 + 32;
+
+/// Documents sent whole that contain more than the position reached, so that what they contain is
+/// not sent again as records. Forgetting one costs bytes only.
+#[derive(Debug, Default)]
+pub(super) struct Wholes(VecDeque<(DocumentId, Position)>);
+
+impl Wholes {
+    /// Takes note that everything of `document` up to `as_of` was sent.
+    pub(super) fn remember(&mut self, document: DocumentId, as_of: Position) {
+        if self.0.len() >= limits::WHOLES_REMEMBERED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((document, as_of));
+    }
+
+    /// Drops what can no longer matter.
+    pub(super) fn forget_upto(&mut self, position: Position) {
+        self.0.retain(|(_, as_of)| *as_of > position);
+        if self.0.is_empty() {
+            self.0.shrink_to_fit();
+        }
+    }
+
+    fn contain(&self, document: &DocumentId, position: Position) -> bool {
+        self.0
+            .iter()
+            .any(|(whole, as_of)| whole == document && position <= *as_of)
+    }
+}
+
+/// Whether a statement at `position` is to be sent: it concerns a reading that has not come so
+/// far, and none that has. Of a parent's region sheets only the newest is.
+pub(super) fn is_due<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    position: Position,
+    topic: &Topic,
+    readings: &[Reading],
+    addressee: &Addressee,
+) -> Result<bool, FeedError> {
+    let concerns = |reading: &&Reading| match topic {
+        Topic::Framework | Topic::Revocation(_) => true,
+        Topic::Regions(parent) => reading.touches(parent),
+        Topic::Device(device, scopes) => {
+            *device == addressee.device || scopes.iter().any(|scope| reading.touches(scope))
+        }
+    };
+    let mut concerned = readings.iter().filter(concerns).peekable();
+    if concerned.peek().is_none() || concerned.any(|reading| position <= reading.facts) {
+        return Ok(false);
+    }
+    match topic {
+        Topic::Framework | Topic::Revocation(_) | Topic::Device(..) => Ok(true),
+        Topic::Regions(parent) => Ok(reader
+            .regions(parent)?
+            .is_some_and(|(newest, _)| newest == position)),
+    }
+}
+
+/// The statement as it travels.
+pub(super) fn fact<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    position: Position,
+    row: &FactRow,
+) -> Result<Made, FeedError> {
+    let statement = reader.record_bytes(row.place.place())?;
+    Ok(Made::Item(
+        Item::Fact {
+            position,
+            statement,
+        },
+        None,
+    ))
+}
+
+/// What a record means to the reader of its scope: nothing, the run, or the whole document if it
+/// is through this record that the reader may see it.
+pub(super) fn record<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    found: &Found,
+    reading: &Reading,
+    addressee: &Addressee,
+    wholes: &Wholes,
+    draft: &Draft,
+) -> Result<Made, FeedError> {
+    let Found {
+        position, document, ..
+    } = found;
+    if wholes.contain(document, *position) {
+        return Ok(Made::Nothing);
+    }
+    let row = reader
+        .document(document)?
+        .ok_or(FeedError::NoDocument(*document))?;
+    let Some(entered) = row.entered(reading.audience()) else {
+        return Ok(Made::Nothing);
+    };
+    if entered <= reading.floor || *position < entered {
+        return Ok(Made::Nothing);
+    }
+    if *position == entered && row.entered_unit < entered {
+        return whole(reader, document, draft);
+    }
+    let Record::Changes(changes) = reader.record(found.place)? else {
+        return Err(FeedError::NoRecord(*position));
+    };
+    let body = changes.run.envelope.body();
+    let own = body.device == addressee.device && body.incarnation == addressee.incarnation;
+    let item = if own {
+        Item::Own {
+            position: *position,
+            received_at: changes.received_at,
+            run: changes.run.id(),
+            document: *document,
+            last_seq: body.last_seq(),
+            last_hash: body.last_hash,
+        }
+    } else {
+        Item::Record {
+            position: *position,
+            received_at: changes.received_at,
+            carrier: changes.carrier,
+            run: changes.run.to_bytes(),
+        }
+    };
+    Ok(Made::Item(item, None))
+}
+
+/// The document with all its history and envelopes, as of its last run.
+///
+/// What surely does not fit is not read: the page ends before it, and the next one begins with it.
+pub(super) fn whole<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    document: &DocumentId,
+    draft: &Draft,
+) -> Result<Made, FeedError> {
+    let missing = FeedError::NoDocument(*document);
+    let Some(row) = reader.document(document)? else {
+        return Err(missing);
+    };
+    let bytes = row
+        .saved_bytes
+        .saturating_add(row.runs.saturating_mul(ENVELOPE_BYTES_MIN));
+    if !draft.has_room(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+        return Ok(Made::TooLarge);
+    }
+    let whole = reader.whole(document)?.ok_or(missing)?;
+    let as_of = whole.row.last_position;
+    let envelope = |row: EnvelopeRow| Envelope {
+        position: row.position,
+        received_at: row.received_at,
+        carrier: row.carrier,
+        bytes: row.envelope,
+    };
+    let item = Item::Whole {
+        document: *document,
+        as_of,
+        published: whole.row.published(),
+        saved: whole.saved,
+        envelopes: whole.envelopes.into_iter().map(envelope).collect(),
+    };
+    Ok(Made::Item(item, Some((*document, as_of))))
+}

@@ -1,0 +1,202 @@
+//! Grants, requests and cursors against one another, without a ledger.
+
+use bukti_core::authority::Role;
+use bukti_core::id::Chain;
+
+use super::*;
+
+const WATERMARK: Seen = Seen {
+    position: 1_000,
+    chain: Chain([9; 32]),
+};
+
+fn scope(text: &str) -> Scope {
+    text.parse().unwrap()
+}
+
+fn officer(text: &str) -> Grant {
+    Grant {
+        role: Role::Officer,
+        scope: scope(text),
+    }
+}
+
+fn verifier(text: &str) -> Grant {
+    Grant {
+        role: Role::Verifier,
+        scope: scope(text),
+    }
+}
+
+fn subscription(prefix: &str, audience: Audience, except: &[&str]) -> Subscription {
+    Subscription {
+        prefix: scope(prefix),
+        audience,
+        except: except.iter().map(|text| scope(text)).collect(),
+    }
+}
+
+fn mark(prefix: &str, audience: Audience, position: Position, floor: Position) -> Mark {
+    Mark {
+        prefix: scope(prefix),
+        audience,
+        seen: Seen {
+            position,
+            chain: Chain([1; 32]),
+        },
+        floor,
+        facts: position,
+    }
+}
+
+/// Position, floor and statements of a resumed reading.
+fn resumed(subscription: Subscription, marks: &[Mark]) -> (Position, Position, Position) {
+    let cursor = Cursor {
+        marks: marks.to_vec(),
+    };
+    let reading = Reading::resume(subscription, &cursor, WATERMARK);
+    (reading.seen.position, reading.floor, reading.facts)
+}
+
+const ANEW: (Position, Position, Position) = (1_000, 1_000, 0);
+
+#[test]
+fn without_a_request_everything_granted_is_read_without_overlap() {
+    let grants = [
+        verifier("13"),
+        officer("13.76.01"),
+        officer("13.76.01.1001"),
+        officer("14"),
+    ];
+    let expected = vec![
+        subscription("13", Audience::All, &["13.76.01"]),
+        subscription("13.76.01", Audience::Unit, &[]),
+        subscription("14", Audience::Unit, &[]),
+    ];
+    assert_eq!(wanted(&grants, &[]).unwrap(), expected);
+}
+
+#[test]
+fn a_request_narrows_what_is_granted_and_keeps_the_wider_audience() {
+    let grants = [verifier("13"), officer("13.76.01")];
+    let expected = vec![
+        subscription("13.76", Audience::All, &["13.76.01"]),
+        subscription("13.76.01", Audience::Unit, &[]),
+    ];
+    assert_eq!(wanted(&grants, &[scope("13.76")]).unwrap(), expected);
+    let village = vec![subscription("13.76.01.1001", Audience::Unit, &[])];
+    assert_eq!(wanted(&grants, &[scope("13.76.01.1001")]).unwrap(), village);
+    assert_eq!(
+        wanted(&grants, &[scope("all")]).unwrap(),
+        wanted(&grants, &[]).unwrap()
+    );
+}
+
+#[test]
+fn a_request_outside_of_the_grants_is_dropped_and_never_widened() {
+    let grants = [officer("13.76")];
+    assert_eq!(wanted(&grants, &[scope("14")]).unwrap(), vec![]);
+    let rest = vec![subscription("13.76.01", Audience::Unit, &[])];
+    assert_eq!(
+        wanted(&grants, &[scope("14"), scope("13.76.01")]).unwrap(),
+        rest
+    );
+    assert_eq!(wanted(&[], &[]).unwrap(), vec![]);
+}
+
+#[test]
+fn more_subscriptions_than_a_session_may_have_are_refused() {
+    let villages = |count: usize| -> Vec<Scope> {
+        (0..count)
+            .map(|n| scope(&format!("13.76.01.{}", 1_000 + n)))
+            .collect()
+    };
+    let most = limits::SUBSCRIPTIONS_MAX;
+    assert_eq!(
+        wanted(&[officer("13")], &villages(most)).unwrap().len(),
+        most
+    );
+    let refused = wanted(&[officer("13")], &villages(most + 1));
+    assert!(
+        matches!(refused, Err(FeedError::TooManyScopes { subscriptions }) if subscriptions == most + 1)
+    );
+}
+
+#[test]
+fn a_known_subscription_goes_on_and_an_unknown_one_owes_everything() {
+    let known = mark("13.76", Audience::Unit, 600, 40);
+    let village = || subscription("13.76", Audience::Unit, &[]);
+    assert_eq!(
+        resumed(village(), std::slice::from_ref(&known)),
+        (600, 40, 600)
+    );
+    assert_eq!(
+        resumed(subscription("14", Audience::Unit, &[]), &[known]),
+        ANEW
+    );
+    assert_eq!(resumed(village(), &[]), ANEW);
+}
+
+#[test]
+fn a_narrower_prefix_goes_on_from_the_one_around_it() {
+    let around = mark("13", Audience::All, 600, 40);
+    let inside = subscription("13.76", Audience::All, &[]);
+    assert_eq!(
+        resumed(inside, std::slice::from_ref(&around)),
+        (600, 40, 600)
+    );
+    let wider = subscription("all", Audience::All, &[]);
+    assert_eq!(
+        resumed(wider, &[around]),
+        ANEW,
+        "what lies beside was never read"
+    );
+}
+
+#[test]
+fn a_raised_audience_owes_everything() {
+    let all = mark("13.76", Audience::All, 600, 0);
+    assert_eq!(
+        resumed(subscription("13.76", Audience::Unit, &[]), &[all]),
+        ANEW
+    );
+}
+
+#[test]
+fn a_lowered_audience_goes_on_only_if_nothing_was_owed() {
+    let lowered = || subscription("13.76", Audience::All, &[]);
+    assert_eq!(
+        resumed(lowered(), &[mark("13.76", Audience::Unit, 600, 0)]),
+        (600, 0, 600)
+    );
+    assert_eq!(
+        resumed(lowered(), &[mark("13.76", Audience::Unit, 600, 1)]),
+        ANEW
+    );
+}
+
+#[test]
+fn a_part_that_falls_back_to_the_prefix_around_it_is_not_forgotten() {
+    let outer = || mark("13", Audience::All, 600, 0);
+    let whole = || subscription("13", Audience::All, &[]);
+    let sent = mark("13.76", Audience::Unit, 500, 0);
+    assert_eq!(
+        resumed(whole(), &[outer(), sent]),
+        (500, 0, 500),
+        "from the earlier place"
+    );
+    let owing = mark("13.76", Audience::Unit, 700, 3);
+    assert_eq!(resumed(whole(), &[outer(), owing.clone()]), ANEW);
+    let apart = subscription("13", Audience::All, &["13.76"]);
+    assert_eq!(resumed(apart, &[outer(), owing]), (600, 0, 600));
+}
+
+#[test]
+fn numbers_that_no_feed_wrote_are_cut_to_what_can_be() {
+    let mut forged = mark("13.76", Audience::Unit, 600, Position::MAX);
+    forged.facts = Position::MAX;
+    assert_eq!(
+        resumed(subscription("13.76", Audience::Unit, &[]), &[forged]),
+        (600, 1_000, 600)
+    );
+}
