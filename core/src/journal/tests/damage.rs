@@ -317,7 +317,8 @@ fn a_group_of_another_history_is_damage_even_as_the_last() {
 
 #[test]
 fn a_journal_must_begin_with_record_one_and_the_chain_of_its_id() {
-    let edits: [(fn(&mut SegmentHeader), Damage); 2] = [
+    type Edit = fn(&mut SegmentHeader);
+    let edits: [(Edit, Damage); 2] = [
         (|header| header.before.0[0] ^= 1, Damage::ChainBroken),
         (
             |header| header.first = 2,
