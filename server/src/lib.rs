@@ -1,1 +1,142 @@
-//! Placeholder
+//! The server: takes what devices send, merges it, and keeps it in an append-only journal.
+//!
+//! [`run`] is the whole of `bukti-server`. A socket's task ([`socket`]) drives a session of
+//! `bukti-sync-protocol`; what it submits waits in a fair [`queue`] for the ledger thread
+//! ([`accepting`]), the only place where something is accepted. [`commands`] answers
+//! administrators, in the process that holds the data [`folder`].
+
+pub mod accepting;
+pub mod app;
+pub mod arguments;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod disk;
+pub mod folder;
+pub mod http;
+pub mod invitation;
+pub mod metrics;
+pub mod queue;
+pub mod serve;
+pub mod sessions;
+pub mod socket;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use bukti_command::control;
+use bukti_command::{Exit, FolderLock, LockError, Progress, Reply, Request, parse};
+
+use crate::arguments::{Arguments, Command, Serve};
+use crate::config::{Config, Flags};
+use crate::folder::{Folder, FolderError};
+
+/// Runs one command line to its end.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut texts = Vec::new();
+    for arg in args {
+        match arg.into_string() {
+            Ok(text) => texts.push(text),
+            Err(arg) => {
+                let text = format!("{} is not UTF-8: expected readable arguments", arg.display());
+                return Reply::error(Exit::WrongUse, text).print();
+            }
+        }
+    }
+    let arguments = match parse::<Arguments>(texts.clone()) {
+        Ok(arguments) => arguments,
+        Err(reply) => return reply.print(),
+    };
+    let root = match commands::data_folder(&arguments) {
+        Ok(root) => root,
+        Err(reply) => return reply.print(),
+    };
+    match &arguments.command {
+        Command::Serve(options) => serve(&root, options),
+        command => {
+            let folder = Folder::new(&root);
+            if !folder.holds_a_server() && !matches!(command, Command::Restore { .. }) {
+                let empty = FolderError::Empty(root);
+                return Reply::error(Exit::WrongUse, empty.to_string()).print();
+            }
+            elsewhere_or_here(&folder, &arguments, &texts).print()
+        }
+    }
+}
+
+fn elsewhere_or_here(folder: &Folder, arguments: &Arguments, texts: &[String]) -> Reply {
+    quiet_log();
+    let request = match Request::here(texts.iter().skip(1).cloned().collect()) {
+        Ok(request) => request,
+        Err(error) => return Reply::error(Exit::Failed, format!("cannot tell the present folder: {error}")),
+    };
+    let mut progress = Progress::to(|text| eprint!("{text}"));
+    let here = |lock: &FolderLock, request: &Request, progress: &mut Progress<'_>| {
+        commands::run_stopped(folder, lock, arguments, request, progress)
+    };
+    control::run(folder.root(), &request, &mut progress, here).unwrap_or_else(|error| error.reply())
+}
+
+fn serve(root: &Path, options: &Serve) -> ExitCode {
+    let flags = Flags {
+        listen: options.listen,
+        metrics_listen: options.metrics_listen,
+        public_url: options.public_url.clone(),
+        log: options.log,
+    };
+    let environment = |name: &str| std::env::var(name).ok();
+    let config = match Config::assemble(options.config.as_deref(), environment, flags) {
+        Ok(config) => config,
+        Err(error) => return Reply::error(Exit::WrongUse, accepting::chain(&error)).print(),
+    };
+    start_log(config.log);
+    silence_caught_panics();
+    let lock = match FolderLock::acquire(root) {
+        Ok(lock) => lock,
+        Err(error @ LockError::Busy { .. }) => {
+            return Reply::error(Exit::Failed, format!("{error}: one server to a folder")).print();
+        }
+        Err(error) => return Reply::error(Exit::Failed, accepting::chain(&error)).print(),
+    };
+    match serve::serve(&lock, &Folder::new(root), options.key.as_deref(), config) {
+        Ok(code) => code,
+        Err(text) => Reply::error(Exit::Failed, text).print(),
+    }
+}
+
+fn start_log(level: config::LogLevel) {
+    let level = match level {
+        config::LogLevel::Error => tracing::Level::ERROR,
+        config::LogLevel::Warn => tracing::Level::WARN,
+        config::LogLevel::Info => tracing::Level::INFO,
+        config::LogLevel::Debug => tracing::Level::DEBUG,
+        config::LogLevel::Trace => tracing::Level::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}
+
+/// Commands say what matters in their reply; a log beside it would only repeat it.
+fn quiet_log() {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr).init();
+    silence_caught_panics();
+}
+
+/// Automerge and sled panic on some bytes. Those panics are caught where they happen and become a
+/// refusal or a rebuild; printing each would let a hostile device fill the log.
+fn silence_caught_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let ours = info.location().is_none_or(|place| {
+            !["automerge", "hexane", "sled", "pagecache"].iter().any(|name| place.file().contains(name))
+        });
+        if ours {
+            usual(info);
+        }
+    }));
+}

@@ -1,0 +1,250 @@
+//! The ledger thread: the only place where something is accepted.
+//!
+//! It takes a fair batch from the [`Queue`], has the ledger judge, append, sync and derive, and only
+//! then answers the sessions and wakes those who read the scopes concerned. While it syncs, the
+//! queue fills: that is the group commit. If the ledger fails, the thread ends and the process with
+//! it, with nothing acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use bukti_core::id::{DeviceId, DocumentId, WallMs};
+use bukti_core::kv::SledKv;
+use bukti_core::ledger::{self, LedgerError, Outcome, Submission, Verdict};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::wall_now;
+use crate::disk::MeasuredDisk;
+use crate::metrics::Metrics;
+use crate::queue::{Queue, SessionId, Work};
+use crate::sessions::Sessions;
+
+/// Where the server's journal is.
+pub type Disk = MeasuredDisk;
+
+/// Where its derived rows are.
+pub type Store = SledKv;
+
+/// The ledger as the server keeps it.
+pub type Ledger = ledger::Ledger<Disk, Store>;
+
+/// What sessions read.
+pub type Reader = ledger::Reader<Disk, Store>;
+
+/// Something that needs the ledger to itself for a moment; says whose sessions it ends.
+pub type Task = Box<dyn FnOnce(&mut Ledger) -> Option<DeviceId> + Send>;
+
+/// The ledger takes no more: the server is ending, or its disk failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the server is stopping and takes no more")]
+pub struct Closed;
+
+/// The ledger thread and what leads to it.
+#[derive(Debug, Clone)]
+pub struct Accepting {
+    queue: Arc<Queue<Task>>,
+    reader: Reader,
+    healthy: Arc<AtomicBool>,
+}
+
+impl Accepting {
+    /// Starts the thread. `failed` is cancelled if the ledger fails.
+    ///
+    /// # Panics
+    /// If the system gives no thread.
+    pub fn start(
+        ledger: Ledger,
+        sessions: Arc<Sessions>,
+        metrics: Arc<Metrics>,
+        failed: CancellationToken,
+    ) -> (Self, JoinHandle<()>) {
+        let accepting = Self {
+            queue: Arc::new(Queue::default()),
+            reader: ledger.reader(),
+            healthy: Arc::new(AtomicBool::new(true)),
+        };
+        let thread = LedgerThread {
+            ledger,
+            queue: accepting.queue.clone(),
+            healthy: accepting.healthy.clone(),
+            sessions,
+            metrics,
+            failed,
+        };
+        let handle = std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || thread.run())
+            .expect("the system gives a thread at the start");
+        (accepting, handle)
+    }
+
+    /// What sessions read.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Whether the ledger still takes anything.
+    pub fn healthy(&self) -> bool {
+        self.healthy.load(Ordering::Acquire)
+    }
+
+    /// Runs that wait.
+    pub fn depth(&self) -> usize {
+        self.queue.depth()
+    }
+
+    /// Queues runs of a session; the outcomes come through its place in [`Sessions`].
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub fn submit(&self, session: SessionId, runs: Vec<Submission>) -> Result<(), Closed> {
+        self.queue.submit(session, runs).map_err(|_| Closed)
+    }
+
+    /// Has the ledger thread do something and gives its answer.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&mut Ledger, WallMs) -> T + Send + 'static,
+    ) -> Result<T, Closed> {
+        let (sender, receiver) = oneshot::channel();
+        self.enqueue(None, task, sender)?;
+        receiver.await.map_err(|_| Closed)
+    }
+
+    /// The same from a thread that may block. The sessions of `ends` are ended afterwards.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub fn ask_blocking<T: Send + 'static>(
+        &self,
+        ends: Option<DeviceId>,
+        task: impl FnOnce(&mut Ledger, WallMs) -> T + Send + 'static,
+    ) -> Result<T, Closed> {
+        let (sender, receiver) = oneshot::channel();
+        self.enqueue(ends, task, sender)?;
+        receiver.blocking_recv().map_err(|_| Closed)
+    }
+
+    /// Takes no more; what waits is still done.
+    pub fn close(&self) {
+        self.queue.close();
+    }
+
+    fn enqueue<T: Send + 'static>(
+        &self,
+        ends: Option<DeviceId>,
+        task: impl FnOnce(&mut Ledger, WallMs) -> T + Send + 'static,
+        answer: oneshot::Sender<T>,
+    ) -> Result<(), Closed> {
+        let boxed: Task = Box::new(move |ledger| {
+            // Whoever asked may have gone; what was done stands all the same.
+            let _ = answer.send(task(ledger, wall_now()));
+            ends
+        });
+        self.queue.request(boxed).map_err(|_| Closed)
+    }
+}
+
+struct LedgerThread {
+    ledger: Ledger,
+    queue: Arc<Queue<Task>>,
+    healthy: Arc<AtomicBool>,
+    sessions: Arc<Sessions>,
+    metrics: Arc<Metrics>,
+    failed: CancellationToken,
+}
+
+impl LedgerThread {
+    fn run(mut self) {
+        loop {
+            match self.queue.take() {
+                Work::Accept(batch) => {
+                    if let Err(error) = self.accept(batch) {
+                        tracing::error!(error = %chain(&error), "a batch was not accepted");
+                    }
+                }
+                Work::Administer(task) => {
+                    if let Some(device) = task(&mut self.ledger) {
+                        self.sessions.revoke(&device);
+                    }
+                    self.sessions.advance_all();
+                }
+                Work::Closed => break,
+            }
+            if let Some(act) = self.ledger.failure() {
+                tracing::error!(act, "the ledger failed; the server ends and acknowledges nothing more");
+                self.healthy.store(false, Ordering::Release);
+                self.queue.close();
+                self.failed.cancel();
+                break;
+            }
+        }
+    }
+
+    fn accept(&mut self, batch: Vec<(SessionId, Submission)>) -> Result<(), LedgerError> {
+        let (from, runs): (Vec<SessionId>, Vec<Submission>) = batch.into_iter().unzip();
+        let documents: Vec<DocumentId> =
+            runs.iter().map(|submission| submission.run.envelope().body().document).collect();
+        let started = Instant::now();
+        let outcomes = self.ledger.accept(wall_now(), runs)?;
+        self.metrics.accepted_batch(started.elapsed(), &outcomes);
+        self.wake_readers(&documents, &outcomes);
+        self.answer(&from, outcomes);
+        Ok(())
+    }
+
+    /// Outcomes stand in the order of the runs.
+    fn answer(&self, from: &[SessionId], outcomes: Vec<Outcome>) {
+        assert_eq!(from.len(), outcomes.len(), "the ledger gives one outcome for each run");
+        let mut by_session = BTreeMap::<SessionId, Vec<Outcome>>::new();
+        for (session, outcome) in from.iter().zip(outcomes) {
+            if let Verdict::Rejected(refusal) = &outcome.verdict {
+                tracing::warn!(run = %outcome.run, code = %refusal.code, "run refused");
+            }
+            by_session.entry(*session).or_default().push(outcome);
+        }
+        for (session, outcomes) in by_session {
+            self.sessions.answer(session, outcomes);
+        }
+    }
+
+    fn wake_readers(&self, documents: &[DocumentId], outcomes: &[Outcome]) {
+        let changed: BTreeSet<&DocumentId> = documents
+            .iter()
+            .zip(outcomes)
+            .filter(|(_, outcome)| matches!(outcome.verdict, Verdict::Accepted(_)))
+            .map(|(document, _)| document)
+            .collect();
+        let reader = self.ledger.reader();
+        let mut scopes = BTreeSet::new();
+        for document in changed {
+            match reader.document(document) {
+                Ok(Some(row)) => {
+                    scopes.insert(row.scope);
+                }
+                // A store that cannot be read: whoever reads will find out.
+                Ok(None) | Err(_) => return self.sessions.advance_all(),
+            }
+        }
+        self.sessions.advance(&scopes);
+    }
+}
+
+/// An error with all its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

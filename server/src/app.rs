@@ -1,0 +1,104 @@
+//! What every connection shares.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bukti_core::id::DeviceId;
+use bukti_sync_protocol::Mono;
+use bukti_sync_protocol::fragment::PartialItem;
+use bukti_sync_protocol::server::Cx;
+use bukti_sync_protocol::token::TokenKey;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accepting::{Accepting, Disk, Store};
+use crate::clock::{mono_now, wall_now};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::sessions::Sessions;
+
+/// Bytes of unfinished items that are kept for devices that are not connected. Past this the
+/// oldest device's are forgotten, which costs it only the sending again.
+const PARTIAL_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The running server, seen from a connection.
+#[derive(Debug)]
+pub struct App {
+    /// Settings.
+    pub config: Config,
+    /// The ledger.
+    pub accepting: Accepting,
+    /// Who is connected.
+    pub sessions: Arc<Sessions>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Unfinished items of devices.
+    pub partials: Partials,
+    /// Key of session tokens.
+    pub token_key: TokenKey,
+    /// Cancelled when the server begins to stop.
+    pub stopping: CancellationToken,
+    /// Everything that was spawned.
+    pub tracker: TaskTracker,
+}
+
+impl App {
+    /// What a session sees at this moment.
+    pub fn cx(&self) -> Cx<'_, Disk, Store> {
+        Cx {
+            now: Mono(mono_now()),
+            wall: wall_now(),
+            reader: self.accepting.reader(),
+            token_key: &self.token_key,
+        }
+    }
+}
+
+/// Unfinished items of devices that may come back for them.
+#[derive(Debug, Default)]
+pub struct Partials {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    items: BTreeMap<DeviceId, Vec<PartialItem>>,
+    oldest_first: VecDeque<DeviceId>,
+    bytes: usize,
+}
+
+impl Partials {
+    /// Keeps what a device sent of items that are not whole.
+    pub fn keep(&self, device: DeviceId, items: Vec<PartialItem>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.forget(&device);
+        if items.is_empty() {
+            return;
+        }
+        kept.bytes += bytes_of(&items);
+        kept.items.insert(device, items);
+        kept.oldest_first.push_back(device);
+        while kept.bytes > PARTIAL_BYTES_MAX {
+            let Some(oldest) = kept.oldest_first.front().copied() else { break };
+            kept.forget(&oldest);
+        }
+    }
+
+    /// Gives back what was kept for a device.
+    pub fn take(&self, device: DeviceId) -> Vec<PartialItem> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).forget(&device)
+    }
+}
+
+impl Kept {
+    fn forget(&mut self, device: &DeviceId) -> Vec<PartialItem> {
+        let items = self.items.remove(device).unwrap_or_default();
+        self.bytes -= bytes_of(&items);
+        self.oldest_first.retain(|kept| kept != device);
+        items
+    }
+}
+
+fn bytes_of(items: &[PartialItem]) -> usize {
+    items.iter().map(PartialItem::held_bytes).sum()
+}

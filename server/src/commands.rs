@@ -1,0 +1,369 @@
+//! What administrators ask. The same code answers in the server's process, if one holds the folder,
+//! and in the command's own, if none does.
+
+mod backup;
+mod import;
+mod list;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use bukti_command::{Exit, FolderLock, Progress, Reply, Request, parse, show};
+use bukti_core::authority::Grant;
+use bukti_core::id::{DeviceId, ServerId};
+use bukti_core::ledger::{self, AdminError};
+use ed25519_dalek::SigningKey;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::accepting::{Accepting, Reader, chain};
+use crate::arguments::{Arguments, Command, Import, Invite};
+use crate::config::Config;
+use crate::folder::{Folder, FolderError, Started};
+use crate::invitation;
+use crate::metrics::Metrics;
+
+/// Where links lead while no server ever said where it listens.
+const URL_DEFAULT: &str = "http://127.0.0.1:8420";
+
+/// What answering a command needs.
+#[derive(Debug, Clone)]
+pub struct Office {
+    folder: Folder,
+    accepting: Accepting,
+    server: ServerId,
+    url: String,
+    serving: bool,
+}
+
+impl Office {
+    /// The office of a running server, whose links lead to `url`.
+    pub fn new(folder: Folder, accepting: Accepting, key: &SigningKey, url: String) -> Self {
+        let server = ServerId(key.verifying_key().to_bytes());
+        Self { folder, accepting, server, url, serving: true }
+    }
+
+    /// The ledger.
+    pub fn accepting(&self) -> &Accepting {
+        &self.accepting
+    }
+
+    /// What can be read.
+    pub fn reader(&self) -> &Reader {
+        self.accepting.reader()
+    }
+
+    /// Whose key signs.
+    pub fn server(&self) -> ServerId {
+        self.server
+    }
+
+    /// Where links lead.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+/// A failure that ends a command, with its exit status.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    text: String,
+}
+
+impl Failure {
+    fn failed(error: &dyn std::error::Error) -> Self {
+        Self { exit: Exit::Failed, text: chain(error) }
+    }
+
+    fn wrong_use(text: impl Into<String>) -> Self {
+        Self { exit: Exit::WrongUse, text: text.into() }
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        let exit = match &error {
+            AdminError::Invalid(_) => Exit::WrongUse,
+            AdminError::Full | AdminError::Ledger(_) => Exit::Failed,
+        };
+        Self { exit, text: chain(&error) }
+    }
+}
+
+impl From<ledger::ReadError> for Failure {
+    fn from(error: ledger::ReadError) -> Self {
+        Self::failed(&error)
+    }
+}
+
+impl From<crate::accepting::Closed> for Failure {
+    fn from(error: crate::accepting::Closed) -> Self {
+        Self::failed(&error)
+    }
+}
+
+impl From<FolderError> for Failure {
+    fn from(error: FolderError) -> Self {
+        let exit = match &error {
+            FolderError::Empty(_) | FolderError::NoKey(_) | FolderError::NotAKey(_) => {
+                Exit::WrongUse
+            }
+            FolderError::Io { .. }
+            | FolderError::Random(_)
+            | FolderError::Store(_)
+            | FolderError::Ledger(_) => Exit::Failed,
+        };
+        Self { exit, text: chain(&error) }
+    }
+}
+
+/// Prints JSON or text, as was asked.
+fn say(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> Reply {
+    if json { Reply::json(value) } else { Reply::done(text()) }
+}
+
+/// Answers a command that another process sent to this server.
+pub fn answer(office: &Office, request: &Request, progress: &mut Progress<'_>) -> Reply {
+    let args = std::iter::once("bukti-server".to_owned()).chain(request.args.iter().cloned());
+    match parse::<Arguments>(args) {
+        Ok(arguments) => reply(execute(office, &arguments, request, progress)),
+        Err(reply) => reply,
+    }
+}
+
+/// Runs a command on a folder that no server holds.
+pub fn run_stopped(
+    folder: &Folder,
+    lock: &FolderLock,
+    arguments: &Arguments,
+    request: &Request,
+    progress: &mut Progress<'_>,
+) -> Reply {
+    let result = match &arguments.command {
+        Command::Serve(_) => unreachable!("serve has its own way"),
+        Command::Restore { from, key } => {
+            let from = request.cwd.join(from);
+            let key = key.as_ref().map(|key| request.cwd.join(key));
+            backup::restore(folder, &from, key.as_deref(), arguments.common.json)
+        }
+        Command::Rebuild { accept_loss } => rebuild(folder, *accept_loss, arguments, progress),
+        Command::Verify => verify::stopped(folder, arguments.common.json, progress),
+        Command::Invite(_)
+        | Command::Devices
+        | Command::Revoke { .. }
+        | Command::Import(_)
+        | Command::Status
+        | Command::Backup { .. } => with_ledger(folder, arguments, request, progress),
+    };
+    // The lock is held until here, whatever the command did.
+    let _ = lock;
+    reply(result)
+}
+
+fn reply(result: Result<Reply, Failure>) -> Reply {
+    result.unwrap_or_else(|failure| Reply::error(failure.exit, failure.text))
+}
+
+fn with_ledger(
+    folder: &Folder,
+    arguments: &Arguments,
+    request: &Request,
+    progress: &mut Progress<'_>,
+) -> Result<Reply, Failure> {
+    let metrics = Metrics::default();
+    let config = Config::default();
+    let started = folder.open(None, None, &config, &metrics, &mut tell(progress))?;
+    let Started { ledger, key, .. } = started;
+    let (accepting, thread) = Accepting::start(
+        ledger,
+        std::sync::Arc::default(),
+        std::sync::Arc::new(metrics),
+        tokio_util::sync::CancellationToken::new(),
+    );
+    let url = folder.last_url().unwrap_or_else(|| URL_DEFAULT.to_owned());
+    let mut office = Office::new(folder.clone(), accepting.clone(), &key, url);
+    office.serving = false;
+    let result = execute(&office, arguments, request, progress);
+    accepting.close();
+    let _ = thread.join();
+    result
+}
+
+fn execute(
+    office: &Office,
+    arguments: &Arguments,
+    request: &Request,
+    progress: &mut Progress<'_>,
+) -> Result<Reply, Failure> {
+    let json = arguments.common.json;
+    match &arguments.command {
+        Command::Serve(_) => Err(Failure {
+            exit: Exit::Failed,
+            text: "a server serves this folder already".to_owned(),
+        }),
+        Command::Rebuild { .. } | Command::Restore { .. } => Err(Failure {
+            exit: Exit::Failed,
+            text: "stop the server first: this needs the folder to itself".to_owned(),
+        }),
+        Command::Invite(options) => invite(office, options, json),
+        Command::Devices => list::devices(office, json, request.columns),
+        Command::Revoke { device } => revoke(office, device, json),
+        Command::Import(Import::Regions { file, version }) => {
+            import::regions(office, &request.cwd.join(file), version.as_deref(), json)
+        }
+        Command::Import(Import::Framework { file }) => {
+            import::framework(office, &request.cwd.join(file), json)
+        }
+        Command::Verify => verify::serving(office, json, progress),
+        Command::Status => list::status(office, json),
+        Command::Backup { to } => backup::backup(office, &request.cwd.join(to), json),
+    }
+}
+
+fn invite(office: &Office, options: &Invite, json: bool) -> Result<Reply, Failure> {
+    let grants: Vec<Grant> = options
+        .regions
+        .iter()
+        .map(|scope| Grant { role: options.role, scope: scope.clone() })
+        .collect();
+    let person = options.name.trim().to_owned();
+    if person.is_empty() {
+        return Err(Failure::wrong_use("--name is empty: expected the person's name"));
+    }
+    let invited = invitation::invite(office, person.clone(), grants.clone(), options.expires.ms)
+        .map_err(|text| Failure { exit: Exit::Failed, text })?;
+    let value = json!({
+        "link": invited.link,
+        "person": person,
+        "grants": grants,
+        "expires_at": invited.expires_at,
+    });
+    Ok(say(json, &value, || {
+        format!(
+            "{}\n\nGood for one device of {person}, until {}.\n",
+            invited.link,
+            show::show_time(invited.expires_at)
+        )
+    }))
+}
+
+fn revoke(office: &Office, given: &str, json: bool) -> Result<Reply, Failure> {
+    let device = find_device(office.reader(), given)?;
+    let position = office
+        .accepting()
+        .ask_blocking(Some(device), move |ledger, now| ledger.revoke(now, device))??;
+    let value = json!({ "device": device.to_string(), "position": position });
+    Ok(say(json, &value, || format!("revoked {device}\n")))
+}
+
+/// Characters of a device id that are enough to name it.
+const DEVICE_PREFIX_MIN: usize = 6;
+
+fn find_device(reader: &Reader, given: &str) -> Result<DeviceId, Failure> {
+    if let Ok(device) = given.parse() {
+        return Ok(device);
+    }
+    let expected = "expected a device id from `bukti-server devices`, or its first 6 characters or more";
+    if given.len() < DEVICE_PREFIX_MIN {
+        return Err(Failure::wrong_use(format!("'{given}' names no device: {expected}")));
+    }
+    let mut found = Vec::new();
+    for device in reader.devices() {
+        let (id, _) = device?;
+        if id.to_string().starts_with(given) {
+            found.push(id);
+        }
+    }
+    match found[..] {
+        [device] => Ok(device),
+        [] => Err(Failure::wrong_use(format!("'{given}' names no device: {expected}"))),
+        _ => Err(Failure::wrong_use(format!("'{given}' names {} devices: give more of it", found.len()))),
+    }
+}
+
+fn rebuild(
+    folder: &Folder,
+    accept_loss: bool,
+    arguments: &Arguments,
+    progress: &mut Progress<'_>,
+) -> Result<Reply, Failure> {
+    let metrics = Metrics::default();
+    let config = Config::default();
+    let records = if accept_loss {
+        folder.open_after_loss(&config, &metrics, &mut tell(progress))?
+    } else {
+        // A store that has seen more than the journal holds is the only witness of a loss.
+        let started = folder.open(None, None, &config, &metrics, &mut tell(progress))?;
+        drop(started);
+        folder.remove_store()?;
+        folder.open(None, None, &config, &metrics, &mut tell(progress))?
+    };
+    let position = records.ledger.reader().watermark().position;
+    Ok(say(arguments.common.json, &json!({ "records": position }), || {
+        format!("rebuilt from {position} records\n")
+    }))
+}
+
+/// Shows how far opening or rebuilding is.
+fn tell<'p>(progress: &'p mut Progress<'_>) -> impl FnMut(ledger::Progress) + 'p {
+    let mut said = 0;
+    move |step| {
+        let percent = step.done.saturating_mul(100).checked_div(step.total).unwrap_or(100);
+        // Short work needs no progress; long work says something at every tenth.
+        if step.total > 10_000 && percent >= said + 10 {
+            said = percent;
+            progress.say(&format!("{} {percent} %\n", step.stage));
+        }
+        if step.done >= step.total {
+            said = 0;
+        }
+    }
+}
+
+/// The same for a server's log.
+pub fn log_progress() -> impl FnMut(ledger::Progress) {
+    let mut said = 0;
+    move |step| {
+        let percent = step.done.saturating_mul(100).checked_div(step.total).unwrap_or(100);
+        if step.total > 10_000 && percent >= said + 10 {
+            said = percent;
+            tracing::info!(stage = %step.stage, percent, "reading the journal");
+        }
+        if step.done >= step.total {
+            said = 0;
+        }
+    }
+}
+
+/// Reads a file that an administrator named.
+fn read_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let describe = |error: &std::io::Error| {
+        Failure::wrong_use(format!("cannot read {}: {error}", path.display()))
+    };
+    let length = std::fs::metadata(path).map_err(|error| describe(&error))?.len();
+    if length > bytes_max as u64 {
+        return Err(Failure::wrong_use(format!(
+            "{} has {}, more than the {} that are taken",
+            path.display(),
+            show::show_bytes(length),
+            show::show_bytes(bytes_max as u64)
+        )));
+    }
+    std::fs::read(path).map_err(|error| describe(&error))
+}
+
+/// The last part of a path, for messages about a file's content.
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The folder of `--data`, which every command needs.
+///
+/// # Errors
+/// The reply to print.
+pub fn data_folder(arguments: &Arguments) -> Result<PathBuf, Reply> {
+    arguments.common.data.clone().ok_or_else(|| {
+        Reply::error(Exit::WrongUse, "--data DIR is missing: expected the server's data folder")
+    })
+}

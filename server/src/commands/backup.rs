@@ -1,0 +1,171 @@
+//! `backup` and `restore`: a copy of the journal, and a data folder from one.
+//!
+//! ```text
+//! BACKUP/
+//!   journal/        finished segments and the last one up to the watermark, verified
+//!   backup.json     which journal, up to where, when
+//! ```
+//!
+//! The store is not copied, since it follows from the journal, nor the key, which whoever keeps the
+//! backup should not have.
+
+use std::fs;
+use std::path::Path;
+
+use bukti_command::{Exit, Reply, show};
+use bukti_core::journal::disk::DiskStorage;
+use serde_json::json;
+
+use super::{Failure, Office, say};
+use crate::accepting::chain;
+use crate::clock::wall_now;
+use crate::config::Config;
+use crate::folder::{Folder, FolderError, read_key, write_key};
+use crate::metrics::Metrics;
+
+const JOURNAL: &str = "journal";
+const MANIFEST: &str = "backup.json";
+
+pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Failure> {
+    if to.starts_with(office.folder.root()) {
+        return Err(Failure::wrong_use(format!(
+            "{} lies in the data folder: expected a folder elsewhere, best on another disk",
+            to.display()
+        )));
+    }
+    refuse_other_content(to)?;
+    let target = DiskStorage::open(to.join(JOURNAL))
+        .map_err(|error| Failure::wrong_use(format!("cannot write to {}: {error}", to.display())))?;
+    let (copied, upto) = office.reader().copy_journal(&target).map_err(|error| Failure::failed(&error))?;
+    let manifest = json!({
+        "journal": office.reader().journal().to_string(),
+        "server": office.server().to_string(),
+        "position": upto.position,
+        "chain": upto.chain.to_string(),
+        "at": wall_now(),
+    });
+    let path = to.join(MANIFEST);
+    let text = format!("{manifest:#}\n");
+    fs::write(&path, text)
+        .and_then(|()| fs::File::open(&path)?.sync_all())
+        .map_err(|error| Failure { exit: Exit::Failed, text: format!("cannot write {}: {error}", path.display()) })?;
+    let value = json!({
+        "to": to.display().to_string(),
+        "position": upto.position,
+        "segments": copied.written + copied.kept,
+        "written": copied.written,
+        "key": office.folder.key().display().to_string(),
+    });
+    Ok(say(json, &value, || {
+        format!(
+            "{} records in {} segments, {} of them new, copied to {} and verified.\n\
+             Keep the key apart from it: {}\n",
+            upto.position,
+            copied.written + copied.kept,
+            copied.written,
+            to.display(),
+            office.folder.key().display()
+        )
+    }))
+}
+
+/// A backup goes to a new or empty folder, or onto an earlier backup of the same journal, whose
+/// segments are then kept.
+fn refuse_other_content(to: &Path) -> Result<(), Failure> {
+    let Ok(entries) = fs::read_dir(to) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name != JOURNAL && name != MANIFEST {
+            return Err(Failure::wrong_use(format!(
+                "{} holds {}: expected an empty folder or an earlier backup",
+                to.display(),
+                name.to_string_lossy()
+            )));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn restore(
+    folder: &Folder,
+    from: &Path,
+    key: Option<&Path>,
+    json: bool,
+) -> Result<Reply, Failure> {
+    if folder.holds_a_server() {
+        return Err(Failure::wrong_use(format!(
+            "{} holds a server already: restore into an empty folder",
+            folder.root().display()
+        )));
+    }
+    let source = from.join(JOURNAL);
+    if !source.is_dir() {
+        return Err(Failure::wrong_use(format!(
+            "{} is no backup: expected a folder that bukti-server backup made",
+            from.display()
+        )));
+    }
+    let key_path = folder.key();
+    let given = key.unwrap_or(&key_path);
+    let key = read_key(given)?;
+    let copying = folder.root().join("journal.restoring");
+    let result = copy_segments(&source, &copying).and_then(|()| {
+        fs::rename(&copying, folder.journal())?;
+        fs::File::open(folder.root())?.sync_all()
+    });
+    result.map_err(|error| Failure {
+        exit: Exit::Failed,
+        text: format!("cannot copy {}: {error}", source.display()),
+    })?;
+    let opened = folder.open(Some(given), None, &Config::default(), &Metrics::default(), &mut |_| {});
+    let started = match opened {
+        Ok(started) => started,
+        Err(error) => {
+            // A journal that this key does not sign, or a damaged one, leaves the folder as it was.
+            let _ = fs::remove_dir_all(folder.journal());
+            let _ = folder.remove_store();
+            return Err(Failure { exit: wrong_key_or_damage(&error), text: chain(&error) });
+        }
+    };
+    if !key_path.exists() {
+        write_key(&key_path, &key)?;
+    }
+    let seen = started.ledger.reader().watermark();
+    let value = json!({ "position": seen.position, "chain": seen.chain.to_string() });
+    Ok(say(json, &value, || {
+        format!(
+            "restored {} records, chain {}, at {}\n\
+             What devices sent after the backup is not here until they send it again.\n",
+            seen.position,
+            seen.chain,
+            show::show_time(wall_now())
+        )
+    }))
+}
+
+fn wrong_key_or_damage(error: &FolderError) -> Exit {
+    match error {
+        FolderError::Ledger(bukti_core::ledger::LedgerError::WrongKey { .. })
+        | FolderError::NoKey(_)
+        | FolderError::NotAKey(_)
+        | FolderError::Empty(_) => Exit::WrongUse,
+        FolderError::Ledger(_)
+        | FolderError::Io { .. }
+        | FolderError::Random(_)
+        | FolderError::Store(_) => Exit::Failed,
+    }
+}
+
+fn copy_segments(from: &Path, to: &Path) -> std::io::Result<()> {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            let copy = to.join(entry.file_name());
+            fs::copy(entry.path(), &copy)?;
+            fs::File::open(&copy)?.sync_all()?;
+        }
+    }
+    fs::File::open(to)?.sync_all()
+}

@@ -1,0 +1,298 @@
+//! What the server can be told, from a file, the environment and flags.
+//!
+//! Later beats earlier: defaults, then the TOML file of `--config`, then `BUKTI_…` variables, then
+//! flags. An unknown key in the file is an error, so that a typing mistake never becomes a default.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The file is not such a configuration.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and where, in one line.
+        reason: String,
+    },
+    /// A variable of the environment cannot be understood.
+    #[error("{name}={text}: expected {expected}")]
+    Variable {
+        /// Its name.
+        name: &'static str,
+        /// Its text.
+        text: String,
+        /// What a right one looks like.
+        expected: &'static str,
+    },
+    /// Plain HTTP would leave the machine.
+    #[error(
+        "listening on {address} would carry evidence over the network in plain HTTP: listen on \
+         127.0.0.1 behind a TLS proxy, or set behind_tls_proxy if {address} is reached through one only"
+    )]
+    PlainHttp {
+        /// The address asked for.
+        address: SocketAddr,
+    },
+    /// The public address is not a web address.
+    #[error("'{text}' is not a public address: expected http:// or https:// and a host, such as https://bukti.example")]
+    PublicUrl {
+        /// What was given.
+        text: String,
+    },
+}
+
+/// Everything the server can be told. `server.example.toml` shows each key with its default.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where devices connect; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where Prometheus reads metrics; none if absent.
+    pub metrics_listen: Option<SocketAddr>,
+    /// The address in invitation links; by default `http://LISTEN`.
+    pub public_url: Option<String>,
+    /// A TLS proxy is in front, so listening beyond this machine is meant.
+    pub behind_tls_proxy: bool,
+    /// Browser origins that may open a WebSocket, exactly as browsers send them. Programs send
+    /// none and are let in.
+    pub origins: Vec<String>,
+    /// Connections at once, and from one address. Behind a proxy all share the proxy's address.
+    pub connections_max: usize,
+    /// Connections at once from one address.
+    pub connections_per_address_max: usize,
+    /// Connections at once of one device; the oldest gives way.
+    pub connections_per_device_max: usize,
+    /// Seconds for the HTTP head and the upgrade.
+    pub handshake_timeout_s: u64,
+    /// Seconds between pings; a peer that answers none in as long again is dropped.
+    pub ping_interval_s: u64,
+    /// Seconds for sessions to end at shutdown.
+    pub shutdown_timeout_s: u64,
+    /// MiB of loaded documents that stay in memory.
+    pub document_cache_mib: usize,
+    /// MiB of sled pages that stay in memory.
+    pub store_cache_mib: u64,
+    /// MiB of a journal segment, at most 64.
+    pub segment_mib: u64,
+    /// MiB of free disk below which writes are answered `full`.
+    pub reserve_mib: u64,
+    /// Least grave log lines shown: error, warn, info, debug or trace.
+    pub log: LogLevel,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Failures of the server.
+    Error,
+    /// And what should be looked at.
+    Warn,
+    /// And starts, stops and administration.
+    Info,
+    /// And every session.
+    Debug,
+    /// And every frame's type.
+    Trace,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8420)),
+            metrics_listen: None,
+            public_url: None,
+            behind_tls_proxy: false,
+            origins: Vec::new(),
+            connections_max: 10_000,
+            connections_per_address_max: 10_000,
+            connections_per_device_max: 4,
+            handshake_timeout_s: 10,
+            ping_interval_s: 30,
+            shutdown_timeout_s: 10,
+            document_cache_mib: 64,
+            store_cache_mib: 64,
+            segment_mib: 16,
+            reserve_mib: 256,
+            log: LogLevel::Info,
+        }
+    }
+}
+
+/// What flags say; each beats everything else.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--listen`
+    pub listen: Option<SocketAddr>,
+    /// `--metrics-listen`
+    pub metrics_listen: Option<SocketAddr>,
+    /// `--public-url`
+    pub public_url: Option<String>,
+    /// `--log`
+    pub log: Option<LogLevel>,
+}
+
+impl Config {
+    /// Puts defaults, file, environment and flags together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file, variable or value and what was expected.
+    pub fn assemble(
+        file: Option<&Path>,
+        environment: impl Fn(&str) -> Option<String>,
+        flags: Flags,
+    ) -> Result<Self, ConfigError> {
+        let mut config = match file {
+            Some(path) => Self::read(path)?,
+            None => Self::default(),
+        };
+        config.take_environment(environment)?;
+        let Flags { listen, metrics_listen, public_url, log } = flags;
+        config.listen = listen.unwrap_or(config.listen);
+        config.metrics_listen = metrics_listen.or(config.metrics_listen);
+        config.public_url = public_url.or(config.public_url);
+        config.log = log.unwrap_or(config.log);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Time between pings.
+    pub fn ping_interval(&self) -> Duration {
+        Duration::from_secs(self.ping_interval_s.max(1))
+    }
+
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
+        toml::from_str(&text).map_err(|error| {
+            let line = error.span().map(|span| text[..span.start].lines().count().max(1));
+            let message = error.message().replace('\n', " ");
+            let reason = match line {
+                Some(line) => format!("line {line}: {message}"),
+                None => message,
+            };
+            ConfigError::File { path: path.to_owned(), reason }
+        })
+    }
+
+    fn take_environment(
+        &mut self,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), ConfigError> {
+        if let Some(text) = environment("BUKTI_LISTEN") {
+            self.listen = parse_address("BUKTI_LISTEN", &text)?;
+        }
+        if let Some(text) = environment("BUKTI_METRICS_LISTEN") {
+            self.metrics_listen = Some(parse_address("BUKTI_METRICS_LISTEN", &text)?);
+        }
+        if let Some(text) = environment("BUKTI_PUBLIC_URL") {
+            self.public_url = Some(text);
+        }
+        if let Some(text) = environment("BUKTI_LOG") {
+            self.log = clap::ValueEnum::from_str(&text, true).map_err(|_| {
+                ConfigError::Variable {
+                    name: "BUKTI_LOG",
+                    text,
+                    expected: "error, warn, info, debug or trace",
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        for address in [Some(self.listen), self.metrics_listen].into_iter().flatten() {
+            if !address.ip().is_loopback() && !self.behind_tls_proxy {
+                return Err(ConfigError::PlainHttp { address });
+            }
+        }
+        if let Some(text) = &self.public_url {
+            let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            let good = host.is_some_and(|host| {
+                !host.is_empty() && !host.contains(['#', '?', ' ']) && !host.starts_with('/')
+            });
+            if !good {
+                return Err(ConfigError::PublicUrl { text: text.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse_address(name: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| ConfigError::Variable {
+        name,
+        text: text.to_owned(),
+        expected: "an address and port such as 127.0.0.1:8420",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing(_: &str) -> Option<String> {
+        None
+    }
+
+    fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server.toml");
+        std::fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn the_example_shows_every_key_with_its_default() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("server.example.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
+        let shown: String = text.lines().map(|line| line.trim_start_matches("# ")).collect();
+        for key in ["metrics_listen", "public_url", "connections_per_address_max", "reserve_mib"] {
+            assert!(shown.contains(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn flags_beat_the_environment_which_beats_the_file() {
+        let (_folder, path) = written("listen = '127.0.0.1:1'\nlog = 'warn'\nsegment_mib = 4\n");
+        let environment = |name: &str| match name {
+            "BUKTI_LISTEN" => Some("127.0.0.1:2".to_owned()),
+            "BUKTI_LOG" => Some("debug".to_owned()),
+            _ => None,
+        };
+        let flags = Flags { listen: Some(SocketAddr::from(([127, 0, 0, 1], 3))), ..Flags::default() };
+        let config = Config::assemble(Some(&path), environment, flags).unwrap();
+        assert_eq!((config.listen.port(), config.log, config.segment_mib), (3, LogLevel::Debug, 4));
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_line() {
+        let (_folder, path) = written("log = 'warn'\nlisten_on = '127.0.0.1:1'\n");
+        let error = Config::assemble(Some(&path), nothing, Flags::default()).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("line 2") && text.contains("listen_on"), "{text}");
+    }
+
+    #[test]
+    fn plain_http_never_leaves_the_machine_unasked() {
+        let flags = Flags { listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))), ..Flags::default() };
+        let error = Config::assemble(None, nothing, flags).unwrap_err();
+        assert!(matches!(error, ConfigError::PlainHttp { .. }), "{error}");
+    }
+}

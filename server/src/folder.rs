@@ -1,0 +1,292 @@
+//! The data folder: one server's everything in one place.
+//!
+//! ```text
+//! DATA/                          0700
+//!   lock  control.sock           who holds the folder, and where its commands go
+//!   server.key                   0600  signs the journal; back it up apart from the rest
+//!   journal/                     the truth
+//!   store/                       derived from the journal; may be deleted
+//!   public-url                   the address of the last start, for links made while stopped
+//!   administrator.invitation     0600  written at the first start
+//! ```
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bukti_core::id::{JournalId, WallMs};
+use bukti_core::journal::disk::DiskStorage;
+use bukti_core::kv::{KvError, SledKv, move_aside};
+use bukti_core::ledger::{self, LedgerError, Opened, Progress};
+use ed25519_dalek::SigningKey;
+
+use crate::accepting::{Disk, Ledger};
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+const KEY: &str = "server.key";
+const JOURNAL: &str = "journal";
+const STORE: &str = "store";
+const PUBLIC_URL: &str = "public-url";
+const INVITATION: &str = "administrator.invitation";
+
+/// First word of a key file, so that no other file is taken for one.
+const KEY_WORD: &str = "bukti-server-key-1";
+
+const MIB: u64 = 1024 * 1024;
+
+/// Why a data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// The system refused something.
+    #[error("cannot {act} {}", path.display())]
+    Io {
+        /// What was to be done.
+        act: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no server in it.
+    #[error("{} holds no server yet: start one with bukti-server serve --data {}", .0.display(), .0.display())]
+    Empty(PathBuf),
+    /// There is a journal and no key for it.
+    #[error("{} is missing: put the server's key there or name it with --key", .0.display())]
+    NoKey(PathBuf),
+    /// The file is not a key.
+    #[error("{} is not a key of bukti-server", .0.display())]
+    NotAKey(PathBuf),
+    /// The random source of the system failed.
+    #[error("the system gives no random bytes")]
+    Random(#[source] getrandom::Error),
+    /// The store cannot be opened or replaced.
+    #[error("cannot open the store")]
+    Store(#[source] KvError),
+    /// The ledger refuses.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// A data folder by its path. Whoever opens its ledger holds its lock.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    root: PathBuf,
+}
+
+/// What opening found.
+#[derive(Debug)]
+pub struct Started {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The server's key.
+    pub key: SigningKey,
+    /// How the ledger was found; nothing if it was made.
+    pub opened: Option<Opened>,
+    /// Where a damaged store was put.
+    pub moved_aside: Option<PathBuf>,
+}
+
+impl Folder {
+    /// Names a folder; nothing is touched.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Its path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the journal is.
+    pub fn journal(&self) -> PathBuf {
+        self.root.join(JOURNAL)
+    }
+
+    /// Where the key is, unless it is named elsewhere.
+    pub fn key(&self) -> PathBuf {
+        self.root.join(KEY)
+    }
+
+    /// Whether a server was ever started here.
+    pub fn holds_a_server(&self) -> bool {
+        self.journal().is_dir()
+    }
+
+    /// Opens the ledger, or makes one if the folder is empty and `create` allows it.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn open(
+        &self,
+        key: Option<&Path>,
+        create: Option<WallMs>,
+        config: &Config,
+        metrics: &Metrics,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Started, FolderError> {
+        let fresh = !self.holds_a_server();
+        if fresh && create.is_none() {
+            return Err(FolderError::Empty(self.root.clone()));
+        }
+        let key_path = key.map_or_else(|| self.key(), Path::to_owned);
+        let key = if fresh && !key_path.exists() {
+            make_key(&key_path)?
+        } else {
+            read_key(&key_path)?
+        };
+        let disk = DiskStorage::open(self.journal())
+            .map_err(|source| self.io("open", &self.journal(), source))?;
+        let disk = metrics.measure(disk);
+        let (kv, moved_aside) = self.open_store(config)?;
+        let options = options(config);
+        match create.filter(|_| fresh) {
+            Some(now) => {
+                let journal = JournalId(random()?);
+                let ledger =
+                    ledger::Ledger::create(disk, Arc::new(kv), key.clone(), journal, now, options)?;
+                Ok(Started { ledger, key, opened: None, moved_aside })
+            }
+            None => {
+                let (ledger, opened) =
+                    ledger::Ledger::open(disk, Arc::new(kv), key.clone(), options, progress)?;
+                Ok(Started { ledger, key, opened: Some(opened), moved_aside })
+            }
+        }
+    }
+
+    /// Forgets everything derived from the journal.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`].
+    pub fn remove_store(&self) -> Result<(), FolderError> {
+        let path = self.root.join(STORE);
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(self.io("remove", &path, source))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Remembers the address in links for the time when no server runs.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`].
+    pub fn remember_url(&self, url: &str) -> Result<(), FolderError> {
+        let path = self.root.join(PUBLIC_URL);
+        fs::write(&path, format!("{url}\n")).map_err(|source| self.io("write", &path, source))
+    }
+
+    /// The address of the last start.
+    pub fn last_url(&self) -> Option<String> {
+        let text = fs::read_to_string(self.root.join(PUBLIC_URL)).ok()?;
+        Some(text.trim().to_owned()).filter(|url| !url.is_empty())
+    }
+
+    /// Writes the first administrator's link where only its owner can read it.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`].
+    pub fn write_invitation(&self, link: &str) -> Result<PathBuf, FolderError> {
+        let path = self.root.join(INVITATION);
+        write_secret(&path, &format!("{link}\n"))?;
+        Ok(path)
+    }
+
+    fn open_store(&self, config: &Config) -> Result<(SledKv, Option<PathBuf>), FolderError> {
+        let path = self.root.join(STORE);
+        let cache = config.store_cache_mib * MIB;
+        match SledKv::open(&path, cache) {
+            Ok(kv) => Ok((kv, None)),
+            Err(KvError::Damaged(reason)) => {
+                tracing::warn!(%reason, "the store is damaged and will be built again");
+                let aside = move_aside(&path).map_err(FolderError::Store)?;
+                let kv = SledKv::open(&path, cache).map_err(FolderError::Store)?;
+                Ok((kv, Some(aside)))
+            }
+            Err(error @ (KvError::Busy | KvError::Io { .. })) => Err(FolderError::Store(error)),
+        }
+    }
+
+    fn io(&self, act: &'static str, path: &Path, source: io::Error) -> FolderError {
+        FolderError::Io { act, path: path.to_owned(), source }
+    }
+}
+
+/// How the ledger uses memory and disk under a configuration.
+pub fn options(config: &Config) -> ledger::Options {
+    let mut journal = bukti_core::journal::Options::server(config.reserve_mib * MIB);
+    journal.segment_bytes = u32::try_from(config.segment_mib * MIB).unwrap_or(u32::MAX);
+    ledger::Options {
+        journal,
+        cache_bytes: config.document_cache_mib * 1024 * 1024,
+        ..ledger::Options::default()
+    }
+}
+
+/// Sixteen random bytes, for ids and secrets.
+///
+/// # Errors
+/// [`FolderError::Random`].
+pub fn random<const N: usize>() -> Result<[u8; N], FolderError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(FolderError::Random)?;
+    Ok(bytes)
+}
+
+/// Reads a server's key.
+///
+/// # Errors
+/// [`FolderError::NoKey`] or [`FolderError::NotAKey`].
+pub fn read_key(path: &Path) -> Result<SigningKey, FolderError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(FolderError::NoKey(path.to_owned()));
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(FolderError::NotAKey(path.to_owned()));
+        }
+        Err(source) => return Err(FolderError::Io { act: "read", path: path.to_owned(), source }),
+    };
+    let seed = text
+        .strip_prefix(KEY_WORD)
+        .and_then(|rest| bs58::decode(rest.trim()).with_check(None).into_vec().ok())
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    seed.map(|seed| SigningKey::from_bytes(&seed)).ok_or_else(|| FolderError::NotAKey(path.to_owned()))
+}
+
+/// Writes a key where a restore finds it.
+///
+/// # Errors
+/// [`FolderError::Io`] also if there is a file already.
+pub fn write_key(path: &Path, key: &SigningKey) -> Result<(), FolderError> {
+    let seed = bs58::encode(key.to_bytes()).with_check().into_string();
+    write_secret(path, &format!("{KEY_WORD} {seed}\n"))
+}
+
+fn make_key(path: &Path) -> Result<SigningKey, FolderError> {
+    let key = SigningKey::from_bytes(&random()?);
+    write_key(path, &key)?;
+    Ok(key)
+}
+
+/// Writes a new file for its owner's eyes and waits until it is on the disk.
+fn write_secret(path: &Path, text: &str) -> Result<(), FolderError> {
+    let write = || -> io::Result<()> {
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        if let Some(folder) = path.parent() {
+            fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?
+                .sync_all()?;
+        }
+        Ok(())
+    };
+    write().map_err(|source| FolderError::Io { act: "write", path: path.to_owned(), source })
+}

@@ -1,0 +1,178 @@
+//! What is served over HTTP: the sync WebSocket, health, and metrics on a listener of their own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{Extension, State};
+use axum::http::header::{CONTENT_TYPE, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bukti_sync_protocol::limits::FRAME_BYTES_MAX;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+use crate::metrics::Readings;
+use crate::socket;
+
+/// Bytes that a WebSocket reads at once. tungstenite's default of 128 KiB would make 1.3 GB of ten
+/// thousand idle connections; a frame here is at most 4 KiB.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Bytes of frames that wait to be written. Each frame is flushed, so this is for one.
+const WRITE_BUFFER_BYTES: usize = 0;
+
+/// More than one frame and a control frame never wait: the driver awaits each.
+const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// Sockets beyond the sessions' limit: health checks, and those that are told that it is reached.
+const SOCKETS_SPARE: usize = 64;
+
+/// Where a connection came from.
+#[derive(Debug, Clone, Copy)]
+struct Peer(SocketAddr);
+
+/// The service for devices.
+pub fn devices(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/sync", get(sync))
+        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/ready", get(ready))
+        .with_state(app)
+}
+
+/// The service for Prometheus.
+pub fn metrics(app: Arc<App>) -> Router {
+    Router::new().route("/metrics", get(read_metrics)).with_state(app)
+}
+
+async fn sync(
+    State(app): State<Arc<App>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    if let Some(origin) = headers.get(ORIGIN) {
+        // Programs send no origin. A browser's must be one that was named, exactly: otherwise any
+        // page a person visits could speak to this server in the browser's network.
+        let allowed = origin
+            .to_str()
+            .is_ok_and(|origin| app.config.origins.iter().any(|known| known == origin));
+        if !allowed {
+            app.metrics.refused("origin");
+            return (StatusCode::FORBIDDEN, "this origin is not in the server's list\n").into_response();
+        }
+    }
+    let limits = (app.config.connections_max, app.config.connections_per_address_max);
+    let place = match app.sessions.enter(peer.ip(), limits.0, limits.1) {
+        Ok(place) => place,
+        Err(refused) => {
+            app.metrics.refused("limit");
+            return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "30")], format!("{refused}\n"))
+                .into_response();
+        }
+    };
+    app.metrics.opened();
+    upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(FRAME_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .on_upgrade(move |socket| async move {
+            let tracker = app.tracker.clone();
+            tracker.track_future(socket::drive(socket, place, app)).await;
+        })
+}
+
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    if app.stopping.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response()
+    } else if !app.accepting.healthy() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the journal failed\n").into_response()
+    } else {
+        "ready\n".into_response()
+    }
+}
+
+async fn read_metrics(State(app): State<Arc<App>>) -> Response {
+    let readings = Readings {
+        connections: app.sessions.count(),
+        queue: app.accepting.depth(),
+        position: app.accepting.reader().watermark().position,
+        cache: app.accepting.cache(),
+    };
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, kind)], app.metrics.text(readings)).into_response()
+}
+
+/// Takes connections until `stopping`, each bounded in the time its HTTP head may take.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections_max: usize,
+    head_timeout: Duration,
+    stopping: CancellationToken,
+    tracker: TaskTracker,
+) {
+    let sockets = Arc::new(Semaphore::new(connections_max + SOCKETS_SPARE));
+    loop {
+        let accepted = tokio::select! {
+            () = stopping.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: those that are open go on, and giving the
+                // task up for a moment lets some of them end.
+                tracing::warn!(%error, "a connection could not be taken");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // Beyond the limit the connection is closed without a word: words cost memory, too.
+        let Ok(permit) = sockets.clone().try_acquire_owned() else { continue };
+        let router = router.clone().layer(Extension(Peer(peer)));
+        let stopping = stopping.clone();
+        tracker.spawn(async move {
+            connection(stream, router, head_timeout, stopping).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    head_timeout: Duration,
+    stopping: CancellationToken,
+) {
+    // Frames are small and each is worth sending at once.
+    let _ = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(router);
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(serving);
+    tokio::select! {
+        // A peer that breaks off or sends no HTTP is not worth a word.
+        _ = &mut serving => {}
+        () = stopping.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            let _ = serving.await;
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What Prometheus reads, on a listener of its own.
+
+use std::time::Duration;
+
+use bukti_core::journal::disk::DiskStorage;
+use bukti_core::ledger::{Outcome, Verdict};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::disk::MeasuredDisk;
+
+/// Counters of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    connections: Gauge,
+    opened: Counter,
+    refused: Family<[(&'static str, &'static str); 1], Counter>,
+    accepted: Counter,
+    missing: Counter,
+    rejected: Family<[(&'static str, String); 1], Counter>,
+    commit_seconds: Histogram,
+    batch_runs: Histogram,
+    queue: Gauge,
+    position: Gauge,
+    cache_bytes: Gauge,
+    cache_documents: Gauge,
+    sync_seconds: Histogram,
+    bytes_in: Counter,
+    bytes_out: Counter,
+}
+
+/// Values that are read when Prometheus asks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Readings {
+    /// Connections at present.
+    pub connections: usize,
+    /// Runs that wait for the ledger.
+    pub queue: usize,
+    /// Last durable position.
+    pub position: u64,
+    /// Bytes of loaded documents, and how many they are.
+    pub cache: (usize, usize),
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("bukti");
+        let metrics = Self {
+            connections: Gauge::default(),
+            opened: Counter::default(),
+            refused: Family::default(),
+            accepted: Counter::default(),
+            missing: Counter::default(),
+            rejected: Family::default(),
+            // 0.1 ms to 3.3 s
+            commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+            batch_runs: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
+            queue: Gauge::default(),
+            position: Gauge::default(),
+            cache_bytes: Gauge::default(),
+            cache_documents: Gauge::default(),
+            // 25 µs to 0.8 s
+            sync_seconds: Histogram::new(exponential_buckets(0.000_025, 2.0, 16)),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+            registry: Registry::default(),
+        };
+        registry.register("connections", "Connections at present", metrics.connections.clone());
+        registry.register("connections_opened", "Connections taken", metrics.opened.clone());
+        registry.register(
+            "connections_refused",
+            "Connections not taken, by reason",
+            metrics.refused.clone(),
+        );
+        registry.register("runs_accepted", "Runs accepted", metrics.accepted.clone());
+        registry.register(
+            "runs_missing",
+            "Runs answered missing, for want of what they depend on",
+            metrics.missing.clone(),
+        );
+        registry.register("runs_rejected", "Runs rejected, by code", metrics.rejected.clone());
+        registry.register_with_unit(
+            "commit",
+            "From taking a batch to all of it judged, synced and derived",
+            Unit::Seconds,
+            metrics.commit_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "journal_sync",
+            "One sync of a journal file or of its folder",
+            Unit::Seconds,
+            metrics.sync_seconds.clone(),
+        );
+        registry.register("batch_runs", "Runs taken at once", metrics.batch_runs.clone());
+        registry.register("queue_runs", "Runs that wait", metrics.queue.clone());
+        registry.register("journal_position", "Last durable position", metrics.position.clone());
+        registry.register_with_unit(
+            "document_cache",
+            "Loaded documents, estimated",
+            Unit::Bytes,
+            metrics.cache_bytes.clone(),
+        );
+        registry.register(
+            "document_cache_documents",
+            "Loaded documents",
+            metrics.cache_documents.clone(),
+        );
+        registry.register_with_unit(
+            "received",
+            "Payload of frames from devices",
+            Unit::Bytes,
+            metrics.bytes_in.clone(),
+        );
+        registry.register_with_unit(
+            "sent",
+            "Payload of frames to devices",
+            Unit::Bytes,
+            metrics.bytes_out.clone(),
+        );
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// The same disk, with its syncs observed.
+    pub fn measure(&self, disk: DiskStorage) -> MeasuredDisk {
+        MeasuredDisk::new(disk, self.sync_seconds.clone())
+    }
+
+    /// A connection was taken.
+    pub fn opened(&self) {
+        self.opened.inc();
+    }
+
+    /// A connection was not taken.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// A frame came.
+    pub fn received(&self, bytes: usize) {
+        self.bytes_in.inc_by(bytes as u64);
+    }
+
+    /// A frame was handed to the socket.
+    pub fn sent(&self, bytes: usize) {
+        self.bytes_out.inc_by(bytes as u64);
+    }
+
+    /// A batch was judged and what was valid of it is on disk.
+    pub fn accepted_batch(&self, took: Duration, outcomes: &[Outcome]) {
+        self.commit_seconds.observe(took.as_secs_f64());
+        self.batch_runs.observe(outcomes.len() as f64);
+        for outcome in outcomes {
+            match &outcome.verdict {
+                Verdict::Accepted(_) => {
+                    self.accepted.inc();
+                }
+                Verdict::Missing(_) => {
+                    self.missing.inc();
+                }
+                Verdict::Rejected(refusal) => {
+                    self.rejected.get_or_create(&[("code", refusal.code.to_string())]).inc();
+                }
+                Verdict::Stale { .. } => {
+                    self.rejected.get_or_create(&[("code", "stale".to_owned())]).inc();
+                }
+                Verdict::Full => {
+                    self.rejected.get_or_create(&[("code", "full".to_owned())]).inc();
+                }
+            }
+        }
+    }
+
+    /// The text that Prometheus reads (OpenMetrics).
+    pub fn text(&self, readings: Readings) -> String {
+        let gauge = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        gauge(&self.connections, readings.connections as u64);
+        gauge(&self.queue, readings.queue as u64);
+        gauge(&self.position, readings.position);
+        gauge(&self.cache_bytes, readings.cache.0 as u64);
+        gauge(&self.cache_documents, readings.cache.1 as u64);
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string cannot fail");
+        text
+    }
+}

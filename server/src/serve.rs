@@ -1,0 +1,205 @@
+//! `bukti-server serve`: from a folder to a server that listens, and back in order.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bukti_command::control::ControlServer;
+use bukti_command::lock::FolderLock;
+use bukti_core::authority::{Grant, Role};
+use bukti_core::ledger::Opened;
+use bukti_core::scope::Scope;
+use bukti_sync_protocol::token::TokenKey;
+use ed25519_dalek::SigningKey;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accepting::{Accepting, chain};
+use crate::app::{App, Partials};
+use crate::clock::wall_now;
+use crate::commands::{self, Office};
+use crate::config::Config;
+use crate::folder::{Folder, Started};
+use crate::metrics::Metrics;
+use crate::sessions::Sessions;
+use crate::{http, invitation};
+
+/// How long the first administrator's invitation holds.
+const FIRST_INVITATION_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Serves until it is asked to stop or its disk fails.
+///
+/// # Errors
+/// What kept it from starting, in one line.
+pub fn serve(
+    lock: &FolderLock,
+    folder: &Folder,
+    key: Option<&std::path::Path>,
+    config: Config,
+) -> Result<ExitCode, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the system gives no threads: {error}"))?;
+    runtime.block_on(run(lock, folder, key, config))
+}
+
+async fn run(
+    lock: &FolderLock,
+    folder: &Folder,
+    key: Option<&std::path::Path>,
+    config: Config,
+) -> Result<ExitCode, String> {
+    // Ports first: a server that cannot listen must not found a journal.
+    let listener = listen(config.listen).await?;
+    let metrics_listener = match config.metrics_listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let metrics = Arc::new(Metrics::default());
+    let mut progress = commands::log_progress();
+    let started = folder
+        .open(key, Some(wall_now()), &config, &metrics, &mut progress)
+        .map_err(|error| chain(&error))?;
+    let founded = started.opened.is_none();
+    tell_what_was_found(&started);
+    let Started { ledger, key, .. } = started;
+
+    let sessions = Arc::new(Sessions::default());
+    let failed = CancellationToken::new();
+    let (accepting, ledger_thread) =
+        Accepting::start(ledger, sessions.clone(), metrics.clone(), failed.clone());
+    let url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    folder.remember_url(&url).map_err(|error| chain(&error))?;
+    let office = Office::new(folder.clone(), accepting.clone(), key.clone(), url);
+    if founded {
+        invite_first_administrator(folder, &office).await?;
+    }
+    let app = assemble(config, &key, accepting, sessions, metrics);
+    let control = ControlServer::bind(lock).map_err(|error| format!("cannot take commands: {error}"))?;
+    let control_stop = control.stopper();
+    let control_thread = std::thread::spawn(move || {
+        if let Err(error) =
+            control.serve(move |request, progress| commands::answer(&office, &request, progress))
+        {
+            tracing::error!(%error, "commands can no longer be taken");
+        }
+    });
+
+    let head_timeout = Duration::from_secs(app.config.handshake_timeout_s.max(1));
+    app.tracker.spawn(http::serve(
+        listener,
+        http::devices(app.clone()),
+        app.config.connections_max,
+        head_timeout,
+        app.stopping.clone(),
+        app.tracker.clone(),
+    ));
+    if let Some(listener) = metrics_listener {
+        let router = http::metrics(app.clone());
+        let (stopping, tracker) = (app.stopping.clone(), app.tracker.clone());
+        app.tracker.spawn(http::serve(listener, router, 0, head_timeout, stopping, tracker));
+    }
+    say_where(address);
+
+    let in_order = wait_for_the_end(&failed).await?;
+    // Stop accepting, close sessions, drain, sync, exit.
+    app.stopping.cancel();
+    app.tracker.close();
+    let patience = Duration::from_secs(app.config.shutdown_timeout_s);
+    if tokio::time::timeout(patience, app.tracker.wait()).await.is_err() {
+        tracing::warn!(sessions = app.sessions.count(), "sessions did not end in time");
+    }
+    control_stop.stop();
+    app.accepting.close();
+    let joined = tokio::task::spawn_blocking(move || {
+        let _ = control_thread.join();
+        ledger_thread.join()
+    });
+    let in_order = in_order && matches!(joined.await, Ok(Ok(())));
+    tracing::info!(position = app.accepting.reader().watermark().position, "stopped");
+    Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn assemble(
+    config: Config,
+    key: &SigningKey,
+    accepting: Accepting,
+    sessions: Arc<Sessions>,
+    metrics: Arc<Metrics>,
+) -> Arc<App> {
+    Arc::new(App {
+        config,
+        accepting,
+        sessions,
+        metrics,
+        partials: Partials::default(),
+        token_key: TokenKey::derive(key),
+        stopping: CancellationToken::new(),
+        tracker: TaskTracker::new(),
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))
+}
+
+/// The one line on standard output that programs wait for.
+fn say_where(address: SocketAddr) {
+    let mut stdout = std::io::stdout().lock();
+    // Whoever started the server may not listen; it serves all the same.
+    let _ = writeln!(stdout, "listening on http://{address}");
+    let _ = stdout.flush();
+    tracing::info!(%address, "listening");
+}
+
+fn tell_what_was_found(started: &Started) {
+    if let Some(path) = &started.moved_aside {
+        tracing::warn!(kept = %path.display(), "the damaged store was put aside");
+    }
+    match &started.opened {
+        None => tracing::info!("a new journal was founded"),
+        Some(Opened { recovery, caught_up, rebuilt }) => {
+            if let Some(tear) = &recovery.torn {
+                tracing::warn!(bytes = tear.bytes, kept = %tear.kept_as, "a torn end of the journal was cut after the last whole group");
+            }
+            if let Some(reason) = rebuilt {
+                tracing::warn!(%reason, records = caught_up, "the store was built again from the journal");
+            } else if *caught_up > 0 {
+                tracing::info!(records = caught_up, "the store caught up with the journal");
+            }
+        }
+    }
+}
+
+async fn invite_first_administrator(folder: &Folder, office: &Office) -> Result<(), String> {
+    let grants = vec![Grant { role: Role::Administrator, scope: Scope::all() }];
+    let person = "administrator".to_owned();
+    let asked = office.clone();
+    let link = tokio::task::spawn_blocking(move || {
+        invitation::invite(&asked, person, grants, FIRST_INVITATION_MS)
+    })
+    .await
+    .map_err(|error| error.to_string())??;
+    let path = folder.write_invitation(&link.link).map_err(|error| chain(&error))?;
+    eprintln!("first start: the administrator's invitation, good for 7 days and one device, is in {}", path.display());
+    Ok(())
+}
+
+/// True if somebody asked the server to stop, false if its ledger failed.
+async fn wait_for_the_end(failed: &CancellationToken) -> Result<bool, String> {
+    let hear = |kind| signal(kind).map_err(|error| format!("cannot hear signals: {error}"));
+    let mut terminate = hear(SignalKind::terminate())?;
+    let mut interrupt = hear(SignalKind::interrupt())?;
+    let in_order = tokio::select! {
+        () = failed.cancelled() => false,
+        _ = terminate.recv() => true,
+        _ = interrupt.recv() => true,
+    };
+    Ok(in_order)
+}

@@ -1,0 +1,287 @@
+//! Who is connected: so that outcomes, news and revocations reach the sessions they concern.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bukti_core::id::DeviceId;
+use bukti_core::ledger::Outcome;
+use bukti_core::scope::Scope;
+use tokio::sync::{Notify, mpsc};
+
+use crate::queue::SessionId;
+
+/// Batches of outcomes that wait for one session. Its credit bounds the runs it may have under
+/// judgement to fewer, so a full channel means a session that stopped reading.
+const OUTCOMES_WAITING_MAX: usize = 1024;
+
+/// What the ledger thread holds of a session.
+#[derive(Debug)]
+struct Connected {
+    outcomes: mpsc::Sender<Vec<Outcome>>,
+    signals: Arc<Signals>,
+    address: IpAddr,
+    device: Option<DeviceId>,
+    prefixes: Vec<Scope>,
+}
+
+/// Signals that need no queue: each is a state, however often it is raised.
+#[derive(Debug, Default)]
+pub struct Signals {
+    /// Wakes the session when one of the flags was raised.
+    pub wake: Notify,
+    advanced: AtomicBool,
+    revoked: AtomicBool,
+    replaced: AtomicBool,
+}
+
+impl Signals {
+    /// Whether there is news in the session's scopes since last asked.
+    pub fn take_advanced(&self) -> bool {
+        self.advanced.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the session's device was revoked.
+    pub fn revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+
+    /// Whether newer connections of the same device took this one's place.
+    pub fn replaced(&self) -> bool {
+        self.replaced.load(Ordering::Acquire)
+    }
+
+    fn raise(&self, flag: &AtomicBool) {
+        flag.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+}
+
+/// Why a connection is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The server holds as many as it may.
+    #[error("the server has as many connections as it takes")]
+    Server,
+    /// The address holds as many as it may.
+    #[error("this address has as many connections as the server takes from one")]
+    Address,
+}
+
+/// All sessions.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    next: AtomicU64,
+    connected: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    sessions: BTreeMap<SessionId, Connected>,
+    by_prefix: BTreeMap<Scope, BTreeSet<SessionId>>,
+    by_device: BTreeMap<DeviceId, BTreeSet<SessionId>>,
+    by_address: BTreeMap<IpAddr, usize>,
+}
+
+/// A session's place in the table; leaving it is dropping this.
+#[derive(Debug)]
+pub struct Place {
+    /// Its name.
+    pub id: SessionId,
+    /// What it is woken for.
+    pub signals: Arc<Signals>,
+    /// Outcomes of the runs it submitted.
+    pub outcomes: mpsc::Receiver<Vec<Outcome>>,
+    sessions: Arc<Sessions>,
+}
+
+impl Sessions {
+    /// Takes a connection from `address`.
+    ///
+    /// # Errors
+    /// [`Refused`] if a limit is reached.
+    pub fn enter(
+        self: &Arc<Self>,
+        address: IpAddr,
+        connections_max: usize,
+        per_address_max: usize,
+    ) -> Result<Place, Refused> {
+        let mut table = self.lock();
+        if table.sessions.len() >= connections_max {
+            return Err(Refused::Server);
+        }
+        let from_address = table.by_address.entry(address).or_default();
+        if *from_address >= per_address_max {
+            return Err(Refused::Address);
+        }
+        *from_address += 1;
+        let id = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let (sender, outcomes) = mpsc::channel(OUTCOMES_WAITING_MAX);
+        let signals = Arc::new(Signals::default());
+        table.sessions.insert(
+            id,
+            Connected {
+                outcomes: sender,
+                signals: signals.clone(),
+                address,
+                device: None,
+                prefixes: Vec::new(),
+            },
+        );
+        Ok(Place { id, signals, outcomes, sessions: self.clone() })
+    }
+
+    /// Connections at present.
+    pub fn count(&self) -> usize {
+        self.lock().sessions.len()
+    }
+
+    /// Hands outcomes to their session, if it is still there.
+    pub fn answer(&self, session: SessionId, outcomes: Vec<Outcome>) {
+        if let Some(connected) = self.lock().sessions.get(&session) {
+            // A full channel is a session that stopped reading; it learns the outcome when it
+            // connects again and repeats the run.
+            let _ = connected.outcomes.try_send(outcomes);
+        }
+    }
+
+    /// Wakes the sessions that read one of `scopes` or something above.
+    pub fn advance(&self, scopes: &BTreeSet<Scope>) {
+        let above: BTreeSet<Scope> = scopes.iter().flat_map(Scope::self_and_ancestors).collect();
+        let table = self.lock();
+        let concerned: BTreeSet<SessionId> =
+            above.iter().filter_map(|prefix| table.by_prefix.get(prefix)).flatten().copied().collect();
+        for session in concerned {
+            if let Some(connected) = table.sessions.get(&session) {
+                connected.signals.raise(&connected.signals.advanced);
+            }
+        }
+    }
+
+    /// Wakes every session: there is news that may concern any of them.
+    pub fn advance_all(&self) {
+        for connected in self.lock().sessions.values() {
+            connected.signals.raise(&connected.signals.advanced);
+        }
+    }
+
+    /// Ends the sessions of a device.
+    pub fn revoke(&self, device: &DeviceId) {
+        let table = self.lock();
+        for session in table.by_device.get(device).into_iter().flatten() {
+            if let Some(connected) = table.sessions.get(session) {
+                connected.signals.raise(&connected.signals.revoked);
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Ties the session to its device and to the scope prefixes it reads. Beyond
+    /// `per_device_max` sessions of the device, the oldest give way.
+    pub fn bind(&self, device: DeviceId, prefixes: Vec<Scope>, per_device_max: usize) {
+        let mut guard = self.sessions.lock();
+        let table = &mut *guard;
+        let Some(connected) = table.sessions.get_mut(&self.id) else { return };
+        connected.device = Some(device);
+        for prefix in &prefixes {
+            table.by_prefix.entry(prefix.clone()).or_default().insert(self.id);
+        }
+        connected.prefixes = prefixes;
+        let same = table.by_device.entry(device).or_default();
+        same.insert(self.id);
+        let too_many = same.len().saturating_sub(per_device_max.max(1));
+        for oldest in same.iter().take(too_many) {
+            if let Some(old) = table.sessions.get(oldest) {
+                old.signals.raise(&old.signals.replaced);
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut guard = self.sessions.lock();
+        let table = &mut *guard;
+        let Some(gone) = table.sessions.remove(&self.id) else { return };
+        for prefix in &gone.prefixes {
+            if let Some(readers) = table.by_prefix.get_mut(prefix) {
+                readers.remove(&self.id);
+                if readers.is_empty() {
+                    table.by_prefix.remove(prefix);
+                }
+            }
+        }
+        if let Some(device) = gone.device {
+            if let Some(same) = table.by_device.get_mut(&device) {
+                same.remove(&self.id);
+                if same.is_empty() {
+                    table.by_device.remove(&device);
+                }
+            }
+        }
+        if let Some(count) = table.by_address.get_mut(&gone.address) {
+            *count -= 1;
+            if *count == 0 {
+                table.by_address.remove(&gone.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address() -> IpAddr {
+        IpAddr::from([127, 0, 0, 1])
+    }
+
+    fn scope(text: &str) -> Scope {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn news_wakes_those_who_read_the_scope_and_nobody_else() {
+        let sessions = Arc::new(Sessions::default());
+        let village = sessions.enter(address(), 9, 9).unwrap();
+        let regency = sessions.enter(address(), 9, 9).unwrap();
+        let beside = sessions.enter(address(), 9, 9).unwrap();
+        village.bind(DeviceId([1; 32]), vec![scope("13.76.01.1001")], 4);
+        regency.bind(DeviceId([2; 32]), vec![scope("13.76")], 4);
+        beside.bind(DeviceId([3; 32]), vec![scope("13.76.01.1002")], 4);
+        sessions.advance(&BTreeSet::from([scope("13.76.01.1001")]));
+        let woken = [&village, &regency, &beside].map(|place| place.signals.take_advanced());
+        assert_eq!(woken, [true, true, false]);
+    }
+
+    #[test]
+    fn a_device_with_too_many_connections_loses_the_oldest() {
+        let sessions = Arc::new(Sessions::default());
+        let places: Vec<Place> =
+            (0..3).map(|_| sessions.enter(address(), 9, 9).unwrap()).collect();
+        for place in &places {
+            place.bind(DeviceId([1; 32]), Vec::new(), 2);
+        }
+        let replaced: Vec<bool> = places.iter().map(|place| place.signals.replaced()).collect();
+        assert_eq!(replaced, [true, false, false]);
+    }
+
+    #[test]
+    fn leaving_makes_room_and_leaves_nothing_behind() {
+        let sessions = Arc::new(Sessions::default());
+        let place = sessions.enter(address(), 1, 1).unwrap();
+        place.bind(DeviceId([1; 32]), vec![scope("13")], 1);
+        assert_eq!(sessions.enter(address(), 1, 9).err(), Some(Refused::Server));
+        assert_eq!(sessions.enter(address(), 9, 1).err(), Some(Refused::Address));
+        drop(place);
+        let table = sessions.lock();
+        assert!(table.by_prefix.is_empty() && table.by_device.is_empty());
+        assert!(table.by_address.is_empty() && table.sessions.is_empty());
+    }
+}
