@@ -328,6 +328,11 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         self.failed.is_some()
     }
 
+    /// Bytes of memory that loaded documents take, estimated.
+    pub fn cached_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+
     fn alive(&self) -> Result<(), LedgerError> {
         match self.failed {
             None => Ok(()),

@@ -10,7 +10,8 @@ use crate::authority::{self, Audience, Grant};
 use crate::digest::Digest;
 use crate::envelope::Seen;
 use crate::id::{Chain, DeviceId, DocumentId, Incarnation, JournalId, Position, RunId, ServerId};
-use crate::journal::{self, JournalReader, Place, Storage};
+use crate::journal::copy::{Copied, CopyError};
+use crate::journal::{self, JournalReader, Place, Storage, Watermark};
 use crate::kv::{Direction, Kv, KvError};
 use crate::record::{Record, RecordError};
 use crate::scope::Scope;
@@ -473,6 +474,20 @@ impl<S: Storage, K: Kv> Reader<S, K> {
     /// [`ReadError`].
     pub fn record_bytes(&self, place: Place) -> Result<Vec<u8>, ReadError> {
         Ok(self.records.read(place)?)
+    }
+
+    /// Copies the journal up to the watermark into another folder and verifies the copy; gives the
+    /// watermark, too.
+    ///
+    /// # Errors
+    /// See [`CopyError`].
+    pub fn copy_journal<T: Storage>(&self, target: &T) -> Result<(Copied, Seen), CopyError> {
+        let upto = self.watermark();
+        let watermark = Watermark {
+            position: upto.position,
+            chain: upto.chain,
+        };
+        Ok((self.records.copy_to(target, watermark)?, upto))
     }
 
     /// The digests of subscriptions, all as of the position given with them.

@@ -4,6 +4,7 @@
 //! journal once for everything but content, then builds each document once from all its runs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::accept::in_parallel;
 use super::apply::Fold;
@@ -39,6 +40,16 @@ pub enum Stage {
     Index,
     /// Builds documents; counted in runs.
     Documents,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CatchUp => "catching up with the journal",
+            Self::Index => "reading the journal",
+            Self::Documents => "building documents",
+        })
+    }
 }
 
 /// Why all rows are made anew.
