@@ -1,0 +1,303 @@
+//! One person's evidence on one device: identity, unsent work, what is confirmed, what was refused.
+//!
+//! ```text
+//! home/        identity.cbor                          the key and where it is enrolled
+//! tail/        segments                               own runs until the feed names them
+//! quarantine/  one file for each refused run
+//! a Kv         documents, envelopes, facts, cursor    may be lost; the feed brings it again
+//! ```
+//!
+//! What a person sees is *confirmed + tail*, computed. [`Device::create`] and [`Device::edit`]
+//! return once the run is on the disk. [`Device::opening`], [`Device::offers`] and
+//! [`Device::handle_event`] are the device's side of a sync session; whoever drives them owns the
+//! socket, the clock and the randomness.
+//!
+//! After any error other than a refusal of what was asked, the device is dropped and opened again:
+//! what is on the disk then counts.
+
+mod confirmed;
+mod edit;
+mod enrol;
+mod facts;
+mod file;
+mod identity;
+mod quarantine;
+mod tail;
+mod view;
+mod views;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use automerge::Automerge;
+use bukti_core::authority::{Denied, Grant};
+use bukti_core::evidence::EditError;
+use bukti_core::framework::Framework;
+use bukti_core::id::{DeviceId, DocumentId, Incarnation, RunId};
+use bukti_core::journal::disk::DiskStorage;
+use bukti_core::journal::{JournalFailure, Recovery, Storage};
+use bukti_core::kv::Kv;
+use bukti_core::region::Regions;
+
+use self::confirmed::Confirmed;
+pub use self::confirmed::{ConfirmedError, Finding};
+pub use self::enrol::{Applicant, Enrolment, OtherServer};
+pub use self::facts::Member;
+pub use self::file::FileError;
+pub use self::identity::{Identity, IdentityError};
+use self::quarantine::Quarantine;
+pub use self::quarantine::{QuarantineError, Quarantined, RefusedEdits};
+use self::tail::Tail;
+pub use self::tail::TailError;
+pub use self::views::{
+    Author, ChangeRow, ConflictRow, ContributionRow, Delivery, Shown, Status, Summary, ValueRow,
+};
+
+/// The three folders whose content is never lost.
+#[derive(Debug)]
+pub struct Folders<S> {
+    /// The identity.
+    pub home: Arc<S>,
+    /// Runs that wait.
+    pub tail: Arc<S>,
+    /// Runs that were refused.
+    pub quarantine: Arc<S>,
+}
+
+impl<S> Clone for Folders<S> {
+    fn clone(&self) -> Self {
+        Self {
+            home: Arc::clone(&self.home),
+            tail: Arc::clone(&self.tail),
+            quarantine: Arc::clone(&self.quarantine),
+        }
+    }
+}
+
+impl Folders<DiskStorage> {
+    /// The folders inside `data`, made where they are missing; the folder above must exist.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn on_disk(data: &Path) -> io::Result<Self> {
+        Ok(Self {
+            home: Arc::new(DiskStorage::open(data)?),
+            tail: Arc::new(DiskStorage::open(data.join("tail"))?),
+            quarantine: Arc::new(DiskStorage::open(data.join("quarantine"))?),
+        })
+    }
+}
+
+/// Why a device did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The folder belongs to no enrolled device yet.
+    #[error("this device is not enrolled: open the invitation link first")]
+    NotEnrolled,
+    /// Unsent work would be orphaned.
+    #[error(transparent)]
+    OtherServer(#[from] OtherServer),
+    /// The person's grants do not allow it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// There is no such document here.
+    #[error("there is no document {0} on this device")]
+    UnknownDocument(DocumentId),
+    /// The edit does not fit the document as it stands.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// Every server would refuse it.
+    #[error("this cannot be sent to any server: {0}")]
+    Unsendable(String),
+    /// There is no such refused run.
+    #[error("there is no run {0} in quarantine")]
+    UnknownQuarantined(RunId),
+    /// The identity cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The folder of unsent work is gone. Enrolling again begins a new one.
+    #[error("the folder of unsent work is missing or empty")]
+    TailMissing,
+    /// The tail failed.
+    #[error(transparent)]
+    Tail(#[from] TailError),
+    /// The confirmed store failed; without it, everything it held comes again.
+    #[error(transparent)]
+    Confirmed(#[from] ConfirmedError),
+    /// The quarantine failed.
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineError),
+    /// A document that was checked before cannot be read.
+    #[error("document {document} cannot be read: {reason}")]
+    Document {
+        /// Which document.
+        document: DocumentId,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl DeviceError {
+    /// Whether only what was asked is refused and the device goes on as before.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Denied(_)
+            | Self::OtherServer(_)
+            | Self::UnknownDocument(_)
+            | Self::Edit(_)
+            | Self::Unsendable(_)
+            | Self::UnknownQuarantined(_) => true,
+            Self::Tail(TailError::Append(failure)) => match failure {
+                JournalFailure::Full { .. } | JournalFailure::RecordTooLong { .. } => true,
+                JournalFailure::NoRecords
+                | JournalFailure::NotRemovable
+                | JournalFailure::Storage(_) => false,
+            },
+            Self::NotEnrolled
+            | Self::Identity(_)
+            | Self::TailMissing
+            | Self::Tail(_)
+            | Self::Confirmed(_)
+            | Self::Quarantine(_)
+            | Self::Document { .. } => false,
+        }
+    }
+}
+
+/// An enrolled device with everything it keeps.
+#[derive(Debug)]
+pub struct Device<S: Storage, K: Kv> {
+    identity: Identity,
+    tail: Tail<S>,
+    confirmed: Confirmed<K>,
+    quarantine: Quarantine<S>,
+    recovery: Option<Recovery>,
+    /// Confirmed + tail, as far as it was asked for in this process.
+    open: BTreeMap<DocumentId, Automerge>,
+    grants: Vec<Grant>,
+    local_checks: bool,
+}
+
+impl<S: Storage, K: Kv> Device<S, K> {
+    /// Opens an enrolled device after whatever happened to it.
+    ///
+    /// `kv` may be empty or older than the folders: the next session brings what it lacks.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotEnrolled`], or what cannot be read.
+    pub fn open(folders: Folders<S>, kv: K) -> Result<Self, DeviceError> {
+        let identity::Found::Enrolled(identity) = identity::load(&*folders.home)? else {
+            return Err(DeviceError::NotEnrolled);
+        };
+        let (tail, recovery) = Tail::open(folders.tail)?.ok_or(DeviceError::TailMissing)?;
+        let mut confirmed = Confirmed::open(kv, identity.journal())?;
+        if confirmed.meta().own_through < tail.settled_through() {
+            // The store was thrown back behind runs whose bytes are gone from the tail. The feed
+            // would only name them; with no cursor it brings their documents whole.
+            confirmed.void_cursor(tail.settled_through())?;
+        }
+        let mut device = Self {
+            grants: Vec::new(),
+            quarantine: Quarantine::open(folders.quarantine)?,
+            recovery: Some(recovery),
+            open: BTreeMap::new(),
+            local_checks: true,
+            identity,
+            tail,
+            confirmed,
+        };
+        device.settle_confirmed()?;
+        device.read_grants()?;
+        Ok(device)
+    }
+
+    /// Gives back the confirmed store, closing the device.
+    pub fn into_kv(self) -> K {
+        self.confirmed.into_kv()
+    }
+
+    /// Who this device is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// This device.
+    pub fn id(&self) -> DeviceId {
+        self.identity.device()
+    }
+
+    /// What its person may do, as last stated.
+    pub fn grants(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    /// The present life of its store.
+    pub fn incarnation(&self) -> Incarnation {
+        self.tail.incarnation()
+    }
+
+    /// What opening the tail found and did.
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_ref()
+    }
+
+    /// Lets edits through that the person's grants do not allow, as a dishonest app would. The
+    /// server refuses them. For tests and demonstrations.
+    pub fn set_local_checks(&mut self, on: bool) {
+        self.local_checks = on;
+    }
+
+    /// Who writes, or may write, in the device's scopes.
+    ///
+    /// # Errors
+    /// The confirmed store failed.
+    pub fn directory(&self) -> Result<BTreeMap<DeviceId, Member>, DeviceError> {
+        Ok(self.confirmed.directory()?)
+    }
+
+    /// The frameworks in use.
+    ///
+    /// # Errors
+    /// The confirmed store failed.
+    pub fn frameworks(&self) -> Result<Vec<Framework>, DeviceError> {
+        Ok(self.confirmed.frameworks()?)
+    }
+
+    /// The regions in and above the device's scopes.
+    ///
+    /// # Errors
+    /// The confirmed store failed.
+    pub fn regions(&self) -> Result<Regions, DeviceError> {
+        Ok(self.confirmed.regions()?)
+    }
+
+    /// The certificate counts until a later statement replaces its grants.
+    fn read_grants(&mut self) -> Result<(), DeviceError> {
+        let stated = self.confirmed.grants_of(&self.identity.device())?;
+        self.grants = match stated {
+            Some((at, grants)) if at >= self.identity.enrolled_at() => grants,
+            Some(_) | None => self.identity.grants().to_vec(),
+        };
+        Ok(())
+    }
+
+    /// Takes out of the tail what the confirmed store holds: a crash may come between the two.
+    fn settle_confirmed(&mut self) -> Result<(), DeviceError> {
+        let mut settled = Vec::new();
+        let mut through = 0;
+        for pending in self.tail.pending() {
+            if let Some(position) = self.confirmed.confirmed_at(&pending.id())? {
+                settled.push(pending.id());
+                through = through.max(position);
+            }
+        }
+        Ok(self
+            .tail
+            .settle(settled, tail::Settled::Confirmed(through))?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

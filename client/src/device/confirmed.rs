@@ -1,0 +1,642 @@
+//! What the feed brought: documents, who wrote them, and where the device stands in the feed.
+//!
+//! All of it can be lost. Whatever one page of the feed brings is written in one batch with the
+//! cursor behind it, so the rows never say more or less than the cursor does.
+//!
+//! | key | value |
+//! |---|---|
+//! | `m` | [`Meta`] |
+//! | `c` | cursor |
+//! | `t` | token |
+//! | `d` document | [`DocumentRow`] |
+//! | `s` document | Automerge save |
+//! | `e` document, position | [`EnvelopeRow`] |
+//! | `r` run | position at which it was confirmed |
+//! | `a` run | position of its receipt |
+//! | `g` scope, 0, audience | digest and number of documents |
+//! | `f` topic, … | position and statement record |
+//! | `x` number | [`Finding`] |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bukti_core::authority::Audience;
+use bukti_core::digest::Digest;
+use bukti_core::envelope::{DocumentKind, Envelope, Seen, decode_exactly};
+use bukti_core::evidence::{Declared, EvidenceView};
+use bukti_core::id::{ChangeHash, DeviceId, DocumentId, JournalId, Position, RunId, WallMs};
+use bukti_core::kv::{Batch, Direction, Kv, KvError, Row};
+use bukti_core::scope::Scope;
+use minicbor::{Decode, Encode};
+
+use crate::limits::FINDINGS_MAX;
+
+const FORMAT: u32 = 1;
+
+/// Why the confirmed store cannot be used. Everything in it comes again with the feed: move it
+/// aside and open an empty one.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfirmedError {
+    /// The store failed.
+    #[error(transparent)]
+    Kv(#[from] KvError),
+    /// A row cannot be read.
+    #[error("the confirmed store is damaged: {0}")]
+    Damaged(String),
+}
+
+impl ConfirmedError {
+    pub(super) fn damaged(what: &str) -> Self {
+        Self::Damaged(format!("{what} cannot be read"))
+    }
+}
+
+/// What the rows belong to, and a few words about the session.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(super) struct Meta {
+    #[n(0)]
+    format: u32,
+    #[n(1)]
+    journal: JournalId,
+    /// Highest position at which an own run was confirmed here.
+    #[n(2)]
+    pub(super) own_through: Position,
+    /// The last checkpoint a server named.
+    #[n(3)]
+    pub(super) seen: Option<Seen>,
+    /// When the last feed was followed to its end, by this device's clock.
+    #[n(4)]
+    pub(super) up_to_date_at: Option<WallMs>,
+    /// Position of that.
+    #[n(5)]
+    pub(super) up_to_date_position: Position,
+    /// Subscriptions whose digest differed then.
+    #[n(6)]
+    pub(super) differs: Vec<Scope>,
+    /// Number of the next finding.
+    #[n(7)]
+    next_finding: u64,
+    /// When this device was revoked, if a server said so.
+    #[n(8)]
+    pub(super) revoked: bool,
+}
+
+/// A confirmed document.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct DocumentRow {
+    #[n(0)]
+    pub(super) kind: DocumentKind,
+    #[n(1)]
+    pub(super) scope: Scope,
+    #[n(2)]
+    pub(super) published: bool,
+    /// Ascending.
+    #[n(3)]
+    pub(super) heads: Vec<ChangeHash>,
+    /// Position of the last run in it.
+    #[n(4)]
+    pub(super) position: Position,
+    /// When the server received that.
+    #[n(5)]
+    pub(super) received_at: WallMs,
+    /// Highest device time among its runs.
+    #[n(6)]
+    pub(super) updated_at: WallMs,
+    /// It belongs to another scope by now and stays only for what the device has not sent yet.
+    #[n(7)]
+    pub(super) left: bool,
+    #[n(8)]
+    pub(super) title: Title,
+}
+
+impl DocumentRow {
+    fn audiences(&self) -> impl Iterator<Item = Audience> {
+        let (unit, all) = (!self.left, !self.left && self.published);
+        let unit = unit.then_some(Audience::Unit);
+        unit.into_iter().chain(all.then_some(Audience::All))
+    }
+}
+
+/// What a list shows of a document, so that it need not be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Title {
+    #[n(0)]
+    pub(super) title: String,
+    #[n(1)]
+    pub(super) kind: String,
+    #[n(2)]
+    pub(super) framework: Option<(String, String)>,
+    #[n(3)]
+    pub(super) cycle: Option<i64>,
+    #[n(4)]
+    pub(super) rows: Vec<String>,
+    #[n(5)]
+    declared: u8,
+    #[n(6)]
+    pub(super) conflicts: u64,
+    #[n(7)]
+    pub(super) files: u64,
+}
+
+impl Title {
+    pub(super) fn of(view: &EvidenceView) -> Self {
+        let declared = match view.declared {
+            Declared::Draft => 0,
+            Declared::Ready => 1,
+            Declared::Withdrawn => 2,
+        };
+        let framework = view.framework.as_ref();
+        Self {
+            title: view.title.clone(),
+            kind: view.kind.clone(),
+            framework: framework.map(|at| (at.id.clone(), at.version.clone())),
+            cycle: view.cycle,
+            rows: view.rows.iter().cloned().collect(),
+            declared,
+            conflicts: view.conflicts.len() as u64,
+            files: view.files.len() as u64,
+        }
+    }
+
+    pub(super) fn declared(&self) -> Declared {
+        match self.declared {
+            1 => Declared::Ready,
+            2 => Declared::Withdrawn,
+            _draft => Declared::Draft,
+        }
+    }
+}
+
+/// A confirmed run without its changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EnvelopeRow {
+    pub(super) position: Position,
+    pub(super) received_at: WallMs,
+    pub(super) carrier: DeviceId,
+    pub(super) envelope: Envelope,
+}
+
+/// Something that should not be, kept for whoever looks into it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, serde::Serialize)]
+#[cbor(map)]
+pub struct Finding {
+    /// A word for programs.
+    #[n(0)]
+    pub code: String,
+    /// A sentence for people.
+    #[n(1)]
+    pub sentence: String,
+    /// The document concerned.
+    #[n(2)]
+    #[serde(serialize_with = "super::views::as_text_option")]
+    pub document: Option<DocumentId>,
+    /// The run concerned.
+    #[n(3)]
+    #[serde(serialize_with = "super::views::as_text_option")]
+    pub run: Option<RunId>,
+    /// This device's clock when it was found.
+    #[n(4)]
+    pub at: WallMs,
+}
+
+/// The rows of the confirmed store.
+#[derive(Debug)]
+pub(super) struct Confirmed<K: Kv> {
+    kv: K,
+    meta: Meta,
+}
+
+impl<K: Kv> Confirmed<K> {
+    /// Opens the store for one journal. Rows of another journal or format are removed.
+    pub(super) fn open(kv: K, journal: JournalId) -> Result<Self, ConfirmedError> {
+        let stored = kv.get(b"m")?;
+        let known = stored.and_then(|bytes| decode::<Meta>(&bytes));
+        let fits = |meta: &Meta| meta.format == FORMAT && meta.journal == journal;
+        if let Some(meta) = known.filter(fits) {
+            return Ok(Self { kv, meta });
+        }
+        clear(&kv)?;
+        let meta = Meta {
+            format: FORMAT,
+            journal,
+            own_through: 0,
+            seen: None,
+            up_to_date_at: None,
+            up_to_date_position: 0,
+            differs: Vec::new(),
+            next_finding: 0,
+            revoked: false,
+        };
+        let store = Self { kv, meta };
+        store.put_meta()?;
+        Ok(store)
+    }
+
+    pub(super) fn kv(&self) -> &K {
+        &self.kv
+    }
+
+    pub(super) fn into_kv(self) -> K {
+        self.kv
+    }
+
+    pub(super) fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    fn put_meta(&self) -> Result<(), ConfirmedError> {
+        let mut batch = Batch::new();
+        batch.put(*b"m", encode(&self.meta));
+        Ok(self.kv.apply(&batch)?)
+    }
+
+    /// Changes the meta row alone.
+    pub(super) fn update(&mut self, change: impl FnOnce(&mut Meta)) -> Result<(), ConfirmedError> {
+        let before = self.meta.clone();
+        change(&mut self.meta);
+        if before == self.meta {
+            return Ok(());
+        }
+        self.put_meta()
+    }
+
+    pub(super) fn cursor(&self) -> Result<Option<Vec<u8>>, ConfirmedError> {
+        Ok(self.kv.get(b"c")?)
+    }
+
+    /// Forgets where the device stands, so that the next session brings every document whole.
+    /// Own runs up to `own_through` are owed by that from here on.
+    pub(super) fn void_cursor(&mut self, own_through: Position) -> Result<(), ConfirmedError> {
+        let mut change = self.change();
+        change.void_cursor();
+        change.meta().own_through = own_through;
+        change.commit()
+    }
+
+    pub(super) fn token(&self) -> Result<Option<Vec<u8>>, ConfirmedError> {
+        Ok(self.kv.get(b"t")?)
+    }
+
+    pub(super) fn set_token(&self, token: &[u8]) -> Result<(), ConfirmedError> {
+        let mut batch = Batch::new();
+        batch.put(*b"t", token);
+        Ok(self.kv.apply(&batch)?)
+    }
+
+    pub(super) fn document(&self, id: &DocumentId) -> Result<Option<DocumentRow>, ConfirmedError> {
+        let Some(bytes) = self.kv.get(&document_key(id))? else {
+            return Ok(None);
+        };
+        let row = decode(&bytes).ok_or_else(|| ConfirmedError::damaged("a document's row"))?;
+        Ok(Some(row))
+    }
+
+    pub(super) fn saved(&self, id: &DocumentId) -> Result<Option<Vec<u8>>, ConfirmedError> {
+        Ok(self.kv.get(&saved_key(id))?)
+    }
+
+    pub(super) fn documents(&self) -> Result<Vec<(DocumentId, DocumentRow)>, ConfirmedError> {
+        self.rows(b'd')?
+            .into_iter()
+            .map(|(key, value)| {
+                let id = DocumentId::try_from(&key[1..]).ok();
+                id.zip(decode(&value))
+                    .ok_or_else(|| ConfirmedError::damaged("a document's row"))
+            })
+            .collect()
+    }
+
+    /// The runs of a document, by rising position.
+    pub(super) fn envelopes(&self, id: &DocumentId) -> Result<Vec<EnvelopeRow>, ConfirmedError> {
+        let prefix = [b"e", id.0.as_slice()].concat();
+        self.scan(&prefix)?
+            .into_iter()
+            .map(|(key, value)| {
+                read_envelope(&key, &value).ok_or_else(|| ConfirmedError::damaged("an envelope"))
+            })
+            .collect()
+    }
+
+    /// Where a run was confirmed.
+    pub(super) fn confirmed_at(&self, run: &RunId) -> Result<Option<Position>, ConfirmedError> {
+        self.position(b'r', run)
+    }
+
+    /// Where a server said it took a run; confirmed or not yet.
+    pub(super) fn receipt(&self, run: &RunId) -> Result<Option<Position>, ConfirmedError> {
+        match self.position(b'a', run)? {
+            Some(position) => Ok(Some(position)),
+            None => self.confirmed_at(run),
+        }
+    }
+
+    fn position(&self, table: u8, run: &RunId) -> Result<Option<Position>, ConfirmedError> {
+        let key = run_key(table, run);
+        let Some(bytes) = self.kv.get(&key)? else {
+            return Ok(None);
+        };
+        let bytes = bytes.as_slice().try_into();
+        let bytes = bytes.map_err(|_| ConfirmedError::damaged("a run's position"))?;
+        Ok(Some(u64::from_be_bytes(bytes)))
+    }
+
+    /// Keeps what a server said it took.
+    pub(super) fn keep_receipts(
+        &self,
+        receipts: &[(RunId, Position)],
+    ) -> Result<(), ConfirmedError> {
+        let mut batch = Batch::new();
+        for (run, position) in receipts {
+            batch.put(run_key(b'a', run), position.to_be_bytes());
+        }
+        Ok(self.kv.apply(&batch)?)
+    }
+
+    /// Sum and number of the documents that a subscription carries, as they stand here.
+    pub(super) fn digest(
+        &self,
+        prefix: &Scope,
+        audience: Audience,
+        except: &[Scope],
+    ) -> Result<(Digest, u64), ConfirmedError> {
+        let (mut sum, mut documents) = (Digest::default(), 0);
+        for (key, value) in self.rows(b'g')? {
+            let (scope, of) =
+                read_digest_key(&key).ok_or_else(|| ConfirmedError::damaged("a digest"))?;
+            let within = of == audience
+                && prefix.covers(&scope)
+                && !except.iter().any(|except| except.covers(&scope));
+            if within {
+                let row: DigestRow =
+                    decode(&value).ok_or_else(|| ConfirmedError::damaged("a digest"))?;
+                sum += row.digest;
+                documents += row.documents;
+            }
+        }
+        Ok((sum, documents))
+    }
+
+    pub(super) fn findings(&self) -> Result<Vec<Finding>, ConfirmedError> {
+        let rows = self.rows(b'x')?;
+        let read =
+            |(_, value): Row| decode(&value).ok_or_else(|| ConfirmedError::damaged("a finding"));
+        rows.into_iter().map(read).collect()
+    }
+
+    pub(super) fn rows(&self, table: u8) -> Result<Vec<Row>, ConfirmedError> {
+        self.scan(&[table])
+    }
+
+    pub(super) fn scan(&self, prefix: &[u8]) -> Result<Vec<Row>, ConfirmedError> {
+        let rows = self
+            .kv
+            .scan(prefix, &behind(prefix), Direction::Ascending)
+            .collect::<Result<_, _>>()?;
+        Ok(rows)
+    }
+
+    /// Starts what is to be written as one.
+    pub(super) fn change(&mut self) -> Change<'_, K> {
+        let meta = self.meta.clone();
+        Change {
+            store: self,
+            batch: Batch::new(),
+            digests: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            meta,
+        }
+    }
+}
+
+/// Sum and number of documents.
+#[derive(Debug, Clone, Copy, Default, Encode, Decode)]
+#[cbor(array)]
+struct DigestRow {
+    #[n(0)]
+    digest: Digest,
+    #[n(1)]
+    documents: u64,
+}
+
+/// Writes that become one batch: a page with its cursor, or a removal.
+pub(super) struct Change<'a, K: Kv> {
+    store: &'a mut Confirmed<K>,
+    batch: Batch,
+    digests: BTreeMap<Vec<u8>, DigestRow>,
+    touched: BTreeSet<DocumentId>,
+    meta: Meta,
+}
+
+impl<K: Kv> Change<'_, K> {
+    pub(super) fn store(&self) -> &Confirmed<K> {
+        self.store
+    }
+
+    pub(super) fn meta(&mut self) -> &mut Meta {
+        &mut self.meta
+    }
+
+    pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.batch.put(key, value);
+    }
+
+    pub(super) fn set_cursor(&mut self, cursor: &[u8]) {
+        self.batch.put(*b"c", cursor);
+    }
+
+    pub(super) fn void_cursor(&mut self) {
+        self.batch.delete(*b"c");
+    }
+
+    /// Sets a document's row and content. At most once for a document in one change.
+    pub(super) fn put_document(
+        &mut self,
+        id: &DocumentId,
+        row: &DocumentRow,
+        saved: Option<&[u8]>,
+    ) -> Result<(), ConfirmedError> {
+        self.forget_digest(id)?;
+        for audience in row.audiences() {
+            let entry = self.digest_row(&row.scope, audience)?;
+            entry.digest += Digest::of(id, &row.heads);
+            entry.documents += 1;
+        }
+        self.batch.put(document_key(id), encode(row));
+        if let Some(saved) = saved {
+            self.batch.put(saved_key(id), saved);
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_envelope(&mut self, row: &EnvelopeRow) {
+        let body = row.envelope.body();
+        self.batch.put(
+            [
+                b"e",
+                body.document.0.as_slice(),
+                &row.position.to_be_bytes(),
+            ]
+            .concat(),
+            [
+                row.received_at.to_be_bytes().as_slice(),
+                &row.carrier.0,
+                row.envelope.bytes(),
+            ]
+            .concat(),
+        );
+        let run = row.envelope.run();
+        self.batch
+            .put(run_key(b'r', &run), row.position.to_be_bytes());
+        self.batch.delete(run_key(b'a', &run));
+    }
+
+    /// Removes a document with all that belongs to it.
+    pub(super) fn remove_document(&mut self, id: &DocumentId) -> Result<(), ConfirmedError> {
+        self.forget_digest(id)?;
+        for row in self.store.envelopes(id)? {
+            self.batch
+                .delete([b"e", id.0.as_slice(), &row.position.to_be_bytes()].concat());
+            self.batch.delete(run_key(b'r', &row.envelope.run()));
+        }
+        self.batch.delete(saved_key(id));
+        self.batch.delete(document_key(id));
+        Ok(())
+    }
+
+    pub(super) fn find(&mut self, finding: &Finding) {
+        let number = self.meta.next_finding;
+        self.meta.next_finding += 1;
+        self.batch.put(finding_key(number), encode(finding));
+        if let Some(dropped) = number.checked_sub(FINDINGS_MAX) {
+            self.batch.delete(finding_key(dropped));
+        }
+    }
+
+    /// Writes all of it, or none.
+    pub(super) fn commit(mut self) -> Result<(), ConfirmedError> {
+        for (key, row) in &self.digests {
+            if row.documents == 0 {
+                self.batch.delete(key.clone());
+            } else {
+                self.batch.put(key.clone(), encode(row));
+            }
+        }
+        if self.meta != self.store.meta {
+            self.batch.put(*b"m", encode(&self.meta));
+        }
+        self.store.kv.apply(&self.batch)?;
+        self.store.meta = self.meta;
+        Ok(())
+    }
+
+    /// Takes the stored row of a document out of the sums.
+    fn forget_digest(&mut self, id: &DocumentId) -> Result<(), ConfirmedError> {
+        assert!(
+            self.touched.insert(*id),
+            "a document is written once in a change"
+        );
+        let Some(former) = self.store.document(id)? else {
+            return Ok(());
+        };
+        for audience in former.audiences() {
+            let entry = self.digest_row(&former.scope, audience)?;
+            entry.digest -= Digest::of(id, &former.heads);
+            entry.documents = entry.documents.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    fn digest_row(
+        &mut self,
+        scope: &Scope,
+        audience: Audience,
+    ) -> Result<&mut DigestRow, ConfirmedError> {
+        let key = digest_key(scope, audience);
+        let stored = match self.digests.contains_key(&key) {
+            true => None,
+            false => self.store.kv.get(&key)?,
+        };
+        let stored = match stored {
+            Some(bytes) => decode(&bytes).ok_or_else(|| ConfirmedError::damaged("a digest"))?,
+            None => DigestRow::default(),
+        };
+        Ok(self.digests.entry(key).or_insert(stored))
+    }
+}
+
+fn clear<K: Kv>(kv: &K) -> Result<(), KvError> {
+    let mut batch = Batch::new();
+    for row in kv.scan(&[], &[0xff], Direction::Ascending) {
+        batch.delete(row?.0);
+    }
+    kv.apply(&batch)
+}
+
+fn document_key(id: &DocumentId) -> Vec<u8> {
+    [b"d", id.0.as_slice()].concat()
+}
+
+fn saved_key(id: &DocumentId) -> Vec<u8> {
+    [b"s", id.0.as_slice()].concat()
+}
+
+fn run_key(table: u8, run: &RunId) -> Vec<u8> {
+    [[table].as_slice(), &run.0].concat()
+}
+
+fn finding_key(number: u64) -> Vec<u8> {
+    [b"x", number.to_be_bytes().as_slice()].concat()
+}
+
+fn digest_key(scope: &Scope, audience: Audience) -> Vec<u8> {
+    let audience = match audience {
+        Audience::Unit => 0,
+        Audience::All => 1,
+    };
+    [b"g", scope.as_str().as_bytes(), &[0, audience]].concat()
+}
+
+fn read_digest_key(key: &[u8]) -> Option<(Scope, Audience)> {
+    let (scope, audience) = key.get(1..)?.split_last_chunk::<2>()?;
+    let audience = match audience {
+        [0, 0] => Audience::Unit,
+        [0, 1] => Audience::All,
+        _other => return None,
+    };
+    let scope = std::str::from_utf8(scope).ok()?.parse().ok()?;
+    Some((scope, audience))
+}
+
+fn read_envelope(key: &[u8], value: &[u8]) -> Option<EnvelopeRow> {
+    let position = u64::from_be_bytes(key.get(1 + DocumentId::LENGTH..)?.try_into().ok()?);
+    let (received_at, rest) = value.split_first_chunk::<8>()?;
+    let (carrier, envelope) = rest.split_first_chunk::<{ DeviceId::LENGTH }>()?;
+    Some(EnvelopeRow {
+        position,
+        received_at: i64::from_be_bytes(*received_at),
+        carrier: DeviceId(*carrier),
+        envelope: Envelope::open_stored(envelope).ok()?,
+    })
+}
+
+/// The first key behind all that begin with `prefix`.
+fn behind(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    vec![u8::MAX; 64]
+}
+
+pub(super) fn encode<T: Encode<()>>(row: &T) -> Vec<u8> {
+    minicbor::to_vec(row).expect("writing to a vector cannot fail")
+}
+
+pub(super) fn decode<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Option<T> {
+    decode_exactly(bytes).ok()
+}

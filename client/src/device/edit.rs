@@ -1,0 +1,211 @@
+//! Entering evidence: checked against the person's grants, sealed, and on the disk on return.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use automerge::{Automerge, Change};
+use bukti_core::authority::{Action, decide};
+use bukti_core::envelope::{Body, DocumentKind, Envelope, Root, Run};
+use bukti_core::evidence::{self, Declared, Edit, NewEvidence, reads_ready};
+use bukti_core::id::{Actor, DocumentId, RunId, WallMs};
+use bukti_core::journal::Storage;
+use bukti_core::kind::{FieldType, Kinds};
+use bukti_core::kv::Kv;
+use bukti_core::limits::DOCUMENT_BYTES_MAX;
+use bukti_core::scope::Scope;
+use bukti_core::validate::check_run;
+
+use super::{Device, DeviceError};
+
+impl<S: Storage, K: Kv> Device<S, K> {
+    /// Starts a piece of evidence in `scope`; it is on the disk when this returns.
+    ///
+    /// `random` is drawn by the caller, `now` is what its clock says. The fields that several
+    /// people share are taken from the kind where the kind is known.
+    ///
+    /// # Errors
+    /// A refusal ([`DeviceError::is_refusal`]), or a failing disk.
+    pub fn create(
+        &mut self,
+        now: WallMs,
+        random: [u8; 16],
+        scope: &Scope,
+        new: &NewEvidence,
+    ) -> Result<(DocumentId, RunId), DeviceError> {
+        let kind = DocumentKind::Evidence;
+        self.allow(Action::Create, kind, scope)?;
+        let root = Root {
+            kind,
+            scope: scope.clone(),
+            random,
+        };
+        let id = DocumentId::derive(&self.id(), kind.as_str(), scope, &random);
+        let (document, change) =
+            evidence::create(self.actor(&id), now, &with_shared_fields(new.clone()));
+        let run = self.seal(now, id, Some(root), vec![change], &document, Vec::new())?;
+        self.keep_open(id, document);
+        Ok((id, run))
+    }
+
+    /// Makes all edits as one run; it is on the disk when this returns. `None` if nothing changed.
+    ///
+    /// # Errors
+    /// A refusal ([`DeviceError::is_refusal`]), or a failing disk. No edit is made then.
+    pub fn edit(
+        &mut self,
+        now: WallMs,
+        id: &DocumentId,
+        edits: &[Edit],
+    ) -> Result<Option<RunId>, DeviceError> {
+        let (kind, scope) = self.origin(id)?.ok_or(DeviceError::UnknownDocument(*id))?;
+        for edit in edits {
+            self.allow(action_of(edit), kind, &scope)?;
+        }
+        let actor = self.actor(id);
+        let document = self
+            .document(id)?
+            .ok_or(DeviceError::UnknownDocument(*id))?;
+        let mut edited = document.clone();
+        let Some(change) = change_with(&mut edited, actor, now, edits, id)? else {
+            return Ok(None);
+        };
+        let run = self.seal(now, *id, None, vec![change], &edited, Vec::new())?;
+        self.keep_open(*id, edited);
+        Ok(Some(run))
+    }
+
+    fn allow(&self, action: Action, kind: DocumentKind, scope: &Scope) -> Result<(), DeviceError> {
+        if self.local_checks {
+            decide(&self.grants, action, kind, scope)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn actor(&self, id: &DocumentId) -> Actor {
+        Actor::derive(&self.id(), id, &self.tail.incarnation())
+    }
+
+    /// Seals changes that were just made under the present actor, and keeps them in place of the
+    /// runs they replace. `document` is the document with them.
+    pub(super) fn seal(
+        &mut self,
+        now: WallMs,
+        id: DocumentId,
+        root: Option<Root>,
+        changes: Vec<Vec<u8>>,
+        document: &Automerge,
+        replaces: Vec<RunId>,
+    ) -> Result<RunId, DeviceError> {
+        let unreadable = |reason: String| DeviceError::Document {
+            document: id,
+            reason,
+        };
+        let count = u32::try_from(changes.len()).map_err(|error| unreadable(error.to_string()))?;
+        let last = changes.last().cloned().unwrap_or_default();
+        let last = Change::from_bytes(last).map_err(|error| unreadable(error.to_string()))?;
+        let number = self.tail.last().map_or(0, |last| last.number) + 1;
+        let body = Body {
+            document: id,
+            root,
+            incarnation: self.tail.incarnation(),
+            number,
+            first_seq: last.seq() + 1 - u64::from(count),
+            count,
+            last_hash: last.hash().into(),
+            publish: self.publishes(&id, document)?,
+            device_time: now,
+            seen: self.confirmed.meta().seen,
+            device: self.id(),
+        };
+        let envelope = Envelope::seal(body, self.identity.key());
+        let run = Run { envelope, changes };
+        self.sendable(&run, document)?;
+        let name = run.id();
+        self.tail.seal(run, replaces)?;
+        Ok(name)
+    }
+
+    /// Refuses what no server would take, before it is sealed.
+    fn sendable(&self, run: &Run, document: &Automerge) -> Result<(), DeviceError> {
+        let checked = Run::open(&run.to_bytes());
+        let run = checked.map_err(|error| DeviceError::Unsendable(error.to_string()))?;
+        check_run(run).map_err(|refusal| DeviceError::Unsendable(refusal.sentence))?;
+        if document.save().len() > DOCUMENT_BYTES_MAX {
+            let sentence = "the document is full; continue in a new one";
+            return Err(DeviceError::Unsendable(sentence.into()));
+        }
+        Ok(())
+    }
+
+    /// From the first *ready* on, every run says that the document is published.
+    fn publishes(&self, id: &DocumentId, document: &Automerge) -> Result<bool, DeviceError> {
+        let confirmed = self.confirmed.document(id)?;
+        Ok(confirmed.is_some_and(|row| row.published)
+            || self.tail.of(*id).any(|pending| pending.body().publish)
+            || reads_ready(document))
+    }
+}
+
+/// Edits a document, whatever other programs put into it.
+pub(super) fn change_with(
+    document: &mut Automerge,
+    actor: Actor,
+    now: WallMs,
+    edits: &[Edit],
+    id: &DocumentId,
+) -> Result<Option<Vec<u8>>, DeviceError> {
+    let edited = catch_unwind(AssertUnwindSafe(|| {
+        evidence::edit(document, actor, now, edits)
+    }));
+    match edited {
+        Ok(change) => Ok(change?),
+        Err(_) => Err(DeviceError::Document {
+            document: *id,
+            reason: "Automerge panicked over an edit".into(),
+        }),
+    }
+}
+
+/// Names the fields that the root change makes for everybody.
+pub(super) fn with_shared_fields(mut new: NewEvidence) -> NewEvidence {
+    let kinds = Kinds::built_in();
+    let Some(kind) = kinds.kind(&new.kind) else {
+        return new;
+    };
+    for field in &kind.fields {
+        let shared = match &field.value_type {
+            FieldType::Text => &mut new.text_fields,
+            FieldType::List => &mut new.list_fields,
+            FieldType::Counts => &mut new.count_fields,
+            FieldType::String
+            | FieldType::Integer
+            | FieldType::Decimal
+            | FieldType::Date
+            | FieldType::Boolean
+            | FieldType::Choice(_) => continue,
+        };
+        if !shared.contains(&field.code) {
+            shared.push(field.code.clone());
+        }
+    }
+    new
+}
+
+fn action_of(edit: &Edit) -> Action {
+    match edit {
+        Edit::Declare(Declared::Ready) => Action::DeclareReady,
+        Edit::Declare(Declared::Withdrawn) | Edit::Withdraw { .. } => Action::Withdraw,
+        Edit::AddFile(_) | Edit::RemoveFile(_) => Action::Attach,
+        Edit::Declare(Declared::Draft)
+        | Edit::Title(_)
+        | Edit::Field { .. }
+        | Edit::ClearField(_)
+        | Edit::Narrative(_)
+        | Edit::AddRow(_)
+        | Edit::RemoveRow(_)
+        | Edit::Medium(_)
+        | Edit::CapturedAt(_)
+        | Edit::Place(_)
+        | Edit::PersonalData(_)
+        | Edit::Resolve { .. } => Action::Edit,
+    }
+}

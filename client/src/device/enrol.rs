@@ -1,0 +1,145 @@
+//! From an invitation to an enrolled device.
+
+use bukti_core::id::{Incarnation, JournalId, ServerId};
+use bukti_core::journal::Storage;
+use bukti_core::kv::Kv;
+use bukti_sync_protocol::link::InvitationLink;
+use ed25519_dalek::SigningKey;
+
+use super::identity::{self, Found};
+use super::tail::Tail;
+use super::{Device, DeviceError, Folders};
+
+/// The device is enrolled elsewhere and holds work that only that server may have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{unsent} edits are not yet received by {url}: sync there first, or enrol in another data folder"
+)]
+pub struct OtherServer {
+    /// Runs that wait.
+    pub unsent: usize,
+    /// The server they wait for.
+    pub url: String,
+}
+
+/// A folder with a key, about to use an invitation.
+#[derive(Debug)]
+pub struct Applicant<S: Storage> {
+    folders: Folders<S>,
+    key: SigningKey,
+    url: String,
+    server: ServerId,
+}
+
+/// What a server answers to an enrolment.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Enrolment {
+    /// The journal's first record.
+    pub journal: Vec<u8>,
+    /// The record with the certificate.
+    pub certificate: Vec<u8>,
+    /// For the first session.
+    pub token: Vec<u8>,
+}
+
+impl std::fmt::Debug for Enrolment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Enrolment(..)")
+    }
+}
+
+impl<S: Storage> Applicant<S> {
+    /// Prepares a folder for an invitation; its key is on the disk when this returns.
+    ///
+    /// `seed` becomes the key unless the folder has one: a folder that is enrolled already keeps
+    /// its key, its unsent work and its quarantine.
+    ///
+    /// # Errors
+    /// [`DeviceError::OtherServer`] where unsent work belongs to another server, or what cannot be
+    /// read or written.
+    pub fn open(
+        folders: Folders<S>,
+        link: &InvitationLink,
+        seed: [u8; 32],
+    ) -> Result<Self, DeviceError> {
+        let found = identity::load(&*folders.home)?;
+        if let Found::Enrolled(identity) = &found
+            && identity.server() != link.server
+        {
+            refuse_unsent(&folders, identity.url())?;
+        }
+        let key = match found.key() {
+            Some(key) => key.clone(),
+            None => {
+                let key = SigningKey::from_bytes(&seed);
+                identity::keep_key(&*folders.home, &key)?;
+                key
+            }
+        };
+        Ok(Self {
+            folders,
+            key,
+            url: link.url.clone(),
+            server: link.server,
+        })
+    }
+
+    /// The key that the server is to certify. It stays within this process.
+    pub fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
+    /// Keeps what the server answered and opens the device.
+    ///
+    /// `incarnation` is drawn by the caller and used where the folder has no life of its own for
+    /// this journal yet.
+    ///
+    /// # Errors
+    /// [`super::IdentityError::Answer`] if a statement does not hold,
+    /// [`DeviceError::OtherServer`] if the journal is another than the unsent work is for, or what
+    /// cannot be read or written.
+    pub fn finish<K: Kv>(
+        self,
+        kv: K,
+        enrolment: &Enrolment,
+        incarnation: Incarnation,
+    ) -> Result<Device<S, K>, DeviceError> {
+        let former = match identity::load(&*self.folders.home)? {
+            Found::Enrolled(identity) => Some(identity),
+            Found::Nothing | Found::Key(_) => None,
+        };
+        let answer = identity::Answer {
+            url: &self.url,
+            server: self.server,
+            journal_statement: &enrolment.journal,
+            certificate: &enrolment.certificate,
+        };
+        let next = identity::check(&self.key, &answer)?;
+        let moves = |former: JournalId| former != next.journal();
+        if let Some(former) = &former
+            && moves(former.journal())
+        {
+            refuse_unsent(&self.folders, former.url())?;
+        }
+        let tail = std::sync::Arc::clone(&self.folders.tail);
+        let mut tail = Tail::open_or_create(tail, incarnation)?;
+        if former.is_some_and(|former| moves(former.journal())) {
+            tail.renew(incarnation, true)?;
+        }
+        drop(tail);
+        identity::keep(&*self.folders.home, &self.key, &answer)?;
+        let device = Device::open(self.folders, kv)?;
+        device.confirmed.set_token(&enrolment.token)?;
+        Ok(device)
+    }
+}
+
+fn refuse_unsent<S: Storage>(folders: &Folders<S>, url: &str) -> Result<(), DeviceError> {
+    let tail = Tail::open(std::sync::Arc::clone(&folders.tail))?;
+    let unsent = tail.map_or(0, |(tail, _)| tail.pending().len());
+    if unsent > 0 {
+        let url = url.to_owned();
+        return Err(OtherServer { unsent, url }.into());
+    }
+    Ok(())
+}

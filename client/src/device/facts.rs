@@ -1,0 +1,159 @@
+//! What the server signed for everybody: frameworks, regions, who holds which device.
+
+use std::collections::BTreeMap;
+
+use bukti_core::authority::Grant;
+use bukti_core::framework::Framework;
+use bukti_core::id::{DeviceId, Position, WallMs};
+use bukti_core::kv::Kv;
+use bukti_core::record::{Fact, Record, Signed};
+use bukti_core::region::Regions;
+
+use super::confirmed::{Confirmed, ConfirmedError};
+
+const ENROLMENT: u8 = b'e';
+const GRANTS: u8 = b'g';
+const REVOCATION: u8 = b'v';
+const FRAMEWORK: u8 = b'w';
+const REGIONS: u8 = b'p';
+
+/// Somebody who writes, or may write, in the device's scope.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Member {
+    /// Who holds the device.
+    pub person: String,
+    /// What the device may do.
+    pub grants: Vec<Grant>,
+    /// When it was enrolled, by the server's clock.
+    pub enrolled_at: WallMs,
+    /// When it was revoked.
+    pub revoked_at: Option<WallMs>,
+}
+
+/// The row of a statement, or nothing for one that devices have no use for.
+pub(super) fn row_of(signed: &Signed, position: Position, bytes: &[u8]) -> Option<KeyAndValue> {
+    let key = match signed.fact() {
+        Fact::Enrolment(certificate) => of_device(ENROLMENT, &certificate.device),
+        Fact::Grants(grants) => of_device(GRANTS, &grants.device),
+        Fact::Revocation(revocation) => of_device(REVOCATION, &revocation.device),
+        Fact::Framework(fact) => {
+            let framework = Framework::from_json("the delivered framework", &fact.json).ok()?;
+            let (id, version) = (framework.id().as_bytes(), framework.version().as_bytes());
+            [&[b'f', FRAMEWORK], id, &[0], version].concat()
+        }
+        Fact::Regions(sheet) => [&[b'f', REGIONS], sheet.parent.as_str().as_bytes()].concat(),
+        Fact::Journal(_)
+        | Fact::Invitation(_)
+        | Fact::Move(_)
+        | Fact::Checkpoint(_)
+        | Fact::Finding(_) => return None,
+    };
+    Some((key, [position.to_be_bytes().as_slice(), bytes].concat()))
+}
+
+pub(super) type KeyAndValue = (Vec<u8>, Vec<u8>);
+
+/// The position of the statement in a row's value.
+pub(super) fn position_of(value: &[u8]) -> Position {
+    value
+        .first_chunk::<8>()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+fn of_device(topic: u8, device: &DeviceId) -> Vec<u8> {
+    [[b'f', topic].as_slice(), &device.0].concat()
+}
+
+impl<K: Kv> Confirmed<K> {
+    /// Who is known, by device.
+    pub(super) fn directory(&self) -> Result<BTreeMap<DeviceId, Member>, ConfirmedError> {
+        let mut directory = BTreeMap::new();
+        for (position, signed) in self.statements(&[ENROLMENT])? {
+            let Fact::Enrolment(certificate) = signed.fact() else {
+                return Err(ConfirmedError::damaged("a certificate"));
+            };
+            let member = Member {
+                person: certificate.person.clone(),
+                grants: certificate.grants.clone(),
+                enrolled_at: signed.at(),
+                revoked_at: None,
+            };
+            directory.insert(certificate.device, (position, member));
+        }
+        for (position, signed) in self.statements(&[GRANTS])? {
+            if let Fact::Grants(fact) = signed.fact()
+                && let Some((enrolled, member)) = directory.get_mut(&fact.device)
+                && position > *enrolled
+            {
+                member.grants.clone_from(&fact.grants);
+            }
+        }
+        for (_, signed) in self.statements(&[REVOCATION])? {
+            if let Fact::Revocation(fact) = signed.fact()
+                && let Some((_, member)) = directory.get_mut(&fact.device)
+            {
+                member.revoked_at = Some(signed.at());
+            }
+        }
+        Ok(directory
+            .into_iter()
+            .map(|(device, (_, member))| (device, member))
+            .collect())
+    }
+
+    /// The grants of one device as last stated, and when by the server's clock; nothing if no
+    /// statement about it came yet.
+    pub(super) fn grants_of(
+        &self,
+        device: &DeviceId,
+    ) -> Result<Option<(WallMs, Vec<Grant>)>, ConfirmedError> {
+        let mut last: Option<(Position, WallMs, Vec<Grant>)> = None;
+        for topic in [ENROLMENT, GRANTS] {
+            for (position, signed) in self.statements(&of_device(topic, device)[1..])? {
+                let grants = match signed.fact() {
+                    Fact::Enrolment(certificate) => certificate.grants.clone(),
+                    Fact::Grants(fact) => fact.grants.clone(),
+                    _other => continue,
+                };
+                if last.as_ref().is_none_or(|(former, ..)| *former < position) {
+                    last = Some((position, signed.at(), grants));
+                }
+            }
+        }
+        Ok(last.map(|(_, at, grants)| (at, grants)))
+    }
+
+    /// The frameworks in use, by id and version.
+    pub(super) fn frameworks(&self) -> Result<Vec<Framework>, ConfirmedError> {
+        let mut frameworks = Vec::new();
+        for (_, signed) in self.statements(&[FRAMEWORK])? {
+            if let Fact::Framework(fact) = signed.fact() {
+                let framework = Framework::from_json("the delivered framework", &fact.json);
+                frameworks.push(framework.map_err(|_| ConfirmedError::damaged("a framework"))?);
+            }
+        }
+        Ok(frameworks)
+    }
+
+    /// The regions in and above the device's scopes.
+    pub(super) fn regions(&self) -> Result<Regions, ConfirmedError> {
+        let mut regions = Regions::new();
+        for (_, signed) in self.statements(&[REGIONS])? {
+            if let Fact::Regions(sheet) = signed.fact() {
+                regions.apply(sheet);
+            }
+        }
+        Ok(regions)
+    }
+
+    fn statements(&self, topic: &[u8]) -> Result<Vec<(Position, Signed)>, ConfirmedError> {
+        let rows = self.scan(&[b"f", topic].concat())?;
+        rows.into_iter()
+            .map(|(_, value)| match Record::from_bytes(value.get(8..)?) {
+                Ok(Record::Server(signed)) => Some((position_of(&value), signed)),
+                Ok(Record::Changes(_)) | Err(_) => None,
+            })
+            .collect::<Option<_>>()
+            .ok_or_else(|| ConfirmedError::damaged("a statement"))
+    }
+}

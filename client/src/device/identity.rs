@@ -1,0 +1,240 @@
+//! Who this device is, and where it is enrolled.
+//!
+//! The key is on the disk before the server hears of it: an enrolment that is cut after the server
+//! wrote it down is taken up again with the same key.
+
+use bukti_core::authority::Grant;
+use bukti_core::envelope::decode_exactly;
+use bukti_core::id::{DeviceId, JournalId, ServerId, WallMs};
+use bukti_core::journal::Storage;
+use bukti_core::record::{Certificate, Fact, Signed};
+use ed25519_dalek::SigningKey;
+use minicbor::{Decode, Encode};
+
+use super::file::{self, FileError};
+use crate::limits::IDENTITY_BYTES_MAX;
+
+const NAME: &str = "identity.cbor";
+const FORMAT: u32 = 1;
+
+/// The file, one CBOR map.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+struct Stored {
+    #[n(0)]
+    format: u32,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    seed: [u8; 32],
+    #[n(2)]
+    enrolment: Option<StoredEnrolment>,
+}
+
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+struct StoredEnrolment {
+    #[n(0)]
+    url: String,
+    #[n(1)]
+    server: ServerId,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    journal_statement: Vec<u8>,
+    #[cbor(n(3), with = "minicbor::bytes")]
+    certificate: Vec<u8>,
+}
+
+/// Why there is no usable identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is not one of this version's.
+    #[error("{NAME} is damaged: {0}")]
+    Damaged(String),
+    /// A statement is not what the server named in the link signed.
+    #[error("the server's answer does not hold: {0}")]
+    Answer(String),
+}
+
+/// What an enrolled device knows of itself. The key never leaves it.
+#[derive(Clone)]
+pub struct Identity {
+    key: SigningKey,
+    url: String,
+    server: ServerId,
+    journal: JournalId,
+    certificate: Certificate,
+    enrolled_at: WallMs,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity")
+            .field("device", &self.device())
+            .field("url", &self.url)
+            .field("journal", &self.journal)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// This device.
+    pub fn device(&self) -> DeviceId {
+        device_of(&self.key)
+    }
+
+    /// The person who holds it, as its certificate says.
+    pub fn person(&self) -> &str {
+        &self.certificate.person
+    }
+
+    /// The grants of its certificate; later statements may have replaced them.
+    pub fn grants(&self) -> &[Grant] {
+        &self.certificate.grants
+    }
+
+    /// The address of its server.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its server.
+    pub fn server(&self) -> ServerId {
+        self.server
+    }
+
+    /// The journal in which it is enrolled.
+    pub fn journal(&self) -> JournalId {
+        self.journal
+    }
+
+    /// When it was enrolled, by the server's clock.
+    pub fn enrolled_at(&self) -> WallMs {
+        self.enrolled_at
+    }
+
+    pub(super) fn key(&self) -> &SigningKey {
+        &self.key
+    }
+}
+
+/// What the folder says of the device.
+pub(super) enum Found {
+    Nothing,
+    /// A key that is not enrolled yet.
+    Key(SigningKey),
+    Enrolled(Identity),
+}
+
+impl Found {
+    pub(super) fn key(&self) -> Option<&SigningKey> {
+        match self {
+            Self::Nothing => None,
+            Self::Key(key) => Some(key),
+            Self::Enrolled(identity) => Some(&identity.key),
+        }
+    }
+}
+
+pub(super) fn load<S: Storage>(home: &S) -> Result<Found, IdentityError> {
+    let Some(bytes) = file::read(home, NAME, IDENTITY_BYTES_MAX)? else {
+        return Ok(Found::Nothing);
+    };
+    let stored: Stored =
+        decode_exactly(&bytes).map_err(|error| IdentityError::Damaged(error.to_string()))?;
+    if stored.format != FORMAT {
+        let text = format!("format {} instead of {FORMAT}", stored.format);
+        return Err(IdentityError::Damaged(text));
+    }
+    let key = SigningKey::from_bytes(&stored.seed);
+    let Some(enrolment) = stored.enrolment else {
+        return Ok(Found::Key(key));
+    };
+    let identity = read_enrolment(key, &enrolment).map_err(IdentityError::Damaged)?;
+    Ok(Found::Enrolled(identity))
+}
+
+/// Keeps a key that no server knows yet.
+pub(super) fn keep_key<S: Storage>(home: &S, key: &SigningKey) -> Result<(), IdentityError> {
+    write(home, key, None)
+}
+
+/// What a server answered to an enrolment.
+pub(super) struct Answer<'a> {
+    pub(super) url: &'a str,
+    pub(super) server: ServerId,
+    pub(super) journal_statement: &'a [u8],
+    pub(super) certificate: &'a [u8],
+}
+
+/// Checks what the server answered.
+pub(super) fn check(key: &SigningKey, answer: &Answer<'_>) -> Result<Identity, IdentityError> {
+    read_enrolment(key.clone(), &stored(answer)).map_err(IdentityError::Answer)
+}
+
+/// Keeps an answer that was checked.
+pub(super) fn keep<S: Storage>(
+    home: &S,
+    key: &SigningKey,
+    answer: &Answer<'_>,
+) -> Result<(), IdentityError> {
+    write(home, key, Some(stored(answer)))
+}
+
+fn stored(answer: &Answer<'_>) -> StoredEnrolment {
+    StoredEnrolment {
+        url: answer.url.to_owned(),
+        server: answer.server,
+        journal_statement: answer.journal_statement.to_vec(),
+        certificate: answer.certificate.to_vec(),
+    }
+}
+
+fn write<S: Storage>(
+    home: &S,
+    key: &SigningKey,
+    enrolment: Option<StoredEnrolment>,
+) -> Result<(), IdentityError> {
+    let stored = Stored {
+        format: FORMAT,
+        seed: key.to_bytes(),
+        enrolment,
+    };
+    let bytes = minicbor::to_vec(&stored).expect("writing to a vector cannot fail");
+    Ok(file::replace(home, NAME, &bytes)?)
+}
+
+fn read_enrolment(key: SigningKey, enrolment: &StoredEnrolment) -> Result<Identity, String> {
+    let server = &enrolment.server;
+    let first = Signed::open(&enrolment.journal_statement, server);
+    let first = first.map_err(|error| format!("the journal's first record: {error}"))?;
+    let signed = Signed::open(&enrolment.certificate, server);
+    let signed = signed.map_err(|error| format!("the certificate: {error}"))?;
+    let Fact::Journal(journal) = first.fact() else {
+        return Err("the first statement does not name the journal".into());
+    };
+    let Fact::Enrolment(certificate) = signed.fact() else {
+        return Err("the second statement is not a certificate".into());
+    };
+    if journal.server != *server {
+        return Err("the journal belongs to another server".into());
+    }
+    if certificate.device != device_of(&key) {
+        return Err("the certificate is for another device".into());
+    }
+    if certificate.journal != journal.journal {
+        return Err("the certificate is for another journal".into());
+    }
+    Ok(Identity {
+        key,
+        url: enrolment.url.clone(),
+        server: *server,
+        journal: journal.journal,
+        certificate: certificate.clone(),
+        enrolled_at: signed.at(),
+    })
+}
+
+pub(super) fn device_of(key: &SigningKey) -> DeviceId {
+    DeviceId(key.verifying_key().to_bytes())
+}

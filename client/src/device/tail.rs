@@ -1,0 +1,480 @@
+//! The device's own runs that the server has not fed back yet, in order, with their bytes.
+//!
+//! Kept in segments of the journal machine, so that an edit is on the disk when [`Tail::seal`]
+//! returns. `docs/storage.md` lists the records under "Device tail". Of several records of one
+//! append a crash may keep the first ones only; each record therefore stands for one whole step:
+//! a run replaces others in the record that adds it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use automerge::Change;
+use bukti_core::envelope::{Body, Run, decode_exactly};
+use bukti_core::id::{ChangeHash, DocumentId, Incarnation, JournalId, Position, RunId};
+use bukti_core::journal::{
+    CreateError, Journal, JournalFailure, OpenError, Options, ReadError, Recovery, Storage,
+};
+use minicbor::{Decode, Encode};
+
+use crate::limits::{TAIL_RESERVE_BYTES, TAIL_SETTLED_BYTES};
+
+/// Why the tail cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TailError {
+    /// It could not be made.
+    #[error("cannot make the tail")]
+    Create(#[from] CreateError),
+    /// It could not be opened.
+    #[error("cannot open the tail")]
+    Open(#[from] OpenError),
+    /// It could not be read.
+    #[error("cannot read the tail")]
+    Read(#[from] ReadError),
+    /// Nothing was added to it.
+    #[error("cannot write the tail")]
+    Append(#[from] JournalFailure),
+    /// A record of it cannot be understood.
+    #[error("record {position} of the tail cannot be read: {reason}")]
+    Record {
+        /// Which record.
+        position: Position,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// How a run left the tail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(super) enum Settled {
+    /// The feed named it at this position.
+    #[n(0)]
+    Confirmed(#[n(0)] Position),
+    /// It lies in quarantine.
+    #[n(1)]
+    Quarantined,
+    /// Its edits had no effect any more when they were to be entered again.
+    #[n(2)]
+    Dropped,
+}
+
+/// One record of the tail.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+enum TailRecord {
+    /// Everything so far, with as many [`Kept`](Self::Kept) behind it as it counts. Counts for
+    /// nothing unless all of them follow.
+    #[n(0)]
+    Base {
+        #[n(0)]
+        incarnation: Incarnation,
+        #[n(1)]
+        last: Option<Last>,
+        #[n(2)]
+        settled_through: Position,
+        #[n(3)]
+        kept: u32,
+    },
+    #[n(1)]
+    Kept {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        run: Vec<u8>,
+        #[n(1)]
+        reenter: bool,
+    },
+    /// A new life of the store. With `reenter`, no run so far may be pushed any more.
+    #[n(2)]
+    Incarnation {
+        #[n(0)]
+        incarnation: Incarnation,
+        #[n(1)]
+        reenter: bool,
+    },
+    /// A run, in place of others that hold the same edits.
+    #[n(3)]
+    Sealed {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        run: Vec<u8>,
+        #[n(1)]
+        replaces: Vec<RunId>,
+    },
+    #[n(4)]
+    Settled {
+        #[n(0)]
+        runs: Vec<RunId>,
+        #[n(1)]
+        how: Settled,
+    },
+}
+
+/// The last run sealed in an incarnation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Last {
+    #[n(0)]
+    pub(super) number: u64,
+    #[n(1)]
+    pub(super) run: RunId,
+}
+
+/// A run that waits to be confirmed.
+#[derive(Debug, Clone)]
+pub(super) struct Pending {
+    pub(super) run: Run,
+    bytes: Vec<u8>,
+    pub(super) hashes: Vec<ChangeHash>,
+    /// What it builds on outside of itself.
+    pub(super) deps: Vec<ChangeHash>,
+    /// Sealed by a store that was copied or restored: its edits are to be entered again, it is
+    /// never pushed.
+    pub(super) reenter: bool,
+}
+
+impl Pending {
+    pub(super) fn new(run: Run, reenter: bool) -> Result<Self, String> {
+        let mut hashes = Vec::with_capacity(run.changes.len());
+        let mut deps = BTreeSet::new();
+        for bytes in &run.changes {
+            let change = Change::from_bytes(bytes.clone()).map_err(|error| error.to_string())?;
+            deps.extend(change.deps().iter().copied().map(ChangeHash::from));
+            hashes.push(ChangeHash::from(change.hash()));
+        }
+        deps.retain(|dep| !hashes.contains(dep));
+        Ok(Self {
+            bytes: run.to_bytes(),
+            deps: deps.into_iter().collect(),
+            hashes,
+            run,
+            reenter,
+        })
+    }
+
+    fn read(bytes: &[u8], reenter: bool) -> Result<Self, String> {
+        let run = Run::open_stored(bytes).map_err(|error| error.to_string())?;
+        Self::new(run, reenter)
+    }
+
+    pub(super) fn id(&self) -> RunId {
+        self.run.id()
+    }
+
+    pub(super) fn body(&self) -> &Body {
+        self.run.envelope.body()
+    }
+
+    pub(super) fn document(&self) -> DocumentId {
+        self.body().document
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The runs that wait, and how the store numbers its next one.
+#[derive(Debug)]
+pub(super) struct Tail<S: Storage> {
+    journal: Journal<Arc<S>>,
+    state: State,
+    /// Bytes of records that say nothing any more.
+    settled_bytes: u64,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    incarnation: Incarnation,
+    last: Option<Last>,
+    settled_through: Position,
+    pending: Vec<Pending>,
+}
+
+impl<S: Storage> Tail<S> {
+    /// Opens the tail after whatever happened; starts one in an empty folder.
+    pub(super) fn open_or_create(
+        storage: Arc<S>,
+        incarnation: Incarnation,
+    ) -> Result<Self, TailError> {
+        if let Some((tail, _)) = Self::open(Arc::clone(&storage))? {
+            return Ok(tail);
+        }
+        let options = Options::device(TAIL_RESERVE_BYTES);
+        let mut journal = match Journal::open(Arc::clone(&storage), options) {
+            Ok((journal, _)) => journal,
+            // The journal's own id only binds its segments to each other.
+            Err(OpenError::NoJournal) => {
+                Journal::create(storage, JournalId(incarnation.0), options)?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let state = State::start(incarnation);
+        journal.append(&state.base())?;
+        Ok(Self {
+            journal,
+            state,
+            settled_bytes: 0,
+        })
+    }
+
+    /// Opens the tail after whatever happened; `None` where nothing was ever sealed.
+    pub(super) fn open(storage: Arc<S>) -> Result<Option<(Self, Recovery)>, TailError> {
+        let options = Options::device(TAIL_RESERVE_BYTES);
+        let (journal, recovery) = match Journal::open(storage, options) {
+            Ok(opened) => opened,
+            Err(OpenError::NoJournal) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if recovery.head == 0 {
+            return Ok(None);
+        }
+        let mut replay = Replay::default();
+        for scanned in journal.reader().scan(recovery.first) {
+            let scanned = scanned?;
+            let failed = |reason| TailError::Record {
+                position: scanned.position,
+                reason,
+            };
+            let record: TailRecord =
+                decode_exactly(&scanned.record).map_err(|error| failed(error.to_string()))?;
+            replay
+                .take(record, scanned.record.len() as u64)
+                .map_err(failed)?;
+        }
+        let settled_bytes = replay.settled_bytes;
+        let state = replay.state.ok_or_else(|| TailError::Record {
+            position: recovery.first,
+            reason: "there is no base record".into(),
+        })?;
+        let tail = Self {
+            journal,
+            state,
+            settled_bytes,
+        };
+        Ok(Some((tail, recovery)))
+    }
+
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.state.incarnation
+    }
+
+    pub(super) fn last(&self) -> Option<Last> {
+        self.state.last
+    }
+
+    /// The highest position at which a run left the tail as confirmed: what the confirmed store
+    /// has to know, or it was thrown back.
+    pub(super) fn settled_through(&self) -> Position {
+        self.state.settled_through
+    }
+
+    pub(super) fn pending(&self) -> &[Pending] {
+        &self.state.pending
+    }
+
+    pub(super) fn find(&self, run: &RunId) -> Option<&Pending> {
+        self.state
+            .pending
+            .iter()
+            .find(|pending| pending.id() == *run)
+    }
+
+    pub(super) fn of(&self, document: DocumentId) -> impl Iterator<Item = &Pending> {
+        self.state
+            .pending
+            .iter()
+            .filter(move |pending| pending.document() == document)
+    }
+
+    /// Adds a sealed run; it is on the disk when this returns.
+    pub(super) fn seal(&mut self, run: Run, replaces: Vec<RunId>) -> Result<(), TailError> {
+        let bytes = run.to_bytes();
+        self.append(TailRecord::Sealed {
+            run: bytes,
+            replaces,
+        })
+    }
+
+    /// Takes runs out; that they left is on the disk when this returns.
+    pub(super) fn settle(&mut self, runs: Vec<RunId>, how: Settled) -> Result<(), TailError> {
+        if runs.is_empty() {
+            return Ok(());
+        }
+        self.append(TailRecord::Settled { runs, how })?;
+        self.compact()
+    }
+
+    /// Begins a new incarnation; with `reenter`, nothing sealed so far is pushed any more.
+    pub(super) fn renew(
+        &mut self,
+        incarnation: Incarnation,
+        reenter: bool,
+    ) -> Result<(), TailError> {
+        self.append(TailRecord::Incarnation {
+            incarnation,
+            reenter,
+        })
+    }
+
+    fn append(&mut self, record: TailRecord) -> Result<(), TailError> {
+        let bytes = encode(&record);
+        let length = bytes.len() as u64;
+        self.journal.append(&[bytes])?;
+        let position = self.journal.head().0;
+        self.settled_bytes += self
+            .state
+            .take(record, length)
+            .map_err(|reason| TailError::Record { position, reason })?;
+        Ok(())
+    }
+
+    /// Writes what still waits anew and gives the space of the rest back.
+    fn compact(&mut self) -> Result<(), TailError> {
+        let waiting: usize = self.state.pending.iter().map(|run| run.bytes.len()).sum();
+        if self.settled_bytes < TAIL_SETTLED_BYTES.max(waiting as u64) {
+            return Ok(());
+        }
+        match self.journal.append(&self.state.base()) {
+            Ok(appended) => {
+                self.journal.remove_before(appended.first)?;
+                self.settled_bytes = 0;
+                Ok(())
+            }
+            Err(JournalFailure::Full { .. }) => Ok(()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}
+
+impl State {
+    fn start(incarnation: Incarnation) -> Self {
+        Self {
+            incarnation,
+            last: None,
+            settled_through: 0,
+            pending: Vec::new(),
+        }
+    }
+
+    /// The records from which this state is read again.
+    fn base(&self) -> Vec<Vec<u8>> {
+        let base = TailRecord::Base {
+            incarnation: self.incarnation,
+            last: self.last,
+            settled_through: self.settled_through,
+            kept: u32::try_from(self.pending.len()).expect("a tail holds fewer than 2^32 runs"),
+        };
+        let kept = self.pending.iter().map(|pending| TailRecord::Kept {
+            run: pending.bytes.clone(),
+            reenter: pending.reenter,
+        });
+        std::iter::once(base)
+            .chain(kept)
+            .map(|record| encode(&record))
+            .collect()
+    }
+
+    /// Applies a record that stands alone; answers how many bytes of the tail say nothing from
+    /// here on.
+    fn take(&mut self, record: TailRecord, length: u64) -> Result<u64, String> {
+        match record {
+            TailRecord::Base { .. } | TailRecord::Kept { .. } => Ok(length),
+            TailRecord::Incarnation {
+                incarnation,
+                reenter,
+            } => {
+                self.incarnation = incarnation;
+                self.last = None;
+                for pending in &mut self.pending {
+                    pending.reenter |= reenter;
+                }
+                Ok(length)
+            }
+            TailRecord::Sealed { run, replaces } => {
+                let pending = Pending::read(&run, false)?;
+                let body = pending.body();
+                if body.incarnation == self.incarnation {
+                    self.last = Some(Last {
+                        number: body.number,
+                        run: pending.id(),
+                    });
+                }
+                let freed = self.remove(&replaces);
+                self.pending.push(pending);
+                Ok(freed)
+            }
+            TailRecord::Settled { runs, how } => {
+                match how {
+                    Settled::Confirmed(position) => {
+                        self.settled_through = self.settled_through.max(position);
+                    }
+                    Settled::Quarantined | Settled::Dropped => {}
+                }
+                Ok(length + self.remove(&runs))
+            }
+        }
+    }
+
+    fn remove(&mut self, runs: &[RunId]) -> u64 {
+        let mut freed = 0;
+        self.pending.retain(|pending| {
+            let leaves = runs.contains(&pending.id());
+            freed += if leaves {
+                pending.bytes.len() as u64
+            } else {
+                0
+            };
+            !leaves
+        });
+        freed
+    }
+}
+
+/// Reads records in order. A base that was cut off counts for nothing.
+#[derive(Default)]
+struct Replay {
+    state: Option<State>,
+    base: Option<(State, u32)>,
+    settled_bytes: u64,
+}
+
+impl Replay {
+    fn take(&mut self, record: TailRecord, length: u64) -> Result<(), String> {
+        match record {
+            TailRecord::Base {
+                incarnation,
+                last,
+                settled_through,
+                kept,
+            } => {
+                let state = State {
+                    incarnation,
+                    last,
+                    settled_through,
+                    pending: Vec::new(),
+                };
+                self.base = Some((state, kept));
+            }
+            TailRecord::Kept { run, reenter } => {
+                let (state, _) = self.base.as_mut().ok_or("a kept run without a base")?;
+                state.pending.push(Pending::read(&run, reenter)?);
+            }
+            other @ (TailRecord::Incarnation { .. }
+            | TailRecord::Sealed { .. }
+            | TailRecord::Settled { .. }) => {
+                self.base = None;
+                let state = self.state.as_mut().ok_or("a record before the base")?;
+                self.settled_bytes += state.take(other, length)?;
+                return Ok(());
+            }
+        }
+        if let Some((state, kept)) = &self.base
+            && state.pending.len() == *kept as usize
+            && let Some((state, _)) = self.base.take()
+        {
+            self.state = Some(state);
+            self.settled_bytes = 0;
+        }
+        Ok(())
+    }
+}
+
+fn encode(record: &TailRecord) -> Vec<u8> {
+    minicbor::to_vec(record).expect("writing to a vector cannot fail")
+}

@@ -1,0 +1,28 @@
+//! Every bound of the device, with its reason.
+
+/// Bytes of disk that the tail leaves free: two of its segments and as much again, so that it can
+/// be opened on a disk that is nearly full.
+pub const TAIL_RESERVE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Bytes of settled runs that the tail carries along before it is written anew; a quarter of a
+/// segment.
+pub const TAIL_SETTLED_BYTES: u64 = 256 * 1024;
+
+/// Documents kept open in memory. Each takes about ten times its saved bytes.
+pub const OPEN_DOCUMENTS_MAX: usize = 64;
+
+/// Findings that are kept; of more, the oldest are dropped.
+pub const FINDINGS_MAX: u64 = 500;
+
+/// Bytes of the file that holds the device's identity: a key, an address and two statements.
+pub const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Bytes of one quarantined run with its readable edits: a run of the greatest size, and the same
+/// again in words.
+pub const QUARANTINE_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
+/// Lines of readable edits kept with a quarantined run. The run's bytes hold all of them.
+pub const QUARANTINE_EDITS_MAX: usize = 200;
+
+/// Bytes of one line of readable edits.
+pub const QUARANTINE_EDIT_BYTES_MAX: usize = 1024;
