@@ -72,7 +72,6 @@ impl Cache {
         self.bytes_max - self.bytes
     }
 
-    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
