@@ -84,6 +84,31 @@ pub enum RebuildReason {
     },
 }
 
+impl fmt::Display for RebuildReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRows => f.write_str("the store was empty"),
+            Self::Format { found } => write!(f, "the store was of version {found}"),
+            Self::OtherJournal { found } => write!(f, "the store was of journal {found}"),
+            Self::OtherHistory { applied } => {
+                write!(
+                    f,
+                    "the journal differs from what the store saw at record {}",
+                    applied.position
+                )
+            }
+            Self::AfterLoss { store } => {
+                write!(
+                    f,
+                    "records up to {} were lost and somebody decided to go on",
+                    store.position
+                )
+            }
+            Self::Asked { .. } => f.write_str("somebody asked for it"),
+        }
+    }
+}
+
 /// What has to be done to the rows.
 pub(super) enum Plan {
     CatchUp { meta: MetaRow },
