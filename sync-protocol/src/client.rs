@@ -565,6 +565,3 @@ fn out_of_place(frame: &Frame) -> Bye {
         frame.name()
     ))
 }
-
-#[cfg(test)]
-mod tests;

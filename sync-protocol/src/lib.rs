@@ -16,4 +16,8 @@ pub mod frame;
 pub mod item;
 pub mod limits;
 pub mod link;
+pub mod server;
 pub mod token;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,608 @@
+//! The server's side of a session.
+//!
+//! [`ServerSession::handle`] takes in what happened, [`ServerSession::poll`] gives out what to do
+//! until it gives `None`; outputs are performed in the order given. Nothing is said to be accepted
+//! before [`Input::Judged`] says so, and the driver gives that only once the journal has it.
+//!
+//! Pages of the feed are read when they can be sent, so a session that waits holds no page, and a
+//! peer that is hostile finds every queue bounded by what it was granted.
+
+use std::collections::VecDeque;
+
+use bukti_core::hash::{domain, signing_bytes};
+use bukti_core::id::{DeviceId, ServerId, WallMs};
+use bukti_core::journal::Storage;
+use bukti_core::kv::Kv;
+use bukti_core::ledger::{
+    DeviceRow, EnrolRefusal, Enrolled, Outcome, ReadError, Reader, Submission,
+};
+use ed25519_dalek::{Signature, VerifyingKey};
+
+use self::live::Live;
+use crate::Mono;
+use crate::bye::{Bye, ByeCode, sentence};
+use crate::credit::{Rate, Window};
+use crate::feed::FeedError;
+use crate::fragment::{Assembler, PartialItem};
+use crate::frame::{
+    self, Challenge, Enrol, Features, Frame, Hello, Limits, Numbered, Proof, Stale, Welcome,
+    decode, encode,
+};
+use crate::limits;
+use crate::token::TokenKey;
+
+mod live;
+mod outbound;
+
+/// What a session sees of the world, at one moment.
+#[derive(Debug)]
+pub struct Cx<'a, S: Storage, K> {
+    /// A clock that never goes back.
+    pub now: Mono,
+    /// The clock on the wall.
+    pub wall: WallMs,
+    /// What is accepted.
+    pub reader: &'a Reader<S, K>,
+    /// The server's key for tokens.
+    pub token_key: &'a TokenKey,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A binary message arrived.
+    Frame(&'a [u8]),
+    /// What [`ServerSession::take_partials`] left for the device that [`Output::Bound`] named, or
+    /// nothing. Due at once after that output.
+    Held(Vec<PartialItem>),
+    /// The journal has judged runs of an [`Output::Submit`]; all it accepted is durable.
+    Judged(Vec<Outcome>),
+    /// The answer to [`Output::Enrol`]; the certificate is durable.
+    Enrolled(Result<Enrolled, EnrolRefusal>),
+    /// The journal has grown.
+    Advanced,
+    /// The device of this session was revoked.
+    Revoked,
+    /// The server stops.
+    Shutdown,
+    /// The driver ends the session: `busy`, `full`, or `timeout` for a ping without an answer.
+    End(Bye),
+    /// Time passed; due at [`ServerSession::deadline`].
+    Tick,
+    /// The connection is gone.
+    Disconnected,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a binary message.
+    Send(Vec<u8>),
+    /// Have runs judged, in this order, behind those submitted before.
+    Submit(Vec<Submission>),
+    /// Use an invitation.
+    Enrol {
+        /// Its secret.
+        secret: [u8; 16],
+        /// For whom.
+        device: DeviceId,
+    },
+    /// The session is this device's. Answer with [`Input::Held`].
+    Bound(DeviceId),
+    /// Reading failed: the server has a fault, to be logged.
+    Failed(String),
+    /// Close the connection with the code's [`ByeCode::close_code`].
+    Close(Bye),
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Waits for `hello`, or for `enrol` if there was none.
+    First {
+        until: Mono,
+        enrolled: bool,
+    },
+    /// Waits for the journal to hold the certificate.
+    Enrolling {
+        device: DeviceId,
+    },
+    /// Waits for `proof`.
+    Challenged {
+        until: Mono,
+        hello: Box<Hello>,
+    },
+    /// Waits for what earlier sessions left.
+    Bound {
+        hello: Box<Hello>,
+        row: DeviceRow,
+    },
+    /// Pushes and feeds.
+    Live(Box<Live>),
+    /// Said that the device's store is stale; hears nothing more.
+    Stale {
+        until: Mono,
+    },
+    Closed,
+}
+
+/// One session, from accepting a connection to its end.
+#[derive(Debug)]
+pub struct ServerSession {
+    nonce: [u8; 32],
+    phase: Phase,
+    outputs: VecDeque<Output>,
+    rate: Rate,
+    window: Window,
+    frames_before_welcome: u32,
+    assembler: Assembler,
+}
+
+/// Why a session ends: the peer's fault, or the server's own.
+#[derive(Debug)]
+enum End {
+    Bye(Bye),
+    Failed(String),
+}
+
+impl From<Bye> for End {
+    fn from(bye: Bye) -> Self {
+        Self::Bye(bye)
+    }
+}
+
+impl From<ReadError> for End {
+    fn from(error: ReadError) -> Self {
+        Self::Failed(with_sources(&error))
+    }
+}
+
+impl From<FeedError> for End {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::TooManyScopes { .. } => {
+                Self::Bye(Bye::new(ByeCode::Unauthorised, sentence(&error)))
+            }
+            FeedError::NoDocument(_) | FeedError::NoRecord(_) | FeedError::Read(_) => {
+                Self::Failed(with_sources(&error))
+            }
+        }
+    }
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+impl ServerSession {
+    /// Begins a session over a connection that was accepted at `now`. The nonce is drawn for this
+    /// session alone.
+    pub fn new(nonce: [u8; 32], now: Mono) -> Self {
+        let until = now.saturating_add(limits::FIRST_FRAME_MS);
+        Self {
+            nonce,
+            phase: Phase::First {
+                until,
+                enrolled: false,
+            },
+            outputs: VecDeque::new(),
+            rate: Rate::new(now),
+            window: Window::new(limits::FLIGHT_BYTES),
+            frames_before_welcome: 0,
+            assembler: Assembler::new(limits::RUN_ITEM_BYTES_MAX, limits::PARTIAL_BYTES_SERVER),
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn handle<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, input: Input<'_>) {
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        let done = match input {
+            Input::Frame(bytes) => self.frame(cx, bytes),
+            Input::Held(items) => {
+                self.welcome(cx, items);
+                Ok(())
+            }
+            Input::Judged(outcomes) => {
+                self.judged(cx, outcomes);
+                Ok(())
+            }
+            Input::Enrolled(result) => self.enrolled(cx, result),
+            Input::Advanced => self.advanced(cx),
+            Input::Revoked => Err(Bye::revoked().into()),
+            Input::Shutdown => Err(Bye::new(ByeCode::Shutdown, "The server stops.").into()),
+            Input::End(bye) => Err(bye.into()),
+            Input::Tick => self.tick(cx.now),
+            Input::Disconnected => {
+                self.phase = Phase::Closed;
+                self.outputs.clear();
+                Ok(())
+            }
+        };
+        match done {
+            Ok(()) => self.give_credit(),
+            Err(end) => self.end(end),
+        }
+    }
+
+    /// Gives out what to do next, until there is nothing.
+    pub fn poll<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>) -> Option<Output> {
+        if self.outputs.is_empty()
+            && let Phase::Live(live) = &mut self.phase
+        {
+            match live.next_frame(cx.reader) {
+                Ok(Some(bytes)) => return Some(Output::Send(bytes)),
+                Ok(None) => {}
+                Err(end) => self.end(end),
+            }
+        }
+        self.outputs.pop_front()
+    }
+
+    /// When to send [`Input::Tick`].
+    pub fn deadline(&self) -> Option<Mono> {
+        match &self.phase {
+            Phase::First { until, .. }
+            | Phase::Challenged { until, .. }
+            | Phase::Stale { until } => Some(*until),
+            Phase::Enrolling { .. } | Phase::Bound { .. } | Phase::Live(_) | Phase::Closed => None,
+        }
+    }
+
+    /// Unfinished runs of the device, to be kept for its next session. Call it when the session is
+    /// over; keep it in a store that is bounded, since devices may never come back.
+    pub fn take_partials(&mut self) -> Vec<PartialItem> {
+        self.assembler.take_partials()
+    }
+
+    fn frame<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, bytes: &[u8]) -> Result<(), End> {
+        let frame = decode(bytes).map_err(|error| Bye::from(&error))?;
+        self.count(cx.now, frame.as_ref(), bytes.len())?;
+        let Some(frame) = frame else {
+            return Ok(());
+        };
+        if let Frame::Bye(bye) = frame {
+            self.outputs.push_back(Output::Close(bye));
+            self.phase = Phase::Closed;
+            return Ok(());
+        }
+        if matches!(self.phase, Phase::Bound { .. }) {
+            self.welcome(cx, Vec::new());
+        }
+        // The phases that the frame moves on are taken out; all others stay.
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::First { enrolled, .. } => match frame {
+                Frame::Hello(hello) => self.hello(cx, hello),
+                Frame::Enrol(enrol) if !enrolled => self.enrol(cx, &enrol),
+                other => Err(out_of_place(&other).into()),
+            },
+            Phase::Challenged { until, hello } => match frame {
+                Frame::Proof(proof) => self.proof(cx, *hello, &proof),
+                // What else was in the flight of `hello` is dropped and sent again.
+                Frame::Subscribe(_) | Frame::Push(_) | Frame::Fragment(_) => {
+                    self.phase = Phase::Challenged { until, hello };
+                    Ok(())
+                }
+                other => Err(out_of_place(&other).into()),
+            },
+            Phase::Live(mut live) => {
+                let done = live.frame(
+                    cx.reader,
+                    frame,
+                    bytes.len(),
+                    &mut self.assembler,
+                    &mut self.window,
+                    &mut self.outputs,
+                );
+                self.phase = Phase::Live(live);
+                done
+            }
+            Phase::Stale { until } => {
+                self.phase = Phase::Stale { until };
+                Ok(())
+            }
+            Phase::Enrolling { .. } | Phase::Bound { .. } | Phase::Closed => {
+                Err(out_of_place(&frame).into())
+            }
+        }
+    }
+
+    /// Holds the peer to what it may send: bytes by credit, other frames by rate.
+    fn count(&mut self, now: Mono, frame: Option<&Frame>, bytes: usize) -> Result<(), Bye> {
+        if frame.is_some_and(Frame::needs_credit) {
+            let received = self.window.receive(bytes);
+            received.map_err(|error| Bye::new(ByeCode::Credit, sentence(&error)))?;
+        }
+        // Credit worth a frame is bounded by what the session has sent.
+        let worth = matches!(frame, Some(Frame::Credit(credit))
+            if credit.bytes >= limits::FRAME_BYTES_MAX as u64);
+        if !worth && !frame.is_some_and(Frame::needs_credit) {
+            let counted = self.rate.count(now);
+            counted.map_err(|error| Bye::new(ByeCode::Flood, sentence(&error)))?;
+        }
+        if !matches!(self.phase, Phase::Live(_)) {
+            self.frames_before_welcome += 1;
+            if self.frames_before_welcome > limits::FRAMES_BEFORE_WELCOME_MAX {
+                let sentence = "Too many frames were sent before the session opened.";
+                return Err(Bye::new(ByeCode::Flood, sentence));
+            }
+        }
+        Ok(())
+    }
+
+    fn hello<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, hello: Hello) -> Result<(), End> {
+        if hello.version < limits::VERSION {
+            let sentence = format!(
+                "This server speaks version {}, the device version {}.",
+                limits::VERSION,
+                hello.version
+            );
+            return Err(Bye::new(ByeCode::Version, sentence).into());
+        }
+        let token = hello
+            .token
+            .as_ref()
+            .map(|token| cx.token_key.check(token, cx.wall));
+        if token == Some(Ok(hello.device)) {
+            return self.bind(cx, hello);
+        }
+        let challenge = Challenge {
+            nonce: self.nonce,
+            journal: cx.reader.journal(),
+            server: cx.reader.server(),
+        };
+        self.send(&challenge.into());
+        let until = cx.now.saturating_add(limits::ANSWER_MS);
+        self.phase = Phase::Challenged {
+            until,
+            hello: Box::new(hello),
+        };
+        Ok(())
+    }
+
+    fn proof<S: Storage, K: Kv>(
+        &mut self,
+        cx: &Cx<'_, S, K>,
+        hello: Hello,
+        proof: &Proof,
+    ) -> Result<(), End> {
+        let challenge = Challenge {
+            nonce: self.nonce,
+            journal: cx.reader.journal(),
+            server: cx.reader.server(),
+        };
+        let message = signing_bytes(domain::CHALLENGE, &challenge.message());
+        if proof.device != hello.device || !signed(&proof.device, &message, &proof.signature) {
+            let sentence = "The proof does not hold.";
+            return Err(Bye::new(ByeCode::Unauthorised, sentence).into());
+        }
+        self.window = Window::new(limits::FLIGHT_BYTES);
+        self.bind(cx, hello)
+    }
+
+    /// Gives the session to a device that has shown who it is.
+    fn bind<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, hello: Hello) -> Result<(), End> {
+        let Some(row) = cx.reader.device(&hello.device)? else {
+            let sentence = "This device is not enrolled here.";
+            return Err(Bye::new(ByeCode::Unauthorised, sentence).into());
+        };
+        if row.revoked_at.is_some() {
+            return Err(Bye::revoked().into());
+        }
+        if let Some(highest) = stale(cx.reader, &hello)? {
+            self.stale(cx.now, highest);
+            return Ok(());
+        }
+        self.outputs.push_back(Output::Bound(hello.device));
+        self.phase = Phase::Bound {
+            hello: Box::new(hello),
+            row,
+        };
+        Ok(())
+    }
+
+    fn stale(&mut self, now: Mono, highest: Numbered) {
+        self.send(&Stale { highest }.into());
+        let until = now.saturating_add(limits::FIRST_FRAME_MS);
+        self.phase = Phase::Stale { until };
+    }
+
+    fn welcome<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, items: Vec<PartialItem>) {
+        if !matches!(self.phase, Phase::Bound { .. }) {
+            return;
+        }
+        let Phase::Bound { hello, row } = std::mem::replace(&mut self.phase, Phase::Closed) else {
+            return;
+        };
+        let highest = match cx.reader.highest(&hello.device, &hello.incarnation) {
+            Ok(highest) => highest,
+            Err(error) => return self.end(error.into()),
+        };
+        self.assembler.restore(items);
+        let expires_at = cx.wall.saturating_add(limits::TOKEN_LIFE_MS);
+        let welcome = Welcome {
+            version: limits::VERSION,
+            token: cx.token_key.issue(&hello.device, expires_at).into(),
+            limits: Limits {
+                run_bytes: bukti_core::limits::RUN_BYTES_MAX as u64,
+                credit: limits::CREDIT_WINDOW,
+            },
+            server_time: cx.wall,
+            checkpoint: cx.reader.watermark(),
+            highest: highest.map(Into::into),
+            credit: limits::CREDIT_WINDOW,
+            held: self.assembler.held(),
+            features: Features::DEFLATE,
+        };
+        self.outputs
+            .push_back(Output::Send(encode(&welcome.into(), hello.features)));
+        // What is left of the flight's allowance stays, since the flight may still be under way.
+        self.window.widen(limits::CREDIT_WINDOW);
+        self.phase = Phase::Live(Box::new(Live::new(&hello, row.grants)));
+    }
+
+    fn enrol<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, enrol: &Enrol) -> Result<(), End> {
+        let server: ServerId = cx.reader.server();
+        let message = signing_bytes(domain::ENROLMENT, &Enrol::message(&enrol.secret, &server));
+        if !signed(&enrol.device, &message, &enrol.signature) {
+            let sentence = "The enrolment is not signed by the device that it names.";
+            return Err(Bye::new(ByeCode::Unauthorised, sentence).into());
+        }
+        let (secret, device) = (enrol.secret, enrol.device);
+        self.outputs.push_back(Output::Enrol { secret, device });
+        self.phase = Phase::Enrolling { device };
+        Ok(())
+    }
+
+    fn enrolled<S: Storage, K: Kv>(
+        &mut self,
+        cx: &Cx<'_, S, K>,
+        result: Result<Enrolled, EnrolRefusal>,
+    ) -> Result<(), End> {
+        let Phase::Enrolling { device } = self.phase else {
+            return Ok(());
+        };
+        let enrolled = result.map_err(|refusal| refused(&refusal))?;
+        let expires_at = cx.wall.saturating_add(limits::TOKEN_LIFE_MS);
+        let answer = frame::Enrolled {
+            journal: enrolled.founding_record.into(),
+            certificate: enrolled.certificate.into(),
+            token: cx.token_key.issue(&device, expires_at).into(),
+        };
+        self.send(&answer.into());
+        let until = cx.now.saturating_add(limits::FIRST_FRAME_MS);
+        self.phase = Phase::First {
+            until,
+            enrolled: true,
+        };
+        Ok(())
+    }
+
+    fn judged<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, outcomes: Vec<Outcome>) {
+        let Phase::Live(live) = &mut self.phase else {
+            return;
+        };
+        match live.judged(outcomes, &mut self.window, &mut self.outputs) {
+            live::Next::Go => {}
+            live::Next::Stale(highest) => self.stale(cx.now, highest),
+            live::Next::Full => {
+                let sentence = "The server's disk is full; what was sent is kept on this device.";
+                let bye = Bye::new(ByeCode::Full, sentence).retry_after(limits::FULL_RETRY_MS);
+                self.end(bye.into());
+            }
+        }
+    }
+
+    fn advanced<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>) -> Result<(), End> {
+        let Phase::Live(live) = &mut self.phase else {
+            return Ok(());
+        };
+        live.advanced(cx.reader)
+    }
+
+    fn tick(&mut self, now: Mono) -> Result<(), End> {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Ok(());
+        }
+        match self.phase {
+            Phase::Stale { .. } => Err(Bye::done().into()),
+            Phase::First { .. }
+            | Phase::Enrolling { .. }
+            | Phase::Challenged { .. }
+            | Phase::Bound { .. }
+            | Phase::Live(_)
+            | Phase::Closed => {
+                let sentence = "The device did not say what it wants in time.";
+                Err(Bye::new(ByeCode::Timeout, sentence).into())
+            }
+        }
+    }
+
+    fn give_credit(&mut self) {
+        let Phase::Live(live) = &self.phase else {
+            return;
+        };
+        if live.unjudged_bytes() <= limits::UNJUDGED_BYTES
+            && let Some(bytes) = self.window.grant()
+        {
+            self.send(&frame::Credit { bytes }.into());
+        }
+    }
+
+    fn send(&mut self, frame: &Frame) {
+        let peer = match &self.phase {
+            Phase::Live(live) => live.peer(),
+            Phase::First { .. }
+            | Phase::Enrolling { .. }
+            | Phase::Challenged { .. }
+            | Phase::Bound { .. }
+            | Phase::Stale { .. }
+            | Phase::Closed => Features::NONE,
+        };
+        self.outputs.push_back(Output::Send(encode(frame, peer)));
+    }
+
+    fn end(&mut self, end: End) {
+        let bye = match end {
+            End::Bye(bye) => bye,
+            End::Failed(error) => {
+                self.outputs.push_back(Output::Failed(error));
+                Bye::new(
+                    ByeCode::Fault,
+                    "The server has a fault; what was sent is kept.",
+                )
+            }
+        };
+        self.send(&bye.clone().into());
+        self.outputs.push_back(Output::Close(bye));
+        self.phase = Phase::Closed;
+    }
+}
+
+/// The highest envelope held, if `hello` shows that the device's store is older than it or another.
+fn stale<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    hello: &Hello,
+) -> Result<Option<Numbered>, ReadError> {
+    let Some(highest) = reader.highest(&hello.device, &hello.incarnation)? else {
+        return Ok(None);
+    };
+    let highest = Numbered::from(highest);
+    let Some(last) = hello.last.filter(|last| last.number >= highest.number) else {
+        return Ok(Some(highest));
+    };
+    let same = last.number > highest.number || last.run == highest.run;
+    Ok((!same).then_some(highest))
+}
+
+fn refused(refusal: &EnrolRefusal) -> Bye {
+    let code = match refusal {
+        EnrolRefusal::Unknown => ByeCode::InvitationUnknown,
+        EnrolRefusal::Used => ByeCode::InvitationUsed,
+        EnrolRefusal::Expired => ByeCode::InvitationExpired,
+        EnrolRefusal::Revoked => ByeCode::Revoked,
+        EnrolRefusal::Full => ByeCode::Full,
+    };
+    Bye::new(code, sentence(refusal))
+}
+
+fn signed(device: &DeviceId, message: &[u8], signature: &[u8; 64]) -> bool {
+    VerifyingKey::from_bytes(&device.0).is_ok_and(|key| {
+        key.verify_strict(message, &Signature::from_bytes(signature))
+            .is_ok()
+    })
+}
+
+fn out_of_place(frame: &Frame) -> Bye {
+    Bye::malformed(format!(
+        "The frame '{}' does not belong here.",
+        frame.name()
+    ))
+}

@@ -1,0 +1,296 @@
+//! A session after `welcome`: pushes come in, their answers and the feed go out.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bukti_core::authority::Grant;
+use bukti_core::envelope::Run;
+use bukti_core::hash::{Hasher, domain};
+use bukti_core::id::{DeviceId, Incarnation, RunId};
+use bukti_core::journal::Storage;
+use bukti_core::kv::Kv;
+use bukti_core::ledger::{Outcome, Reader, Submission, Verdict};
+use bukti_core::validate::{CheckedRun, Refusal, check_run};
+use minicbor::Decoder;
+
+use super::outbound::Outbound;
+use super::{End, Output, out_of_place};
+use crate::bye::{Bye, ByeCode, sentence};
+use crate::credit::{Allowance, Window};
+use crate::deflate::unpack;
+use crate::feed::Feed;
+use crate::fragment::{Assembler, FragmentError};
+use crate::frame::{
+    Accepted, Features, Frame, Hello, Missing, Numbered, Placed, Push, Rejected, Subscribe, encode,
+};
+use crate::item::PushItem;
+use crate::limits;
+
+/// What a device that is let in has going.
+#[derive(Debug)]
+pub(super) struct Live {
+    device: DeviceId,
+    incarnation: Incarnation,
+    peer: Features,
+    grants: Vec<Grant>,
+    allowance: Allowance,
+    outbound: Outbound,
+    unjudged: BTreeMap<RunId, Unjudged>,
+    unjudged_bytes: u64,
+}
+
+/// A run that the journal has not answered.
+#[derive(Debug, Default)]
+struct Unjudged {
+    /// Its bytes.
+    bytes: u64,
+    /// Credit that comes back with the answer.
+    credit: u64,
+}
+
+/// How a session goes on after answers.
+#[derive(Debug)]
+pub(super) enum Next {
+    Go,
+    Stale(Numbered),
+    Full,
+}
+
+impl Live {
+    pub(super) fn new(hello: &Hello, grants: Vec<Grant>) -> Self {
+        Self {
+            device: hello.device,
+            incarnation: hello.incarnation,
+            peer: hello.features,
+            grants,
+            allowance: Allowance::new(hello.credit),
+            outbound: Outbound::new(hello.held.clone()),
+            unjudged: BTreeMap::new(),
+            unjudged_bytes: 0,
+        }
+    }
+
+    pub(super) fn peer(&self) -> Features {
+        self.peer
+    }
+
+    /// Bytes of runs that wait for the journal.
+    pub(super) fn unjudged_bytes(&self) -> u64 {
+        self.unjudged_bytes
+    }
+
+    /// The next frame of the feed that credit allows.
+    pub(super) fn next_frame<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+    ) -> Result<Option<Vec<u8>>, End> {
+        let Some(frame) = self
+            .outbound
+            .next(reader, self.allowance.bytes(), self.peer)?
+        else {
+            return Ok(None);
+        };
+        let bytes = encode(&frame, self.peer);
+        if frame.needs_credit() {
+            self.allowance.spend(bytes.len());
+        }
+        Ok(Some(bytes))
+    }
+
+    pub(super) fn frame<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        frame: Frame,
+        frame_bytes: usize,
+        assembler: &mut Assembler,
+        window: &mut Window,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), End> {
+        match frame {
+            Frame::Subscribe(subscribe) => self.subscribe(reader, &subscribe),
+            Frame::Push(push) => {
+                let credit = self.push(push, frame_bytes as u64, assembler, outputs)?;
+                window.settle(credit);
+                Ok(())
+            }
+            Frame::Fragment(fragment) => {
+                assembler
+                    .add(&fragment)
+                    .map_err(|error| bad_fragment(&error))?;
+                window.settle(frame_bytes as u64);
+                Ok(())
+            }
+            Frame::Credit(credit) => {
+                let granted = self.allowance.grant(credit.bytes);
+                granted.map_err(|error| Bye::new(ByeCode::Credit, sentence(&error)))?;
+                Ok(())
+            }
+            Frame::Hello(_)
+            | Frame::Welcome(_)
+            | Frame::Challenge(_)
+            | Frame::Proof(_)
+            | Frame::Stale(_)
+            | Frame::Enrol(_)
+            | Frame::Enrolled(_)
+            | Frame::Feed(_)
+            | Frame::UpToDate(_)
+            | Frame::Accepted(_)
+            | Frame::Missing(_)
+            | Frame::Rejected(_)
+            | Frame::LeftScope(_)
+            | Frame::Bye(_) => Err(out_of_place(&frame).into()),
+        }
+    }
+
+    fn subscribe<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        subscribe: &Subscribe,
+    ) -> Result<(), End> {
+        let feed = Feed::start(
+            reader,
+            &self.grants,
+            &subscribe.scopes,
+            subscribe.cursor.as_ref().map(|cursor| cursor.as_slice()),
+            self.device,
+            self.incarnation,
+        )?;
+        self.outbound.begin(feed);
+        Ok(())
+    }
+
+    /// Looks at each run by itself and hands on what passes. Answers the credit that is free at
+    /// once: all of the frame's, if nothing of it has to wait.
+    fn push(
+        &mut self,
+        push: Push,
+        credit: u64,
+        assembler: &mut Assembler,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<u64, Bye> {
+        let mut batch = Vec::new();
+        let mut refused = Vec::new();
+        for item in push.items {
+            let bytes = match item {
+                PushItem::Run(bytes) => bytes,
+                PushItem::Large(name) => {
+                    let packed = assembler
+                        .take(&name)
+                        .map_err(|error| bad_fragment(&error))?;
+                    unpack(&packed, bukti_core::limits::RUN_BYTES_MAX)
+                        .map_err(|error| Bye::new(ByeCode::Fragment, sentence(&error)))?
+                }
+            };
+            match look_at(&bytes)? {
+                Ok(run) => {
+                    let waits = self.unjudged.entry(run.id()).or_default();
+                    waits.bytes += bytes.len() as u64;
+                    self.unjudged_bytes += bytes.len() as u64;
+                    batch.push(Submission {
+                        carrier: self.device,
+                        run,
+                    });
+                }
+                Err(rejected) => refused.push(rejected),
+            }
+        }
+        for rejected in refused {
+            outputs.push_back(Output::Send(encode(&rejected.into(), self.peer)));
+        }
+        let Some(last) = batch.last() else {
+            return Ok(credit);
+        };
+        self.unjudged.entry(last.run.id()).or_default().credit += credit;
+        outputs.push_back(Output::Submit(batch));
+        Ok(0)
+    }
+
+    /// Passes the journal's answers on.
+    pub(super) fn judged(
+        &mut self,
+        outcomes: Vec<Outcome>,
+        window: &mut Window,
+        outputs: &mut VecDeque<Output>,
+    ) -> Next {
+        let mut accepted = Vec::new();
+        let mut answers: Vec<Frame> = Vec::new();
+        let mut next = Next::Go;
+        for Outcome { run, verdict } in outcomes {
+            if let Some(waited) = self.unjudged.remove(&run) {
+                self.unjudged_bytes -= waited.bytes;
+                window.settle(waited.credit);
+            }
+            match verdict {
+                Verdict::Accepted(position) => accepted.push(Placed { run, position }),
+                Verdict::Missing(mut hashes) => {
+                    hashes.truncate(limits::MISSING_PER_FRAME);
+                    answers.push(Missing { run, hashes }.into());
+                }
+                Verdict::Rejected(refusal) => answers.push(rejected(run, refusal).into()),
+                Verdict::Stale { highest } => next = Next::Stale(highest.into()),
+                Verdict::Full => next = Next::Full,
+            }
+        }
+        let accepted = accepted.chunks(limits::ACCEPTED_PER_FRAME);
+        let accepted = accepted.map(|runs| {
+            Frame::from(Accepted {
+                runs: runs.to_vec(),
+            })
+        });
+        for frame in accepted.chain(answers) {
+            outputs.push_back(Output::Send(encode(&frame, self.peer)));
+        }
+        next
+    }
+
+    /// The journal has grown: the device may have been revoked, its grants may have changed, and
+    /// the feed may go on.
+    pub(super) fn advanced<S: Storage, K: Kv>(&mut self, reader: &Reader<S, K>) -> Result<(), End> {
+        let row = reader.device(&self.device)?;
+        let Some(row) = row.filter(|row| row.revoked_at.is_none()) else {
+            return Err(Bye::revoked().into());
+        };
+        if row.grants != self.grants {
+            self.grants = row.grants;
+            self.outbound.revise(reader, &self.grants)?;
+        }
+        self.outbound.look();
+        Ok(())
+    }
+}
+
+/// Reads a run and judges what can be judged without a document. The inner error is an answer; the
+/// outer one is for bytes that do not even name a run.
+fn look_at(bytes: &[u8]) -> Result<Result<CheckedRun, Rejected>, Bye> {
+    let run = match Run::open(bytes) {
+        Ok(run) => run,
+        Err(error) => {
+            let run = run_named_in(bytes)
+                .ok_or_else(|| Bye::malformed("A pushed run cannot be read at all."))?;
+            return Ok(Err(rejected(run, error.into())));
+        }
+    };
+    let id = run.id();
+    Ok(check_run(run).map_err(|refusal| rejected(id, refusal)))
+}
+
+/// The name of a run whose content does not hold: what its sender calls it.
+fn run_named_in(bytes: &[u8]) -> Option<RunId> {
+    let mut run = Decoder::new(bytes);
+    run.array().ok()?;
+    let mut envelope = Decoder::new(run.bytes().ok()?);
+    envelope.array().ok()?;
+    let body = envelope.bytes().ok()?;
+    Some(RunId(Hasher::new(domain::RUN).fixed(body).finish_16()))
+}
+
+fn rejected(run: RunId, refusal: Refusal) -> Rejected {
+    Rejected {
+        run,
+        code: refusal.code.code().to_owned(),
+        sentence: refusal.sentence,
+    }
+}
+
+fn bad_fragment(error: &FragmentError) -> Bye {
+    Bye::new(ByeCode::Fragment, sentence(error))
+}

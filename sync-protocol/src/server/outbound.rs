@@ -1,0 +1,160 @@
+//! The feed on its way out: one page at a time, large items in fragments before their page.
+
+use bukti_core::authority::Grant;
+use bukti_core::journal::Storage;
+use bukti_core::kv::Kv;
+use bukti_core::ledger::Reader;
+
+use crate::deflate::pack;
+use crate::feed::{self, Feed, FeedError, Page};
+use crate::fragment::{Held, Splitter};
+use crate::frame::{Features, Frame, ScopeDigest, UpToDate};
+use crate::item::FeedItem;
+use crate::limits;
+
+/// What is still to be sent of the feed.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    feed: Option<Feed>,
+    /// A page that is one large item.
+    large: Option<(Splitter, Vec<u8>)>,
+    /// Digests beyond the first frame of an `up_to_date`.
+    rest: Option<UpToDate>,
+    /// What the device holds of unfinished items.
+    held: Vec<Held>,
+    /// The feed may have something.
+    look: bool,
+    /// Something was sent, or nothing yet, since the last `up_to_date`.
+    announce: bool,
+}
+
+impl Outbound {
+    pub(super) fn new(held: Vec<Held>) -> Self {
+        Self {
+            feed: None,
+            large: None,
+            rest: None,
+            held,
+            look: false,
+            announce: false,
+        }
+    }
+
+    /// Sends `feed` from here on.
+    pub(super) fn begin(&mut self, feed: Feed) {
+        self.feed = Some(feed);
+        (self.large, self.rest) = (None, None);
+        (self.look, self.announce) = (true, true);
+    }
+
+    /// Looks again for something to send.
+    pub(super) fn look(&mut self) {
+        self.look = true;
+    }
+
+    /// Goes on under other grants, behind the page that is under way.
+    pub(super) fn revise<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        grants: &[Grant],
+    ) -> Result<(), FeedError> {
+        let Some(feed) = &mut self.feed else {
+            return Ok(());
+        };
+        feed.revise(reader, grants)?;
+        self.announce = true;
+        Ok(())
+    }
+
+    /// The next frame that `credit` allows.
+    pub(super) fn next<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        credit: u64,
+        peer: Features,
+    ) -> Result<Option<Frame>, FeedError> {
+        if let Some(rest) = self.rest.take() {
+            return Ok(Some(self.digests(rest)));
+        }
+        let room = credit >= limits::FRAME_BYTES_MAX as u64;
+        while room {
+            if let Some((mut splitter, cursor)) = self.large.take() {
+                let Some(fragment) = splitter.next_fragment() else {
+                    let items = vec![FeedItem::Large(splitter.item())];
+                    return Ok(Some(feed_frame(items, cursor)));
+                };
+                self.large = Some((splitter, cursor));
+                return Ok(Some(fragment.into()));
+            }
+            let Some(feed) = self.feed.as_mut().filter(|_| self.look) else {
+                break;
+            };
+            if let Some(page) = feed.next(reader, limits::PAGE_BYTES)? {
+                self.announce = true;
+                if let Some(frame) = self.page(page, peer) {
+                    return Ok(Some(frame));
+                }
+            } else if !self.announce {
+                self.look = false;
+            } else if let Some(end) = feed.up_to_date(reader)? {
+                (self.look, self.announce) = (false, false);
+                return Ok(Some(self.digests(up_to_date(end))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A page as a frame, or nothing if it has to be cut into fragments first.
+    fn page(&mut self, page: Page, peer: Features) -> Option<Frame> {
+        let Page { mut items, cursor } = page;
+        if let [item] = items.as_slice() {
+            let bytes = item.to_bytes();
+            if bytes.len() + cursor.len() > limits::PAGE_BYTES {
+                let packed = pack(&bytes, peer.deflate());
+                let splitter = Splitter::new(packed, &self.held);
+                // Once it has the whole item the device no longer holds the part.
+                self.held.retain(|held| held.item != splitter.item());
+                self.large = Some((splitter, cursor));
+                return None;
+            }
+        }
+        let items = items.drain(..).map(FeedItem::Inline).collect();
+        Some(feed_frame(items, cursor))
+    }
+
+    /// As many digests as fit a frame; the others follow under the same cursor.
+    fn digests(&mut self, mut end: UpToDate) -> Frame {
+        if end.digests.len() > limits::DIGESTS_PER_FRAME {
+            let rest = end.digests.split_off(limits::DIGESTS_PER_FRAME);
+            self.rest = Some(UpToDate {
+                digests: rest,
+                ..end.clone()
+            });
+        }
+        end.into()
+    }
+}
+
+fn feed_frame(items: Vec<FeedItem>, cursor: Vec<u8>) -> Frame {
+    crate::frame::Feed {
+        items,
+        cursor: cursor.into(),
+    }
+    .into()
+}
+
+fn up_to_date(end: feed::UpToDate) -> UpToDate {
+    let digests = end.digests.into_iter();
+    UpToDate {
+        cursor: end.cursor.into(),
+        position: end.position,
+        digests: digests
+            .map(|(prefix, audience, digest, documents)| ScopeDigest {
+                prefix,
+                audience,
+                digest,
+                documents,
+            })
+            .collect(),
+    }
+}
