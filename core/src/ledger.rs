@@ -38,6 +38,9 @@ mod rebuild;
 mod rows;
 mod verify;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
 pub use self::accept::{Outcome, Submission, Verdict};
 pub use self::admin::{AdminError, EnrolError, EnrolRefusal, Enrolled};
 pub use self::reader::{ReadError, Reader, ScopeDigest, Subscription, Whole};
@@ -473,3 +476,6 @@ fn founding_record<S: Storage>(
     }
     Ok(first.record)
 }
+
+#[cfg(test)]
+mod tests;

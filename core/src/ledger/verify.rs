@@ -12,7 +12,7 @@ use super::apply::Fold;
 use super::keys;
 use super::reader::{self, ReadError, Reader};
 use super::rebuild::{self, Progress, Stage};
-use super::rows::{self, DigestRow, DocumentRow, EnvelopeRow, QuotaRow};
+use super::rows::{self, DigestRow, DocumentRow, EnvelopeRow, FORMAT, MetaRow, QuotaRow};
 use crate::authority::Audience;
 use crate::digest::Digest;
 use crate::envelope::{Envelope, Seen};
@@ -141,6 +141,7 @@ pub fn verify<S: Storage, K: Kv>(
         },
         expected: Expected::default(),
         statements: MemoryKv::new(),
+        checkpoint: 0,
         quotas: BTreeMap::new(),
     };
     audit.records(progress);
@@ -168,6 +169,7 @@ struct Audit<'r, S: Storage, K> {
     expected: Expected,
     /// Rows that follow from statements alone.
     statements: MemoryKv,
+    checkpoint: Position,
     quotas: BTreeMap<DeviceId, QuotaRow>,
 }
 
@@ -241,13 +243,14 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
     }
 
     fn fold_statement(
-        &self,
+        &mut self,
         position: Position,
         place: crate::journal::Place,
         record: &Record,
     ) -> Result<(), LedgerError> {
         let mut fold = Fold::new(&self.statements);
         fold.record(position, place, record)?;
+        self.checkpoint = fold.checkpoint().unwrap_or(self.checkpoint);
         Ok(self.statements.apply(&fold.finish(None)?)?)
     }
 
@@ -628,7 +631,13 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
                 faulty.push(table);
             }
         }
-        if reader::meta_row(self.kv())?.is_none_or(|meta| meta.applied != *held) {
+        let meta = MetaRow {
+            format: FORMAT,
+            journal: self.reader.journal(),
+            applied: *held,
+            checkpoint: self.checkpoint,
+        };
+        if reader::meta_row(self.kv())? != Some(meta) {
             faulty.push(keys::META[0]);
         }
         drop(held);

@@ -1,0 +1,192 @@
+//! Statements that the server signs.
+
+use super::*;
+use crate::framework;
+use crate::record::Signed;
+use crate::region::{RegionImport, example_csv};
+
+const SECRET: [u8; 16] = [4; 16];
+
+fn invitation(expires_at: WallMs) -> Invitation {
+    Invitation {
+        hash: invitation_hash(&SECRET),
+        person: "Siti".into(),
+        grants: vec![Grant {
+            role: Role::Officer,
+            scope: scope(VILLAGE),
+        }],
+        expires_at,
+    }
+}
+
+fn device(seed: u64) -> DeviceId {
+    Phone::new(seed).id()
+}
+
+fn refusal(result: Result<Enrolled, EnrolError>) -> EnrolRefusal {
+    match result {
+        Err(EnrolError::Refused(refusal)) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn an_invitation_enrols_one_device_and_gives_that_one_its_certificate_again() {
+    let (mut ledger, _, _) = founded();
+    assert_eq!(
+        refusal(ledger.enrol(NOW, &SECRET, device(1))),
+        EnrolRefusal::Unknown
+    );
+    ledger.invite(NOW, invitation(NOW + 1000)).unwrap();
+    let first = ledger.enrol(NOW + 1000, &SECRET, device(1)).unwrap();
+    let again = ledger.enrol(NOW + 5000, &SECRET, device(1)).unwrap();
+    assert_eq!(first, again, "a cut at the wrong moment costs nothing");
+    assert_eq!(
+        refusal(ledger.enrol(NOW, &SECRET, device(2))),
+        EnrolRefusal::Used
+    );
+    let server = ledger.reader().server();
+    let signed = Signed::open(&first.certificate, &server).unwrap();
+    let Fact::Enrolment(certificate) = signed.fact() else {
+        panic!("not a certificate")
+    };
+    assert_eq!(
+        (certificate.device, certificate.person.as_str()),
+        (device(1), "Siti")
+    );
+    assert_eq!(certificate.journal, ledger.reader().journal());
+    assert!(Signed::open(&first.founding_record, &server).is_ok());
+    let row = ledger.reader().device(&device(1)).unwrap().unwrap();
+    assert_eq!(row.grants, invitation(0).grants);
+}
+
+#[test]
+fn an_invitation_ends_with_its_time() {
+    let (mut ledger, _, _) = founded();
+    ledger.invite(NOW, invitation(NOW + 1000)).unwrap();
+    assert_eq!(
+        refusal(ledger.enrol(NOW + 1001, &SECRET, device(1))),
+        EnrolRefusal::Expired
+    );
+    assert!(
+        ledger.invite(NOW, invitation(NOW + 1000)).is_err(),
+        "the secret was used"
+    );
+}
+
+#[test]
+fn a_revoked_device_is_not_enrolled_again() {
+    let (mut ledger, _, _, phone, _) = with_officers();
+    ledger.revoke(NOW, phone.id()).unwrap();
+    assert!(ledger.revoke(NOW, phone.id()).is_err());
+    assert!(ledger.grant(NOW, phone.id(), invitation(0).grants).is_err());
+    ledger.invite(NOW, invitation(NOW + 1000)).unwrap();
+    assert_eq!(
+        refusal(ledger.enrol(NOW, &SECRET, phone.id())),
+        EnrolRefusal::Revoked
+    );
+    let row = ledger.reader().device(&phone.id()).unwrap().unwrap();
+    assert_eq!(row.revoked_at, Some(NOW));
+}
+
+#[test]
+fn grants_count_from_the_statement_on() {
+    let (mut ledger, _, _, mut phone, _) = with_officers();
+    let (_, run) = phone.create(OTHER_VILLAGE);
+    assert_eq!(
+        rejected(&submit(&mut ledger, &phone, &[&run])[0]),
+        RefusalCode::Forbidden
+    );
+    let grants = vec![Grant {
+        role: Role::Officer,
+        scope: scope("13.76"),
+    }];
+    ledger.grant(NOW, phone.id(), grants).unwrap();
+    accepted(&submit(&mut ledger, &phone, &[&run])[0]);
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_with_a_sentence() {
+    let (mut ledger, _, _) = founded();
+    let nobody = Invitation {
+        person: " ".into(),
+        ..invitation(NOW + 1)
+    };
+    let nothing = Invitation {
+        grants: Vec::new(),
+        ..invitation(NOW + 1)
+    };
+    for wrong in [nobody, nothing, invitation(NOW)] {
+        let error = ledger.invite(NOW, wrong).unwrap_err();
+        assert!(matches!(error, AdminError::Invalid(_)), "{error:?}");
+    }
+    assert!(ledger.revoke(NOW, device(1)).is_err());
+    assert_eq!(
+        ledger.reader().watermark().position,
+        1,
+        "nothing was recorded"
+    );
+}
+
+#[test]
+fn a_framework_version_is_imported_once_and_never_changed() {
+    let (mut ledger, _, _) = founded();
+    let (name, json) = framework::built_in()[0];
+    let first = ledger.import_framework(NOW, name, json.to_vec()).unwrap();
+    let again = ledger.import_framework(NOW, name, json.to_vec()).unwrap();
+    assert_eq!(first, again);
+    let mut changed = json.to_vec();
+    changed.push(b'\n');
+    let error = ledger.import_framework(NOW, name, changed).unwrap_err();
+    assert!(error.to_string().contains("another version"), "{error}");
+    assert!(
+        ledger
+            .import_framework(NOW, "x.json", b"{}".to_vec())
+            .is_err()
+    );
+    let frameworks: Vec<_> = ledger.reader().frameworks().map(Result::unwrap).collect();
+    assert_eq!(frameworks.len(), 1);
+}
+
+#[test]
+fn regions_are_imported_sheet_by_sheet_and_only_where_they_differ() {
+    let (mut ledger, _, _) = founded();
+    let import = || RegionImport::from_csv("regions.csv", example_csv(), "2024").unwrap();
+    let sheets = import().sheets().len() as u64;
+    let last = ledger.import_regions(NOW, import()).unwrap();
+    assert_eq!(last, 1 + sheets);
+    assert_eq!(ledger.import_regions(NOW, import()).unwrap(), last);
+    assert_eq!(ledger.reader().watermark().position, last);
+    for sheet in import().sheets() {
+        let (_, place) = ledger.reader().regions(&sheet.parent).unwrap().unwrap();
+        let Record::Server(signed) = ledger.reader().record(place).unwrap() else {
+            panic!("not a statement")
+        };
+        assert_eq!(signed.fact(), &Fact::Regions(sheet.clone()));
+    }
+}
+
+#[test]
+fn facts_for_devices_are_listed_by_topic_and_position() {
+    let (mut ledger, _, _, phone, other) = with_officers();
+    ledger.revoke(NOW, other.id()).unwrap();
+    let (name, json) = framework::built_in()[0];
+    let framework = ledger.import_framework(NOW, name, json.to_vec()).unwrap();
+    let reader = ledger.reader();
+    let topics: Vec<Topic> = reader
+        .facts(0, framework)
+        .map(|fact| fact.unwrap().1.topic)
+        .collect();
+    let village = vec![scope(VILLAGE)];
+    assert_eq!(
+        topics,
+        [
+            Topic::Device(phone.id(), village.clone()),
+            Topic::Device(other.id(), village),
+            Topic::Revocation(other.id()),
+            Topic::Framework,
+        ]
+    );
+    assert_eq!(reader.facts(framework - 1, framework).count(), 1);
+    assert_eq!(reader.facts(framework, framework).count(), 0);
+}
