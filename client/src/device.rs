@@ -21,10 +21,14 @@ mod enrol;
 mod facts;
 mod file;
 mod identity;
+mod page;
 mod quarantine;
+mod restage;
+mod sync;
 mod tail;
 mod view;
 mod views;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,6 +53,8 @@ pub use self::file::FileError;
 pub use self::identity::{Identity, IdentityError};
 use self::quarantine::Quarantine;
 pub use self::quarantine::{QuarantineError, Quarantined, RefusedEdits};
+pub use self::sync::Reaction;
+use self::sync::Session;
 use self::tail::Tail;
 pub use self::tail::TailError;
 pub use self::views::{
@@ -178,6 +184,7 @@ pub struct Device<S: Storage, K: Kv> {
     open: BTreeMap<DocumentId, Automerge>,
     grants: Vec<Grant>,
     local_checks: bool,
+    session: Session,
 }
 
 impl<S: Storage, K: Kv> Device<S, K> {
@@ -204,11 +211,13 @@ impl<S: Storage, K: Kv> Device<S, K> {
             recovery: Some(recovery),
             open: BTreeMap::new(),
             local_checks: true,
+            session: Session::default(),
             identity,
             tail,
             confirmed,
         };
         device.settle_confirmed()?;
+        device.read_receipts()?;
         device.read_grants()?;
         Ok(device)
     }
@@ -271,6 +280,18 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// The confirmed store failed.
     pub fn regions(&self) -> Result<Regions, DeviceError> {
         Ok(self.confirmed.regions()?)
+    }
+
+    fn read_receipts(&mut self) -> Result<(), DeviceError> {
+        let mut receipts = BTreeMap::new();
+        for pending in self.tail.pending() {
+            if let Some(position) = self.confirmed.receipt(&pending.id())? {
+                receipts.insert(pending.id(), position);
+            }
+        }
+        self.tail
+            .set_received(|pending| receipts.get(&pending.id()).copied());
+        Ok(())
     }
 
     /// The certificate counts until a later statement replaces its grants.

@@ -26,3 +26,6 @@ pub const QUARANTINE_EDITS_MAX: usize = 200;
 
 /// Bytes of one line of readable edits.
 pub const QUARANTINE_EDIT_BYTES_MAX: usize = 1024;
+
+/// Runs that a session holds at once; more are offered as these are answered.
+pub const OFFERED_RUNS_MAX: usize = 256;

@@ -6,11 +6,12 @@
 //! | key | value |
 //! |---|---|
 //! | `m` | [`Meta`] |
+//! | `p` | unfinished items of the feed |
 //! | `c` | cursor |
 //! | `t` | token |
 //! | `d` document | [`DocumentRow`] |
 //! | `s` document | Automerge save |
-//! | `e` document, position | [`EnvelopeRow`] |
+//! | `e` document, position, run | [`EnvelopeRow`] |
 //! | `r` run | position at which it was confirmed |
 //! | `a` run | position of its receipt |
 //! | `g` scope, 0, audience | digest and number of documents |
@@ -26,6 +27,8 @@ use bukti_core::evidence::{Declared, EvidenceView};
 use bukti_core::id::{ChangeHash, DeviceId, DocumentId, JournalId, Position, RunId, WallMs};
 use bukti_core::kv::{Batch, Direction, Kv, KvError, Row};
 use bukti_core::scope::Scope;
+use bukti_sync_protocol::fragment::{ItemId, PartialItem};
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::limits::FINDINGS_MAX;
@@ -76,9 +79,12 @@ pub(super) struct Meta {
     /// Number of the next finding.
     #[n(7)]
     next_finding: u64,
-    /// When this device was revoked, if a server said so.
+    /// Whether the server said that this device was revoked.
     #[n(8)]
     pub(super) revoked: bool,
+    /// Whether the next session has to bring every document whole.
+    #[n(9)]
+    pub(super) cursor_is_void: bool,
 }
 
 /// A confirmed document.
@@ -228,14 +234,11 @@ impl<K: Kv> Confirmed<K> {
             differs: Vec::new(),
             next_finding: 0,
             revoked: false,
+            cursor_is_void: false,
         };
         let store = Self { kv, meta };
         store.put_meta()?;
         Ok(store)
-    }
-
-    pub(super) fn kv(&self) -> &K {
-        &self.kv
     }
 
     pub(super) fn into_kv(self) -> K {
@@ -262,6 +265,7 @@ impl<K: Kv> Confirmed<K> {
         self.put_meta()
     }
 
+    /// Where the device stands in the feed; nothing if every document is to come whole.
     pub(super) fn cursor(&self) -> Result<Option<Vec<u8>>, ConfirmedError> {
         Ok(self.kv.get(b"c")?)
     }
@@ -270,8 +274,9 @@ impl<K: Kv> Confirmed<K> {
     /// Own runs up to `own_through` are owed by that from here on.
     pub(super) fn void_cursor(&mut self, own_through: Position) -> Result<(), ConfirmedError> {
         let mut change = self.change();
-        change.void_cursor();
+        change.batch.delete(*b"c");
         change.meta().own_through = own_through;
+        change.meta().cursor_is_void = false;
         change.commit()
     }
 
@@ -282,6 +287,41 @@ impl<K: Kv> Confirmed<K> {
     pub(super) fn set_token(&self, token: &[u8]) -> Result<(), ConfirmedError> {
         let mut batch = Batch::new();
         batch.put(*b"t", token);
+        Ok(self.kv.apply(&batch)?)
+    }
+
+    /// What came of large items before the last session was cut.
+    pub(super) fn partials(&self) -> Result<Vec<PartialItem>, ConfirmedError> {
+        let Some(bytes) = self.kv.get(b"p")? else {
+            return Ok(Vec::new());
+        };
+        let stored: Vec<StoredPartial> =
+            decode(&bytes).ok_or_else(|| ConfirmedError::damaged("an unfinished item"))?;
+        Ok(stored
+            .into_iter()
+            .map(|stored| PartialItem {
+                item: stored.item,
+                total: stored.total,
+                bytes: stored.bytes.into(),
+            })
+            .collect())
+    }
+
+    pub(super) fn set_partials(&self, partials: Vec<PartialItem>) -> Result<(), ConfirmedError> {
+        let stored: Vec<StoredPartial> = partials
+            .into_iter()
+            .map(|partial| StoredPartial {
+                item: partial.item,
+                total: partial.total,
+                bytes: partial.bytes.into(),
+            })
+            .collect();
+        let mut batch = Batch::new();
+        if stored.is_empty() {
+            batch.delete(*b"p");
+        } else {
+            batch.put(*b"p", encode(&stored));
+        }
         Ok(self.kv.apply(&batch)?)
     }
 
@@ -324,12 +364,9 @@ impl<K: Kv> Confirmed<K> {
         self.position(b'r', run)
     }
 
-    /// Where a server said it took a run; confirmed or not yet.
+    /// Where a server said it took a run that is not confirmed yet.
     pub(super) fn receipt(&self, run: &RunId) -> Result<Option<Position>, ConfirmedError> {
-        match self.position(b'a', run)? {
-            Some(position) => Ok(Some(position)),
-            None => self.confirmed_at(run),
-        }
+        self.position(b'a', run)
     }
 
     fn position(&self, table: u8, run: &RunId) -> Result<Option<Position>, ConfirmedError> {
@@ -342,14 +379,17 @@ impl<K: Kv> Confirmed<K> {
         Ok(Some(u64::from_be_bytes(bytes)))
     }
 
-    /// Keeps what a server said it took.
-    pub(super) fn keep_receipts(
+    /// Keeps what a server said it took, and forgets what it turned out not to have.
+    pub(super) fn set_receipts(
         &self,
-        receipts: &[(RunId, Position)],
+        receipts: &[(RunId, Option<Position>)],
     ) -> Result<(), ConfirmedError> {
         let mut batch = Batch::new();
         for (run, position) in receipts {
-            batch.put(run_key(b'a', run), position.to_be_bytes());
+            match position {
+                Some(position) => batch.put(run_key(b'a', run), position.to_be_bytes()),
+                None => batch.delete(run_key(b'a', run)),
+            };
         }
         Ok(self.kv.apply(&batch)?)
     }
@@ -385,6 +425,11 @@ impl<K: Kv> Confirmed<K> {
         rows.into_iter().map(read).collect()
     }
 
+    /// The row of a statement.
+    pub(super) fn fact(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ConfirmedError> {
+        Ok(self.kv.get(key)?)
+    }
+
     pub(super) fn rows(&self, table: u8) -> Result<Vec<Row>, ConfirmedError> {
         self.scan(&[table])
     }
@@ -408,6 +453,18 @@ impl<K: Kv> Confirmed<K> {
             meta,
         }
     }
+}
+
+/// The beginning of a large item of the feed.
+#[derive(Debug, Encode, Decode)]
+#[cbor(array)]
+struct StoredPartial {
+    #[n(0)]
+    item: ItemId,
+    #[n(1)]
+    total: u64,
+    #[n(2)]
+    bytes: ByteVec,
 }
 
 /// Sum and number of documents.
@@ -446,10 +503,6 @@ impl<K: Kv> Change<'_, K> {
         self.batch.put(*b"c", cursor);
     }
 
-    pub(super) fn void_cursor(&mut self) {
-        self.batch.delete(*b"c");
-    }
-
     /// Sets a document's row and content. At most once for a document in one change.
     pub(super) fn put_document(
         &mut self,
@@ -470,35 +523,34 @@ impl<K: Kv> Change<'_, K> {
         Ok(())
     }
 
-    pub(super) fn put_envelope(&mut self, row: &EnvelopeRow) {
-        let body = row.envelope.body();
-        self.batch.put(
-            [
-                b"e",
-                body.document.0.as_slice(),
-                &row.position.to_be_bytes(),
-            ]
-            .concat(),
-            [
-                row.received_at.to_be_bytes().as_slice(),
-                &row.carrier.0,
-                row.envelope.bytes(),
-            ]
-            .concat(),
-        );
+    /// Adds a confirmed run; one that is known moves to this position.
+    pub(super) fn put_envelope(&mut self, row: &EnvelopeRow) -> Result<(), ConfirmedError> {
+        let document = row.envelope.body().document;
         let run = row.envelope.run();
+        if let Some(former) = self.store.confirmed_at(&run)? {
+            self.batch.delete(envelope_key(&document, former, &run));
+        }
+        let value = [
+            &row.received_at.to_be_bytes()[..],
+            &row.carrier.0,
+            row.envelope.bytes(),
+        ]
+        .concat();
+        self.batch
+            .put(envelope_key(&document, row.position, &run), value);
         self.batch
             .put(run_key(b'r', &run), row.position.to_be_bytes());
         self.batch.delete(run_key(b'a', &run));
+        Ok(())
     }
 
     /// Removes a document with all that belongs to it.
     pub(super) fn remove_document(&mut self, id: &DocumentId) -> Result<(), ConfirmedError> {
         self.forget_digest(id)?;
         for row in self.store.envelopes(id)? {
-            self.batch
-                .delete([b"e", id.0.as_slice(), &row.position.to_be_bytes()].concat());
-            self.batch.delete(run_key(b'r', &row.envelope.run()));
+            let run = row.envelope.run();
+            self.batch.delete(envelope_key(id, row.position, &run));
+            self.batch.delete(run_key(b'r', &run));
         }
         self.batch.delete(saved_key(id));
         self.batch.delete(document_key(id));
@@ -582,6 +634,10 @@ fn saved_key(id: &DocumentId) -> Vec<u8> {
     [b"s", id.0.as_slice()].concat()
 }
 
+fn envelope_key(id: &DocumentId, position: Position, run: &RunId) -> Vec<u8> {
+    [b"e", id.0.as_slice(), &position.to_be_bytes(), &run.0].concat()
+}
+
 fn run_key(table: u8, run: &RunId) -> Vec<u8> {
     [[table].as_slice(), &run.0].concat()
 }
@@ -610,11 +666,13 @@ fn read_digest_key(key: &[u8]) -> Option<(Scope, Audience)> {
 }
 
 fn read_envelope(key: &[u8], value: &[u8]) -> Option<EnvelopeRow> {
-    let position = u64::from_be_bytes(key.get(1 + DocumentId::LENGTH..)?.try_into().ok()?);
+    let (position, _) = key
+        .get(1 + DocumentId::LENGTH..)?
+        .split_first_chunk::<8>()?;
     let (received_at, rest) = value.split_first_chunk::<8>()?;
     let (carrier, envelope) = rest.split_first_chunk::<{ DeviceId::LENGTH }>()?;
     Some(EnvelopeRow {
-        position,
+        position: u64::from_be_bytes(*position),
         received_at: i64::from_be_bytes(*received_at),
         carrier: DeviceId(*carrier),
         envelope: Envelope::open_stored(envelope).ok()?,

@@ -14,6 +14,7 @@ use bukti_core::limits::DOCUMENT_BYTES_MAX;
 use bukti_core::scope::Scope;
 use bukti_core::validate::check_run;
 
+use super::tail::Pending;
 use super::{Device, DeviceError};
 
 impl<S: Storage, K: Kv> Device<S, K> {
@@ -76,6 +77,22 @@ impl<S: Storage, K: Kv> Device<S, K> {
     fn allow(&self, action: Action, kind: DocumentKind, scope: &Scope) -> Result<(), DeviceError> {
         if self.local_checks {
             decide(&self.grants, action, kind, scope)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the person may enter refused runs again: by today's grants.
+    pub(super) fn allow_again(&self, runs: &[&Pending]) -> Result<(), DeviceError> {
+        for pending in runs {
+            let document = pending.document();
+            match &pending.body().root {
+                Some(root) => self.allow(Action::Create, root.kind, &root.scope)?,
+                None => {
+                    if let Some((kind, scope)) = self.origin(&document)? {
+                        self.allow(Action::Edit, kind, &scope)?;
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bukti_core::envelope::{EnvelopeError, Run, decode_exactly};
-use bukti_core::id::{DocumentId, RunId, WallMs};
+use bukti_core::id::{ChangeHash, DocumentId, RunId, WallMs};
 use bukti_core::journal::Storage;
 use minicbor::{Decode, Encode};
 
@@ -155,8 +155,10 @@ impl<S: Storage> Quarantine<S> {
         Ok(())
     }
 
-    pub(super) fn contains(&self, run: &RunId) -> bool {
-        self.runs.contains_key(run)
+    /// Whether one of these changes was refused.
+    pub(super) fn holds_any(&self, hashes: &[ChangeHash]) -> bool {
+        let mut refused = self.runs.values().flat_map(|(_, pending)| &pending.hashes);
+        refused.any(|hash| hashes.contains(hash))
     }
 
     /// All refused runs, the oldest first.

@@ -126,6 +126,8 @@ pub(super) struct Pending {
     /// Sealed by a store that was copied or restored: its edits are to be entered again, it is
     /// never pushed.
     pub(super) reenter: bool,
+    /// Where the server said it took it. Remembered by the confirmed store, not by the tail.
+    pub(super) received: Option<Position>,
 }
 
 impl Pending {
@@ -144,6 +146,7 @@ impl Pending {
             hashes,
             run,
             reenter,
+            received: None,
         })
     }
 
@@ -273,6 +276,13 @@ impl<S: Storage> Tail<S> {
             .pending
             .iter()
             .find(|pending| pending.id() == *run)
+    }
+
+    /// Notes what the confirmed store knows of receipts.
+    pub(super) fn set_received(&mut self, receipt: impl Fn(&Pending) -> Option<Position>) {
+        for pending in &mut self.state.pending {
+            pending.received = receipt(pending);
+        }
     }
 
     pub(super) fn of(&self, document: DocumentId) -> impl Iterator<Item = &Pending> {

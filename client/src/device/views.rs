@@ -252,7 +252,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
                     None => continue,
                 },
             };
-            let unsent = self.unsent_of(id)?;
+            let unsent = self.unsent_of(id);
             let pending_time = self.tail.of(id).map(|pending| pending.body().device_time);
             let confirmed_time = row.as_ref().map(|row| row.updated_at);
             list.push(Summary {
@@ -300,7 +300,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
     pub fn delivery(&mut self, id: &DocumentId) -> Result<Delivery, DeviceError> {
         let declared = self.show(id)?.evidence.declared;
         let refused = self.refused()?;
-        Ok(delivery(declared, self.unsent_of(*id)?, refused.get(id)))
+        Ok(delivery(declared, self.unsent_of(*id), refused.get(id)))
     }
 
     /// Every change of a document, in an order that respects what builds on what.
@@ -397,7 +397,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             journal: self.identity.journal(),
             incarnation: self.tail.incarnation(),
             documents: documents.len(),
-            unsent: self.unsent()?,
+            unsent: self.unsent(),
             to_enter_again: self.tail.pending().iter().filter(|run| run.reenter).count(),
             quarantined: self.quarantine.list().iter().filter(open).count(),
             position: meta.up_to_date_position,
@@ -417,23 +417,14 @@ impl<S: Storage, K: Kv> Device<S, K> {
     }
 
     /// Runs that no server has confirmed.
-    ///
-    /// # Errors
-    /// The confirmed store failed.
-    pub fn unsent(&self) -> Result<usize, DeviceError> {
-        let mut unsent = 0;
-        for pending in self.tail.pending() {
-            unsent += usize::from(self.confirmed.receipt(&pending.id())?.is_none());
-        }
-        Ok(unsent)
+    pub fn unsent(&self) -> usize {
+        let pending = self.tail.pending().iter();
+        pending.filter(|run| run.received.is_none()).count()
     }
 
-    fn unsent_of(&self, id: DocumentId) -> Result<usize, DeviceError> {
-        let mut unsent = 0;
-        for pending in self.tail.of(id) {
-            unsent += usize::from(self.confirmed.receipt(&pending.id())?.is_none());
-        }
-        Ok(unsent)
+    fn unsent_of(&self, id: DocumentId) -> usize {
+        let pending = self.tail.of(id);
+        pending.filter(|run| run.received.is_none()).count()
     }
 
     /// Refused runs that nobody dealt with, by document.

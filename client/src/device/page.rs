@@ -1,0 +1,455 @@
+//! Applying one page of the feed: all of it and the cursor behind it, or nothing.
+//!
+//! What does not hold becomes a finding and the cursor goes on, so that one bad item cannot keep
+//! everything behind it away.
+
+use std::collections::BTreeMap;
+
+use bukti_core::envelope::{DocumentKind, Run};
+use bukti_core::evidence;
+use bukti_core::id::{DeviceId, DocumentId, Position, RunId, WallMs};
+use bukti_core::journal::Storage;
+use bukti_core::kv::Kv;
+use bukti_core::record::Signed;
+use bukti_core::scope::Scope;
+use bukti_core::validate::{CheckedRun, Document, Verdict, check_run, judge};
+use bukti_sync_protocol::item::{self, Item};
+
+use super::confirmed::{Change, DocumentRow, EnvelopeRow, Finding, Title};
+use super::tail::Settled;
+use super::{ConfirmedError, Device, DeviceError, facts, whole};
+
+/// What a page brings for one document, in its order.
+enum Step {
+    Run(Arrival),
+    Whole {
+        saved: Vec<u8>,
+        envelopes: Vec<item::Envelope>,
+    },
+}
+
+struct Arrival {
+    position: Position,
+    received_at: WallMs,
+    carrier: DeviceId,
+    run: CheckedRun,
+}
+
+impl<S: Storage, K: Kv> Device<S, K> {
+    /// Applies items in their order; they and the cursor are stored when this returns.
+    pub(super) fn apply_page(
+        &mut self,
+        now: WallMs,
+        items: Vec<Item>,
+        cursor: &[u8],
+    ) -> Result<(), DeviceError> {
+        let mut findings = Vec::new();
+        let mut steps: BTreeMap<DocumentId, Vec<Step>> = BTreeMap::new();
+        let mut statements = Vec::new();
+        let mut owed = false;
+        for item in items {
+            let found = match item {
+                Item::Record {
+                    position,
+                    received_at,
+                    carrier,
+                    run,
+                } => open_run(&run).map(|run| {
+                    let arrival = Arrival {
+                        position,
+                        received_at,
+                        carrier,
+                        run,
+                    };
+                    add(&mut steps, Step::Run(arrival));
+                }),
+                Item::Own {
+                    position,
+                    received_at,
+                    run,
+                    document,
+                    last_seq,
+                    last_hash,
+                } => match self.own_run(&run, last_seq, &last_hash)? {
+                    Own::Waits(checked) => {
+                        let arrival = Arrival {
+                            position,
+                            received_at,
+                            carrier: self.id(),
+                            run: *checked,
+                        };
+                        add(&mut steps, Step::Run(arrival));
+                        Ok(())
+                    }
+                    Own::Held => Ok(()),
+                    Own::Lost(sentence) => {
+                        owed = true;
+                        Err(Unsound {
+                            code: "own-run-lost",
+                            sentence,
+                            document: Some(document),
+                            run: Some(run),
+                        })
+                    }
+                },
+                Item::Whole {
+                    document,
+                    saved,
+                    envelopes,
+                    as_of: _,
+                    published: _,
+                } => {
+                    let step = Step::Whole { saved, envelopes };
+                    steps.entry(document).or_default().push(step);
+                    Ok(())
+                }
+                Item::Fact {
+                    position,
+                    statement,
+                } => self.open_fact(position, &statement).map(|row| {
+                    statements.extend(row);
+                }),
+            };
+            findings.extend(found.err());
+        }
+        self.store_page(now, steps, statements, findings, owed, cursor)
+    }
+
+    fn store_page(
+        &mut self,
+        now: WallMs,
+        steps: BTreeMap<DocumentId, Vec<Step>>,
+        statements: Vec<facts::KeyAndValue>,
+        findings: Vec<Unsound>,
+        owed: bool,
+        cursor: &[u8],
+    ) -> Result<(), DeviceError> {
+        let touched: Vec<DocumentId> = steps.keys().copied().collect();
+        let states_change = !statements.is_empty();
+        let mut change = self.confirmed.change();
+        let mut unsound = findings;
+        let mut confirmed = Vec::new();
+        for (id, steps) in steps {
+            let mut state = State::load(&change, id)?;
+            for step in merge_runs(steps) {
+                state.take(step, &mut unsound);
+            }
+            confirmed.extend(state.store(&mut change)?);
+        }
+        for (key, value) in statements {
+            if newer(&change, &key, &value)? {
+                change.put(key, value);
+            }
+        }
+        for unsound in unsound {
+            change.find(&unsound.at(now));
+        }
+        let settled: Vec<(RunId, Position)> = confirmed
+            .into_iter()
+            .filter(|(run, _)| self.tail.find(run).is_some())
+            .collect();
+        let through = settled.iter().map(|(_, position)| *position).max();
+        let meta = change.meta();
+        meta.own_through = meta.own_through.max(through.unwrap_or(0));
+        meta.cursor_is_void |= owed;
+        change.set_cursor(cursor);
+        change.commit()?;
+        // The rows hold the runs from here on: only then may the tail let go of them.
+        let runs = settled.into_iter().map(|(run, _)| run).collect();
+        self.tail
+            .settle(runs, Settled::Confirmed(through.unwrap_or(0)))?;
+        for id in touched {
+            self.open.remove(&id);
+            self.remove_if_left(&id)?;
+        }
+        if states_change {
+            self.read_grants()?;
+        }
+        Ok(())
+    }
+
+    /// A document belongs to another scope. What was not sent yet keeps it here.
+    pub(super) fn leave_scope(&mut self, id: &DocumentId) -> Result<(), DeviceError> {
+        if let Some(row) = self.confirmed.document(id)? {
+            let mut change = self.confirmed.change();
+            change.put_document(id, &DocumentRow { left: true, ..row }, None)?;
+            change.commit()?;
+        }
+        self.remove_if_left(id)
+    }
+
+    pub(super) fn remove_if_left(&mut self, id: &DocumentId) -> Result<(), DeviceError> {
+        let left = self.confirmed.document(id)?.is_some_and(|row| row.left);
+        if left && self.tail.of(*id).next().is_none() {
+            let mut change = self.confirmed.change();
+            change.remove_document(id)?;
+            change.commit()?;
+            self.open.remove(id);
+        }
+        Ok(())
+    }
+
+    /// The bytes of a run that the feed only names.
+    fn own_run(
+        &self,
+        run: &RunId,
+        last_seq: u64,
+        last_hash: &bukti_core::id::ChangeHash,
+    ) -> Result<Own, DeviceError> {
+        if let Some(pending) = self.tail.find(run) {
+            let body = pending.body();
+            if (body.last_seq(), &body.last_hash) != (last_seq, last_hash) {
+                let sentence = "The feed names a run of this device with another content.";
+                return Ok(Own::Lost(sentence.into()));
+            }
+            return Ok(match check_run(pending.run.clone()) {
+                Ok(checked) => Own::Waits(Box::new(checked)),
+                Err(refusal) => Own::Lost(refusal.sentence),
+            });
+        }
+        if self.confirmed.confirmed_at(run)?.is_some() {
+            return Ok(Own::Held);
+        }
+        let sentence = "The feed names a run of this device that is not here any more.";
+        Ok(Own::Lost(sentence.into()))
+    }
+
+    fn open_fact(
+        &self,
+        position: Position,
+        bytes: &[u8],
+    ) -> Result<Option<facts::KeyAndValue>, Unsound> {
+        let signed = Signed::open(bytes, &self.identity.server());
+        let signed = signed.map_err(|error| Unsound {
+            code: "statement",
+            sentence: format!("A statement at position {position} does not hold: {error}."),
+            document: None,
+            run: None,
+        })?;
+        Ok(facts::row_of(&signed, position, bytes))
+    }
+}
+
+enum Own {
+    Waits(Box<CheckedRun>),
+    Held,
+    Lost(String),
+}
+
+/// Something in a page that does not hold.
+struct Unsound {
+    code: &'static str,
+    sentence: String,
+    document: Option<DocumentId>,
+    run: Option<RunId>,
+}
+
+impl Unsound {
+    fn at(self, at: WallMs) -> Finding {
+        Finding {
+            code: self.code.into(),
+            sentence: self.sentence,
+            document: self.document,
+            run: self.run,
+            at,
+        }
+    }
+}
+
+fn open_run(bytes: &[u8]) -> Result<CheckedRun, Unsound> {
+    let run = Run::open(bytes).map_err(|error| Unsound {
+        code: "unreadable-run",
+        sentence: format!("A run of the feed cannot be read: {error}."),
+        document: None,
+        run: None,
+    })?;
+    let (document, name) = (run.envelope.body().document, run.id());
+    check_run(run).map_err(|refusal| Unsound {
+        code: refusal.code.code(),
+        sentence: refusal.sentence,
+        document: Some(document),
+        run: Some(name),
+    })
+}
+
+fn add(steps: &mut BTreeMap<DocumentId, Vec<Step>>, step: Step) {
+    if let Step::Run(arrival) = &step {
+        let document = arrival.run.envelope().body().document;
+        steps.entry(document).or_default().push(step);
+    }
+}
+
+/// A statement about the same thing may come again, or late.
+fn newer<K: Kv>(change: &Change<'_, K>, key: &[u8], value: &[u8]) -> Result<bool, ConfirmedError> {
+    let former = change.store().fact(key)?;
+    Ok(former.is_none_or(|former| facts::position_of(&former) <= facts::position_of(value)))
+}
+
+/// Steps with consecutive runs put together, since runs are cheaper to judge at once.
+enum Batched {
+    Runs(Vec<Arrival>),
+    Whole {
+        saved: Vec<u8>,
+        envelopes: Vec<item::Envelope>,
+    },
+}
+
+fn merge_runs(steps: Vec<Step>) -> Vec<Batched> {
+    let mut merged = Vec::new();
+    for step in steps {
+        match (step, merged.last_mut()) {
+            (Step::Run(arrival), Some(Batched::Runs(runs))) => runs.push(arrival),
+            (Step::Run(arrival), Some(Batched::Whole { .. }) | None) => {
+                merged.push(Batched::Runs(vec![arrival]));
+            }
+            (Step::Whole { saved, envelopes }, _) => {
+                merged.push(Batched::Whole { saved, envelopes });
+            }
+        }
+    }
+    merged
+}
+
+/// One document while a page is applied.
+struct State {
+    id: DocumentId,
+    row: Option<DocumentRow>,
+    document: Option<Document>,
+    origin: Option<(DocumentKind, Scope)>,
+    added: Vec<EnvelopeRow>,
+}
+
+impl State {
+    fn load<K: Kv>(change: &Change<'_, K>, id: DocumentId) -> Result<Self, DeviceError> {
+        let store = change.store();
+        let row = store.document(&id)?;
+        let document = match (&row, store.saved(&id)?) {
+            (Some(row), Some(saved)) => {
+                let loaded = Document::load(&saved, row.kind, row.published);
+                Some(loaded.map_err(|error| DeviceError::Document {
+                    document: id,
+                    reason: error.to_string(),
+                })?)
+            }
+            (_, _) => None,
+        };
+        Ok(Self {
+            id,
+            origin: row.as_ref().map(|row| (row.kind, row.scope.clone())),
+            row,
+            document,
+            added: Vec::new(),
+        })
+    }
+
+    fn take(&mut self, step: Batched, unsound: &mut Vec<Unsound>) {
+        match step {
+            Batched::Runs(arrivals) => self.judge(arrivals, unsound),
+            Batched::Whole { saved, envelopes } => {
+                if let Err(sentence) = self.replace(&saved, &envelopes) {
+                    unsound.push(Unsound {
+                        code: "unsound-document",
+                        sentence,
+                        document: Some(self.id),
+                        run: None,
+                    });
+                }
+            }
+        }
+    }
+
+    fn judge(&mut self, arrivals: Vec<Arrival>, unsound: &mut Vec<Unsound>) {
+        let mut places = Vec::with_capacity(arrivals.len());
+        let mut runs = Vec::with_capacity(arrivals.len());
+        for arrival in arrivals {
+            places.push((arrival.position, arrival.received_at, arrival.carrier));
+            runs.push(arrival.run);
+        }
+        let judged = judge(self.document.as_ref(), runs);
+        if let Some(document) = judged.document {
+            self.document = Some(document);
+        }
+        for ((run, verdict), (position, received_at, carrier)) in
+            judged.verdicts.into_iter().zip(places)
+        {
+            let (name, envelope) = (run.id(), run.envelope().clone());
+            let bad = |code, sentence| Unsound {
+                code,
+                sentence,
+                document: Some(self.id),
+                run: Some(name),
+            };
+            match verdict {
+                Verdict::Valid | Verdict::Known => {
+                    let root = envelope.body().root.as_ref();
+                    if let Some(root) = root.filter(|_| self.origin.is_none()) {
+                        self.origin = Some((root.kind, root.scope.clone()));
+                    }
+                    self.added.push(EnvelopeRow {
+                        position,
+                        received_at,
+                        carrier,
+                        envelope,
+                    });
+                }
+                Verdict::Missing(_) => {
+                    let sentence = "The feed brought a run before what it builds on.";
+                    unsound.push(bad("missing", sentence.into()));
+                }
+                Verdict::Refused(refusal) => {
+                    unsound.push(bad(refusal.code.code(), refusal.sentence));
+                }
+            }
+        }
+    }
+
+    fn replace(&mut self, saved: &[u8], envelopes: &[item::Envelope]) -> Result<(), String> {
+        let whole = whole::open(&self.id, saved, envelopes)?;
+        self.document = Some(whole::joined(self.document.clone(), whole.document)?);
+        self.origin = Some((whole.kind, whole.scope));
+        self.added.extend(whole.envelopes);
+        Ok(())
+    }
+
+    /// Writes the document as it stands; answers which runs are confirmed by that, and where.
+    fn store<K: Kv>(
+        self,
+        change: &mut Change<'_, K>,
+    ) -> Result<Vec<(RunId, Position)>, DeviceError> {
+        let (Some(document), Some((kind, scope))) = (&self.document, self.origin) else {
+            return Ok(Vec::new());
+        };
+        if self.added.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut heads = document.heads();
+        heads.sort_unstable();
+        let former = self.row.as_ref();
+        let mut row = DocumentRow {
+            kind,
+            scope,
+            published: former.is_some_and(|row| row.published),
+            heads,
+            position: former.map_or(0, |row| row.position),
+            received_at: former.map_or(0, |row| row.received_at),
+            updated_at: former.map_or(WallMs::MIN, |row| row.updated_at),
+            left: false,
+            title: Title::of(&evidence::view(document.automerge())),
+        };
+        for added in &self.added {
+            let body = added.envelope.body();
+            row.published |= body.publish;
+            row.updated_at = row.updated_at.max(body.device_time);
+            if added.position >= row.position {
+                row.position = added.position;
+                row.received_at = added.received_at;
+            }
+            change.put_envelope(added)?;
+        }
+        change.put_document(&self.id, &row, Some(document.saved()))?;
+        let confirmed = self.added.iter();
+        Ok(confirmed
+            .map(|added| (added.envelope.run(), added.position))
+            .collect())
+    }
+}

@@ -1,0 +1,320 @@
+//! Work that cannot be pushed as it was sealed: to quarantine, or entered again.
+//!
+//! Edits are entered again where they were made, on the state that they were made on, under an
+//! actor of a new incarnation: what others wrote meanwhile merges as it would have merged with the
+//! first sealing.
+
+use std::collections::BTreeSet;
+
+use automerge::Automerge;
+use bukti_core::envelope::Root;
+use bukti_core::evidence::{self, NewEvidence, restage};
+use bukti_core::id::{ChangeHash, DocumentId, Incarnation, RunId, WallMs};
+use bukti_core::journal::Storage;
+use bukti_core::kv::Kv;
+
+use super::edit::{change_with, with_shared_fields};
+use super::quarantine::{Quarantined, RefusedEdits};
+use super::tail::{Pending, Settled};
+use super::view::extend;
+use super::{Device, DeviceError};
+
+/// Edits about to be sealed again.
+struct Staged {
+    document: DocumentId,
+    root: Option<Root>,
+    changes: Vec<Vec<u8>>,
+}
+
+impl<S: Storage, K: Kv> Device<S, K> {
+    /// Refused runs, the oldest first.
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.quarantine.list()
+    }
+
+    /// One refused run.
+    ///
+    /// # Errors
+    /// [`DeviceError::UnknownQuarantined`].
+    pub fn quarantined_run(&self, run: &RunId) -> Result<Quarantined, DeviceError> {
+        let shown = self.quarantine.show(run);
+        shown.ok_or(DeviceError::UnknownQuarantined(*run))
+    }
+
+    /// A refused run as bytes that say what they are, for somebody else to look into.
+    ///
+    /// # Errors
+    /// [`DeviceError::UnknownQuarantined`].
+    pub fn export_quarantined(&self, run: &RunId) -> Result<Vec<u8>, DeviceError> {
+        let bytes = self.quarantine.export(run);
+        bytes.ok_or(DeviceError::UnknownQuarantined(*run))
+    }
+
+    /// Enters the edits of a refused run, and of the refused runs that it builds on or that build
+    /// on it, again as new ones. A document that was refused as a whole gets a new id.
+    ///
+    /// `incarnation` and `random` are drawn by the caller. Answers the document and the run that
+    /// holds the edits; no run if nothing of them is left to do.
+    ///
+    /// # Errors
+    /// A refusal ([`DeviceError::is_refusal`]), or a failing disk. The quarantine stays as it was
+    /// then.
+    pub fn enter_again(
+        &mut self,
+        now: WallMs,
+        incarnation: Incarnation,
+        random: [u8; 16],
+        run: &RunId,
+    ) -> Result<(DocumentId, Option<RunId>), DeviceError> {
+        let entry = self.quarantined_run(run)?;
+        let waiting = self.quarantine.open_of(&entry.document);
+        if !waiting.iter().any(|pending| pending.id() == *run) {
+            return Err(DeviceError::UnknownQuarantined(*run));
+        }
+        let chosen = connected(&waiting, *run);
+        let runs: Vec<&Pending> = waiting
+            .iter()
+            .filter(|pending| chosen.contains(&pending.id()))
+            .collect();
+        self.allow_again(&runs)?;
+        self.tail.renew(incarnation, false)?;
+        let staged = self.stage(now, entry.document, &runs, Some(random))?;
+        let staged = staged.ok_or(DeviceError::UnknownDocument(entry.document))?;
+        let document = staged.document;
+        let sealed = self.seal_staged(now, staged, Vec::new())?;
+        let by = sealed.unwrap_or(*run);
+        for run in chosen {
+            self.quarantine.entered_again(&run, by)?;
+        }
+        Ok((document, sealed))
+    }
+
+    /// Enters what a copied or restored store had sealed and no server has, again under a new
+    /// incarnation. Runs once everything that the server has is here.
+    pub(super) fn enter_stale_again(
+        &mut self,
+        now: WallMs,
+        incarnation: Incarnation,
+    ) -> Result<(), DeviceError> {
+        let pending = self.tail.pending().iter();
+        let stale = pending.filter(|pending| pending.reenter && pending.received.is_none());
+        let documents: BTreeSet<DocumentId> = stale.map(Pending::document).collect();
+        if documents.is_empty() {
+            return Ok(());
+        }
+        self.tail.renew(incarnation, false)?;
+        for id in documents {
+            let all: Vec<Pending> = self.tail.of(id).cloned().collect();
+            let seeds = all.iter().filter(|pending| pending.reenter);
+            let chosen = dependents(&all, seeds.map(Pending::id).collect());
+            let runs: Vec<&Pending> = all
+                .iter()
+                .filter(|pending| chosen.contains(&pending.id()))
+                .collect();
+            // What they build on may not be here yet; then they wait for the next time.
+            if let Some(staged) = self.stage(now, id, &runs, None)? {
+                self.seal_staged(now, staged, chosen.into_iter().collect())?;
+            }
+            self.open.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// Moves runs and everything in the tail that builds on them to quarantine.
+    pub(super) fn refuse(
+        &mut self,
+        now: WallMs,
+        runs: &[RunId],
+        why: (&str, &str),
+    ) -> Result<(), DeviceError> {
+        let all: Vec<Pending> = self.tail.pending().to_vec();
+        let refused = dependents(&all, runs.iter().copied().collect());
+        let mut documents = BTreeSet::new();
+        for pending in all.iter().filter(|run| refused.contains(&run.id())) {
+            let edits = self.readable(pending)?;
+            self.quarantine.put(pending, why, now, edits)?;
+            documents.insert(pending.document());
+        }
+        self.tail
+            .settle(refused.into_iter().collect(), Settled::Quarantined)?;
+        for id in documents {
+            self.open.remove(&id);
+            self.remove_if_left(&id)?;
+        }
+        Ok(())
+    }
+
+    fn readable(&mut self, pending: &Pending) -> Result<RefusedEdits, DeviceError> {
+        let Some(document) = self.document(&pending.document())? else {
+            return Ok(RefusedEdits::default());
+        };
+        let entries = evidence::history(document).into_iter();
+        let own = entries.filter(|entry| pending.hashes.contains(&entry.change));
+        Ok(RefusedEdits {
+            lines: own
+                .flat_map(|entry| entry.edits)
+                .map(|edit| edit.to_string())
+                .collect(),
+            title: evidence::view(document).title,
+        })
+    }
+
+    /// Makes the edits of `runs` again under the present incarnation; `None` if the state that
+    /// they were made on is not here. With `random` a new document gets a new id.
+    fn stage(
+        &self,
+        now: WallMs,
+        id: DocumentId,
+        runs: &[&Pending],
+        random: Option<[u8; 16]>,
+    ) -> Result<Option<Staged>, DeviceError> {
+        let root = runs.iter().find_map(|pending| pending.body().root.clone());
+        if let Some(root) = root {
+            let root = Root {
+                random: random.unwrap_or(root.random),
+                ..root
+            };
+            return self.stage_new(now, root, runs, &id).map(Some);
+        }
+        let Some(mut base) = self.base_of(&id, runs)? else {
+            return Ok(None);
+        };
+        let mut wanted = base.clone();
+        extend(&mut wanted, runs);
+        let edits = restage(&base, &wanted);
+        let change = change_with(&mut base, self.actor(&id), now, &edits, &id)?;
+        Ok(Some(Staged {
+            document: id,
+            root: None,
+            changes: change.into_iter().collect(),
+        }))
+    }
+
+    fn stage_new(
+        &self,
+        now: WallMs,
+        root: Root,
+        runs: &[&Pending],
+        former: &DocumentId,
+    ) -> Result<Staged, DeviceError> {
+        let mut wanted = Automerge::new();
+        extend(&mut wanted, runs);
+        let view = evidence::view(&wanted);
+        let framework = view.framework.unwrap_or(evidence::FrameworkVersion {
+            id: String::new(),
+            version: String::new(),
+        });
+        let new = with_shared_fields(NewEvidence {
+            kind: view.kind,
+            framework_id: framework.id,
+            framework_version: framework.version,
+            cycle: view
+                .cycle
+                .and_then(|year| i32::try_from(year).ok())
+                .unwrap_or_default(),
+            title: view.title,
+            ..NewEvidence::default()
+        });
+        let id = DocumentId::derive(&self.id(), root.kind.as_str(), &root.scope, &root.random);
+        let actor = self.actor(&id);
+        let (mut document, first) = evidence::create(actor, now, &new);
+        let edits = restage(&document, &wanted);
+        let second = change_with(&mut document, actor, now, &edits, former)?;
+        Ok(Staged {
+            document: id,
+            root: Some(root),
+            changes: std::iter::once(first).chain(second).collect(),
+        })
+    }
+
+    /// The document as it was when the first of `runs` was made.
+    fn base_of(
+        &self,
+        id: &DocumentId,
+        runs: &[&Pending],
+    ) -> Result<Option<Automerge>, DeviceError> {
+        let own: BTreeSet<ChangeHash> = runs.iter().flat_map(|run| &run.hashes).copied().collect();
+        let deps = runs.iter().flat_map(|run| &run.deps);
+        let deps: Vec<automerge::ChangeHash> = deps
+            .filter(|dep| !own.contains(dep))
+            .map(|dep| (*dep).into())
+            .collect();
+        let Some(mut document) = self.load_confirmed(id)? else {
+            return Ok(None);
+        };
+        let chosen: BTreeSet<RunId> = runs.iter().map(|run| run.id()).collect();
+        let others: Vec<&Pending> = self
+            .tail
+            .of(*id)
+            .filter(|pending| !chosen.contains(&pending.id()))
+            .collect();
+        extend(&mut document, &others);
+        Ok(document.fork_at(&deps).ok())
+    }
+
+    fn seal_staged(
+        &mut self,
+        now: WallMs,
+        staged: Staged,
+        replaces: Vec<RunId>,
+    ) -> Result<Option<RunId>, DeviceError> {
+        let id = staged.document;
+        if staged.changes.is_empty() {
+            self.tail.settle(replaces, Settled::Dropped)?;
+            return Ok(None);
+        }
+        let mut document = self.load_confirmed(&id)?.unwrap_or_default();
+        let others: Vec<&Pending> = self
+            .tail
+            .of(id)
+            .filter(|pending| !replaces.contains(&pending.id()))
+            .collect();
+        extend(&mut document, &others);
+        let changes = staged.changes;
+        for bytes in &changes {
+            let change = automerge::Change::from_bytes(bytes.clone());
+            let applied = change.map(|change| document.apply_changes([change]));
+            debug_assert!(matches!(applied, Ok(Ok(()))), "it was just made on a part");
+        }
+        let run = self.seal(now, id, staged.root, changes, &document, replaces)?;
+        self.open.remove(&id);
+        Ok(Some(run))
+    }
+}
+
+/// `seeds` with every run that builds on one of them, over any number of steps.
+fn dependents(runs: &[Pending], seeds: BTreeSet<RunId>) -> BTreeSet<RunId> {
+    let mut chosen = seeds;
+    let mut reached: BTreeSet<ChangeHash> = BTreeSet::new();
+    loop {
+        let before = (chosen.len(), reached.len());
+        for run in runs {
+            if chosen.contains(&run.id()) || run.deps.iter().any(|dep| reached.contains(dep)) {
+                chosen.insert(run.id());
+                reached.extend(&run.hashes);
+            }
+        }
+        if before == (chosen.len(), reached.len()) {
+            return chosen;
+        }
+    }
+}
+
+/// The runs that are joined to one by what builds on what.
+fn connected(runs: &[Pending], run: RunId) -> BTreeSet<RunId> {
+    let mut chosen = BTreeSet::from([run]);
+    loop {
+        let before = chosen.len();
+        chosen = dependents(runs, chosen);
+        let inside = runs.iter().filter(|run| chosen.contains(&run.id()));
+        let deps: BTreeSet<ChangeHash> = inside.flat_map(|run| &run.deps).copied().collect();
+        let below = runs
+            .iter()
+            .filter(|run| run.hashes.iter().any(|hash| deps.contains(hash)));
+        let below: Vec<RunId> = below.map(Pending::id).collect();
+        chosen.extend(below);
+        if before == chosen.len() {
+            return chosen;
+        }
+    }
+}
