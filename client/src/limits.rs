@@ -29,3 +29,21 @@ pub const QUARANTINE_EDIT_BYTES_MAX: usize = 1024;
 
 /// Runs that a session holds at once; more are offered as these are answered.
 pub const OFFERED_RUNS_MAX: usize = 256;
+
+/// Milliseconds that connecting may take. TCP and TLS need four round trips, and a round trip on
+/// 2G may take several seconds.
+pub const CONNECT_MS: u64 = 30_000;
+
+/// Milliseconds of the first pause between two attempts. Each pause is drawn between nothing and
+/// its bound, so that devices cut together do not come back together.
+pub const BACKOFF_FIRST_MS: u64 = 1_000;
+
+/// Milliseconds of the longest pause between two attempts.
+pub const BACKOFF_MAX_MS: u64 = 60_000;
+
+/// Bytes of the buffers of a WebSocket: two frames.
+pub const SOCKET_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Bytes written but not yet taken by the connection before it counts as broken: all credit that a
+/// server may give at once, and as much again.
+pub const SOCKET_WRITE_BYTES_MAX: usize = 512 * 1024;

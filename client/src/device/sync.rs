@@ -14,6 +14,7 @@ use bukti_sync_protocol::bye::ByeCode;
 use bukti_sync_protocol::client::{Event, Opening};
 use bukti_sync_protocol::fragment::PartialItem;
 
+use super::tail::Pending;
 use super::{Device, DeviceError};
 use crate::limits::OFFERED_RUNS_MAX;
 
@@ -34,6 +35,8 @@ pub enum Reaction {
 pub(super) struct Session {
     /// Given and not answered.
     offered: BTreeSet<RunId>,
+    /// Answered by *accepted*.
+    accepted: BTreeSet<RunId>,
     /// Answered by *missing*: not before the next session.
     waiting: BTreeSet<RunId>,
 }
@@ -68,18 +71,10 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// Ask again after every event, and after every edit while a session is open.
     pub fn offers(&mut self) -> Vec<(RunId, Vec<u8>)> {
         let room = OFFERED_RUNS_MAX.saturating_sub(self.session.offered.len());
-        let mut held_back: BTreeSet<ChangeHash> = BTreeSet::new();
         let mut offers = Vec::new();
-        for pending in self.tail.pending() {
+        for pending in self.sendable_runs() {
             let run = pending.id();
-            if pending.reenter || pending.deps.iter().any(|dep| held_back.contains(dep)) {
-                held_back.extend(&pending.hashes);
-                continue;
-            }
-            let known = pending.received.is_some()
-                || self.session.offered.contains(&run)
-                || self.session.waiting.contains(&run);
-            if !known && offers.len() < room {
+            if offers.len() < room && !self.session.offered.contains(&run) {
                 offers.push((run, pending.bytes().to_vec()));
             }
         }
@@ -91,11 +86,20 @@ impl<S: Storage, K: Kv> Device<S, K> {
 
     /// Whether a session that is up to date to `position` has nothing more to do.
     pub fn is_synced(&self, position: Position) -> bool {
-        self.tail.pending().iter().all(|pending| {
-            self.session.waiting.contains(&pending.id())
-                || pending
-                    .received
-                    .is_some_and(|received| received <= position)
+        let received = self.tail.pending().iter().filter_map(|run| run.received);
+        self.sendable_runs().next().is_none() && received.max().is_none_or(|last| last <= position)
+    }
+
+    /// Runs that a server may take in this session, in order: not what is to be entered again, nor
+    /// what builds on that.
+    fn sendable_runs(&self) -> impl Iterator<Item = &Pending> {
+        let mut held_back: BTreeSet<ChangeHash> = BTreeSet::new();
+        self.tail.pending().iter().filter(move |pending| {
+            if pending.reenter || pending.deps.iter().any(|dep| held_back.contains(dep)) {
+                held_back.extend(&pending.hashes);
+                return false;
+            }
+            pending.received.is_none() && !self.session.waiting.contains(&pending.id())
         })
     }
 
@@ -174,6 +178,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let mut receipts = Vec::new();
         for (run, position) in runs {
             self.session.offered.remove(run);
+            self.session.accepted.insert(*run);
             if self.tail.find(run).is_some() {
                 receipts.push((*run, Some(*position)));
             }
@@ -277,6 +282,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
             let Some(position) = pending.received else {
                 continue;
             };
+            if self.session.accepted.contains(&pending.id()) {
+                continue;
+            }
             let origin = self.origin(&pending.document())?;
             if origin.is_some_and(|(_, scope)| void(&scope, position)) {
                 receipts.push((pending.id(), None));

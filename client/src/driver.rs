@@ -1,0 +1,491 @@
+//! The sync protocol over a WebSocket: connecting, pausing, coming back.
+//!
+//! [`sync_once`] ends when both sides hold the same; [`watch`] stays. Both come back after a cut
+//! with pauses that grow from one second to a minute and are drawn at random below their bound.
+//! All work on the disk happens between two frames, on the task that runs this.
+
+use std::time::Duration;
+
+use bukti_core::journal::Storage;
+use bukti_core::kv::Kv;
+use bukti_core::scope::Scope;
+use bukti_sync_protocol::Mono;
+use bukti_sync_protocol::bye::{Bye, ByeCode};
+use bukti_sync_protocol::client::{Event, Input};
+use bukti_sync_protocol::limits::ANSWER_MS;
+use bukti_sync_protocol::link::sync_url;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::device::{Device, DeviceError};
+use crate::exchange::{Exchange, Moment};
+use crate::limits::{BACKOFF_FIRST_MS, BACKOFF_MAX_MS};
+
+mod enrol;
+mod socket;
+
+pub use enrol::{EnrolError, enrol};
+use socket::Socket;
+
+/// How to sync.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Name and version of the program, for the server's log.
+    pub agent: String,
+    /// What to ask for; empty for all that the grants allow.
+    pub scopes: Vec<Scope>,
+    /// How long it may take in all.
+    pub deadline: Option<Duration>,
+    /// Attempts in a row without any progress before [`sync_once`] gives up.
+    pub attempts_max: u32,
+}
+
+impl Settings {
+    /// Everything that the grants allow, five attempts, no deadline.
+    pub fn new(agent: impl Into<String>) -> Self {
+        Self {
+            agent: agent.into(),
+            scopes: Vec::new(),
+            deadline: None,
+            attempts_max: 5,
+        }
+    }
+}
+
+/// What went over the wire, as WebSocket messages and their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Connections that stood.
+    pub connections: u32,
+    /// Messages sent.
+    pub frames_sent: u64,
+    /// Their bytes.
+    pub bytes_sent: u64,
+    /// Messages received.
+    pub frames_received: u64,
+    /// Their bytes.
+    pub bytes_received: u64,
+}
+
+/// What somebody who waits may want to see.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// A connection is being made; counted from 1 since the last progress.
+    Connecting {
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// It stands.
+    Connected,
+    /// Frames went or came.
+    Traffic {
+        /// All so far.
+        traffic: Traffic,
+        /// Runs that no server has confirmed.
+        unsent: usize,
+    },
+    /// The session learned something, and it is stored.
+    Learned(&'a Event),
+    /// The connection is gone or was not made.
+    Cut {
+        /// Why.
+        reason: &'a str,
+        /// When the next attempt is made.
+        pause: Duration,
+    },
+}
+
+/// A finished sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Synced {
+    /// What it took.
+    pub traffic: Traffic,
+}
+
+/// Why a sync did not finish. Everything is kept, and the next one goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// No connection stood.
+    #[error("the server was not reached: {reason}")]
+    NotReached {
+        /// What the last attempt met.
+        reason: String,
+    },
+    /// Connections stood, but were cut too often or the time is over.
+    #[error("the sync was interrupted: {reason}")]
+    Interrupted {
+        /// What the last attempt met.
+        reason: String,
+        /// What was sent and received until then.
+        traffic: Traffic,
+    },
+    /// The server does not serve this device.
+    #[error("{}", .0.sentence)]
+    Refused(Bye),
+    /// The device's own stores failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
+
+/// Something that another task wants done on the device while [`watch`] holds it.
+pub type Request<S, K> = Box<dyn FnOnce(&mut Device<S, K>) + Send>;
+
+/// Syncs until the device is up to date and everything sendable was received.
+///
+/// # Errors
+/// See [`SyncError`].
+pub async fn sync_once<S: Storage, K: Kv>(
+    device: &mut Device<S, K>,
+    settings: &Settings,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Synced, SyncError> {
+    let (_none, mut requests) = mpsc::channel(1);
+    Driver::new(settings, true, progress)
+        .run(device, &mut requests)
+        .await
+}
+
+/// Stays in sync, and lets others use the device meanwhile, until `requests` is closed.
+///
+/// # Errors
+/// [`SyncError::Refused`] or [`SyncError::Device`]; it never gives up on a bad link, unless a
+/// deadline was set.
+pub async fn watch<S: Storage, K: Kv>(
+    device: &mut Device<S, K>,
+    settings: &Settings,
+    progress: &mut dyn FnMut(Progress<'_>),
+    requests: &mut mpsc::Receiver<Request<S, K>>,
+) -> Result<Synced, SyncError> {
+    Driver::new(settings, false, progress)
+        .run(device, requests)
+        .await
+}
+
+/// How one connection ended.
+enum End {
+    /// Nothing more to do.
+    Done,
+    /// Try again: at once, or not before so many milliseconds.
+    Again {
+        reason: String,
+        after_ms: Option<u64>,
+    },
+    Refused(Bye),
+    TimeOver,
+}
+
+struct Driver<'a> {
+    settings: &'a Settings,
+    /// Whether being up to date is the end.
+    once: bool,
+    progress: &'a mut dyn FnMut(Progress<'_>),
+    started: Instant,
+    traffic: Traffic,
+    /// Attempts since something came of one.
+    attempt: u32,
+}
+
+impl<'a> Driver<'a> {
+    fn new(settings: &'a Settings, once: bool, progress: &'a mut dyn FnMut(Progress<'_>)) -> Self {
+        Self {
+            settings,
+            once,
+            progress,
+            started: Instant::now(),
+            traffic: Traffic::default(),
+            attempt: 0,
+        }
+    }
+
+    async fn run<S: Storage, K: Kv>(
+        mut self,
+        device: &mut Device<S, K>,
+        requests: &mut mpsc::Receiver<Request<S, K>>,
+    ) -> Result<Synced, SyncError> {
+        let Some(url) = sync_url(device.identity().url()) else {
+            let reason = format!("'{}' is no address", device.identity().url());
+            return Err(SyncError::NotReached { reason });
+        };
+        let mut last = "the time was over before it began".to_owned();
+        loop {
+            self.attempt += 1;
+            let end = self.attempt(&url, device, requests).await?;
+            let (reason, after_ms) = match end {
+                End::Done => {
+                    let traffic = self.traffic;
+                    return Ok(Synced { traffic });
+                }
+                End::Refused(bye) => return Err(SyncError::Refused(bye)),
+                End::TimeOver => return Err(self.gave_up(last)),
+                End::Again { reason, after_ms } => (reason, after_ms),
+            };
+            last.clone_from(&reason);
+            if self.once && self.attempt >= self.settings.attempts_max {
+                return Err(self.gave_up(last));
+            }
+            let pause = self.pause(after_ms);
+            (self.progress)(Progress::Cut {
+                reason: &reason,
+                pause,
+            });
+            if !self.wait(pause, device, requests).await {
+                return match self.time_is_over() {
+                    true => Err(self.gave_up(last)),
+                    false => Ok(Synced {
+                        traffic: self.traffic,
+                    }),
+                };
+            }
+        }
+    }
+
+    /// Connects, and follows the session to its end.
+    async fn attempt<S: Storage, K: Kv>(
+        &mut self,
+        url: &str,
+        device: &mut Device<S, K>,
+        requests: &mut mpsc::Receiver<Request<S, K>>,
+    ) -> Result<End, DeviceError> {
+        let attempt = self.attempt;
+        (self.progress)(Progress::Connecting { attempt });
+        let connected = tokio::select! {
+            connected = Socket::connect(url) => connected,
+            () = self.until_deadline() => return Ok(End::TimeOver),
+        };
+        let mut socket = match connected {
+            Ok(socket) => socket,
+            Err(reason) => {
+                return Ok(End::Again {
+                    reason,
+                    after_ms: None,
+                });
+            }
+        };
+        self.traffic.connections += 1;
+        (self.progress)(Progress::Connected);
+        let (now, scopes) = (self.now(), self.settings.scopes.clone());
+        let mut exchange = Exchange::open(device, now, scopes, &self.settings.agent)?;
+        let end = self
+            .converse(&mut socket, &mut exchange, device, requests)
+            .await?;
+        if exchange.progressed() {
+            self.attempt = 0;
+        }
+        exchange.finish(device)?;
+        Ok(end)
+    }
+
+    async fn converse<S: Storage, K: Kv>(
+        &mut self,
+        socket: &mut Socket,
+        exchange: &mut Exchange,
+        device: &mut Device<S, K>,
+        requests: &mut mpsc::Receiver<Request<S, K>>,
+    ) -> Result<End, DeviceError> {
+        let mut input = None;
+        let mut received = None;
+        let mut asked = false;
+        loop {
+            let frames = self.step(exchange, device, received.as_deref(), input.take())?;
+            received = None;
+            if let Err(reason) = self.transmit(socket, frames).await {
+                return Ok(ended(exchange, asked, reason));
+            }
+            let (traffic, unsent) = (self.traffic, device.unsent());
+            (self.progress)(Progress::Traffic { traffic, unsent });
+            if exchange.is_closed() {
+                socket.close().await;
+                return Ok(ended(exchange, asked, "the session was closed".into()));
+            }
+            if self.once && exchange.is_done(device) {
+                asked = true;
+                input = Some(Input::Close);
+                continue;
+            }
+            let due = exchange.deadline();
+            tokio::select! {
+                frame = socket.receive() => match frame {
+                    Ok(frame) => {
+                        self.traffic.frames_received += 1;
+                        self.traffic.bytes_received += frame.len() as u64;
+                        received = Some(frame);
+                    }
+                    Err(reason) => return Ok(ended(exchange, asked, reason)),
+                },
+                () = self.until(due) => input = Some(Input::Tick),
+                () = self.until_deadline() => return Ok(End::TimeOver),
+                request = requests.recv(), if !self.once => match request {
+                    Some(request) => request(device),
+                    None => {
+                        asked = true;
+                        input = Some(Input::Close);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Sends frames; a link that takes nothing for as long as an answer may take is dead.
+    async fn transmit(&mut self, socket: &mut Socket, frames: Vec<Vec<u8>>) -> Result<(), String> {
+        let mut traffic = self.traffic;
+        let sending = async {
+            for frame in frames {
+                traffic.frames_sent += 1;
+                traffic.bytes_sent += frame.len() as u64;
+                socket.send(frame).await?;
+            }
+            socket.flush().await
+        };
+        let sent = tokio::select! {
+            sent = tokio::time::timeout(Duration::from_millis(ANSWER_MS), sending) => {
+                sent.unwrap_or_else(|_| Err("the link takes nothing any more".into()))
+            }
+            () = self.until_deadline() => Err("the time is over".into()),
+        };
+        self.traffic = traffic;
+        sent
+    }
+
+    fn step<S: Storage, K: Kv>(
+        &mut self,
+        exchange: &mut Exchange,
+        device: &mut Device<S, K>,
+        received: Option<&[u8]>,
+        input: Option<Input<'_>>,
+    ) -> Result<Vec<Vec<u8>>, DeviceError> {
+        let mut moment = Moment {
+            mono: self.now(),
+            wall: clock::wall(),
+            draw: &mut clock::draw,
+        };
+        let progress = &mut *self.progress;
+        let mut learned = |event: &Event| progress(Progress::Learned(event));
+        match received.map(Input::Frame).or(input) {
+            Some(input) => exchange.handle(device, &mut moment, input, &mut learned),
+            None => exchange.pump(device, &mut moment, &mut learned),
+        }
+    }
+
+    /// Waits, serving requests; false if there is no reason to go on.
+    async fn wait<S: Storage, K: Kv>(
+        &self,
+        pause: Duration,
+        device: &mut Device<S, K>,
+        requests: &mut mpsc::Receiver<Request<S, K>>,
+    ) -> bool {
+        let until = Instant::now() + pause;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return true,
+                () = self.until_deadline() => return false,
+                request = requests.recv(), if !self.once => match request {
+                    Some(request) => request(device),
+                    None => return false,
+                },
+            }
+        }
+    }
+
+    fn now(&self) -> Mono {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn until(&self, due: Option<Mono>) {
+        match due {
+            Some(due) => tokio::time::sleep_until(self.started + Duration::from_millis(due)).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn until_deadline(&self) {
+        match self.settings.deadline {
+            Some(deadline) => tokio::time::sleep_until(self.started + deadline).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn time_is_over(&self) -> bool {
+        let deadline = self.settings.deadline;
+        deadline.is_some_and(|deadline| self.started.elapsed() >= deadline)
+    }
+
+    fn pause(&self, after_ms: Option<u64>) -> Duration {
+        let jitter = u64::from_le_bytes(clock::draw());
+        Duration::from_millis(backoff_ms(self.attempt, jitter).max(after_ms.unwrap_or(0)))
+    }
+
+    fn gave_up(&self, reason: String) -> SyncError {
+        if self.traffic.connections == 0 {
+            return SyncError::NotReached { reason };
+        }
+        let traffic = self.traffic;
+        SyncError::Interrupted { reason, traffic }
+    }
+}
+
+/// Milliseconds to wait after so many attempts in a row came to nothing: any number below a bound
+/// that doubles.
+fn backoff_ms(attempts: u32, jitter: u64) -> u64 {
+    let doublings = attempts.saturating_sub(1).min(16);
+    let bound = (BACKOFF_FIRST_MS << doublings).min(BACKOFF_MAX_MS);
+    jitter % (bound + 1)
+}
+
+/// What follows from how a connection ended; `asked` says that this side wanted it to.
+fn ended(exchange: &Exchange, asked: bool, reason: String) -> End {
+    if exchange.restarts() {
+        return End::Again {
+            reason: "the store begins a new life".into(),
+            after_ms: Some(0),
+        };
+    }
+    let Some(bye) = exchange.bye() else {
+        return End::Again {
+            reason,
+            after_ms: None,
+        };
+    };
+    let again = || End::Again {
+        reason: bye.sentence.clone(),
+        after_ms: bye.retry_after_ms,
+    };
+    match bye.code {
+        ByeCode::Done if asked => End::Done,
+        ByeCode::Done => again(),
+        ByeCode::Version | ByeCode::Unauthorised | ByeCode::Revoked => End::Refused(bye.clone()),
+        ByeCode::InvitationUsed | ByeCode::InvitationExpired | ByeCode::InvitationUnknown => {
+            End::Refused(bye.clone())
+        }
+        ByeCode::Shutdown
+        | ByeCode::Malformed
+        | ByeCode::Credit
+        | ByeCode::Fragment
+        | ByeCode::Flood
+        | ByeCode::Timeout
+        | ByeCode::Busy
+        | ByeCode::Full
+        | ByeCode::Fault
+        | ByeCode::Other(_) => again(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_minute_and_are_spread_below_their_bound() {
+        let longest = |attempts| {
+            (0..200_000)
+                .map(|jitter| backoff_ms(attempts, jitter))
+                .max()
+        };
+        assert_eq!(longest(1), Some(1_000));
+        assert_eq!(longest(2), Some(2_000));
+        assert_eq!(longest(6), Some(32_000));
+        assert_eq!(longest(7), Some(60_000));
+        assert_eq!(longest(u32::MAX), Some(60_000));
+        assert_eq!(backoff_ms(9, 0), 0);
+    }
+}
