@@ -27,7 +27,7 @@ impl Bye {
     pub fn new(code: ByeCode, sentence: impl Into<String>) -> Self {
         Self {
             code,
-            sentence: cut(sentence.into()),
+            sentence: cut(sentence.into(), limits::SENTENCE_BYTES_MAX),
             retry_after_ms: None,
         }
     }
@@ -61,10 +61,13 @@ impl fmt::Display for Bye {
     }
 }
 
-/// Cuts a sentence to what a frame carries.
-pub(crate) fn cut(mut sentence: String) -> String {
-    sentence.truncate(sentence.floor_char_boundary(limits::SENTENCE_BYTES_MAX));
-    sentence
+/// Cuts a text to at most `bytes`, at a character.
+pub(crate) fn cut(mut text: String, bytes: usize) -> String {
+    let end = (0..=bytes.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or(0));
+    text
 }
 
 /// Errors begin small and end bare; sentences do not.

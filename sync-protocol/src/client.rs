@@ -18,7 +18,7 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use self::pushes::Pushes;
 use crate::Mono;
-use crate::bye::{Bye, ByeCode, sentence};
+use crate::bye::{Bye, ByeCode, cut, sentence};
 use crate::credit::{Allowance, Window};
 use crate::deflate::unpack;
 use crate::fragment::{Assembler, Held, PartialItem};
@@ -295,8 +295,7 @@ impl ClientSession {
     }
 
     fn greet(&mut self) {
-        let agent = &self.opening.agent;
-        let agent = agent[..agent.floor_char_boundary(limits::AGENT_BYTES_MAX)].to_owned();
+        let agent = cut(self.opening.agent.clone(), limits::AGENT_BYTES_MAX);
         let hello = Hello {
             version: limits::VERSION,
             token: self.opening.token.clone().map(Into::into),

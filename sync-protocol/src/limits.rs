@@ -16,10 +16,10 @@ pub const FRAME_INFLATED_BYTES_MAX: usize = 65_536;
 /// list, an item, its list and an entry; the rest is room for later keys.
 pub const NESTING_MAX: usize = 12;
 
-/// Milliseconds until the first frame, and the answer to a challenge, must be there.
+/// Milliseconds until the first frame must be there, and for which a stale device is heard out.
 pub const FIRST_FRAME_MS: u64 = 10_000;
 
-/// Milliseconds that a device waits for an answer. Some links take 800 ms a way and stall for
+/// Milliseconds that a device waits for an answer, and a server for a proof. Some links take 800 ms a way and stall for
 /// seconds; a minute without a byte is a dead one.
 pub const ANSWER_MS: u64 = 60_000;
 

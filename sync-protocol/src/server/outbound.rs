@@ -76,8 +76,10 @@ impl Outbound {
         if let Some(rest) = self.rest.take() {
             return Ok(Some(self.digests(rest)));
         }
-        let room = credit >= limits::FRAME_BYTES_MAX as u64;
-        while room {
+        if credit < limits::FRAME_BYTES_MAX as u64 {
+            return Ok(None);
+        }
+        loop {
             if let Some((mut splitter, cursor)) = self.large.take() {
                 let Some(fragment) = splitter.next_fragment() else {
                     let items = vec![FeedItem::Large(splitter.item())];
@@ -87,7 +89,7 @@ impl Outbound {
                 return Ok(Some(fragment.into()));
             }
             let Some(feed) = self.feed.as_mut().filter(|_| self.look) else {
-                break;
+                return Ok(None);
             };
             if let Some(page) = feed.next(reader, limits::PAGE_BYTES)? {
                 self.announce = true;
@@ -101,7 +103,6 @@ impl Outbound {
                 return Ok(Some(self.digests(up_to_date(end))));
             }
         }
-        Ok(None)
     }
 
     /// A page as a frame, or nothing if it has to be cut into fragments first.
