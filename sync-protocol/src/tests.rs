@@ -1,4 +1,8 @@
-//! Both sides of a session joined by a pipe, over a real ledger in memory.
+//! Both sides of a session joined by a pipe, over a real ledger in memory, and golden vectors.
 
+mod enrolment;
+mod flow;
 mod joined;
+pub(crate) mod samples;
 mod setting;
+mod vectors;

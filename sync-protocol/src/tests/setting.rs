@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bukti_core::authority::{Grant, Role};
 use bukti_core::envelope::{Body, DocumentKind, Envelope, Root, Run};
 use bukti_core::evidence::{self, Edit, NewEvidence};
-use bukti_core::id::{Actor, ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, RunId};
+use bukti_core::id::{
+    Actor, ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, RunId, ServerId,
+};
 use bukti_core::journal;
 use bukti_core::journal::memory::MemoryStorage;
 use bukti_core::kv::MemoryKv;
@@ -15,13 +17,14 @@ use bukti_core::record::{Invitation, invitation_hash};
 use ed25519_dalek::SigningKey;
 
 use crate::Mono;
-use crate::bye::Bye;
+use crate::bye::{Bye, ByeCode};
 use crate::client::{self, ClientSession, Event, Opening};
 use crate::fragment::PartialItem;
 use crate::frame::{Features, Frame, decode, encode};
 use crate::server::{self, Cx, ServerSession};
 use crate::token::TokenKey;
 
+pub(super) const VILLAGE: &str = "13.76.01.1001";
 pub(super) const WALL: i64 = 1_760_000_000_000;
 
 pub(super) struct Server {
@@ -32,6 +35,8 @@ pub(super) struct Server {
     token_key: TokenKey,
     pub(super) partials: BTreeMap<DeviceId, Vec<PartialItem>>,
     sessions: u8,
+    /// Whether the journal answers.
+    pub(super) judges: bool,
 }
 
 impl Server {
@@ -56,11 +61,12 @@ impl Server {
             token_key,
             partials,
             sessions: 0,
+            judges: true,
         }
     }
 
-    pub(super) fn id(&self) -> bukti_core::id::ServerId {
-        bukti_core::id::ServerId(self.key.verifying_key().to_bytes())
+    pub(super) fn id(&self) -> ServerId {
+        ServerId(self.key.verifying_key().to_bytes())
     }
 
     pub(super) fn invite(&mut self, secret: [u8; 16], role: Role, scopes: &[&str]) {
@@ -123,6 +129,9 @@ impl Server {
                 }
                 server::Output::Submit(batch) => {
                     sent.submitted += batch.len();
+                    if !self.judges {
+                        continue;
+                    }
                     let outcomes = self.ledger.accept(self.wall, batch).unwrap();
                     session.handle(&cx, server::Input::Judged(outcomes));
                     server::Input::Advanced
@@ -169,7 +178,7 @@ impl Sent {
 /// A device: its key, its runs, and what it stored.
 pub(super) struct Phone {
     pub(super) key: SigningKey,
-    server: bukti_core::id::ServerId,
+    server: ServerId,
     pub(super) token: Option<Vec<u8>>,
     pub(super) incarnation: Incarnation,
     pub(super) cursor: Option<Vec<u8>>,
@@ -393,6 +402,23 @@ impl Pipe {
 
     pub(super) fn said(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         self.events.iter().filter(|event| wanted(event)).count()
+    }
+
+    /// The runs that were said to be accepted, in that order.
+    pub(super) fn accepted(&self) -> Vec<RunId> {
+        let runs = self.events.iter().filter_map(|event| match event {
+            Event::Accepted(runs) => Some(runs.iter().map(|(run, _)| *run)),
+            _ => None,
+        });
+        runs.flatten().collect()
+    }
+
+    /// Why the device's session ended, if it did.
+    pub(super) fn bye(&self) -> Option<ByeCode> {
+        self.events.iter().find_map(|event| match event {
+            Event::Bye(bye) => Some(bye.code.clone()),
+            _ => None,
+        })
     }
 
     pub(super) fn kinds_up(&self) -> Vec<&'static str> {

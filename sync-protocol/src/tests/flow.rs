@@ -1,0 +1,227 @@
+//! Large things, cuts, and credit.
+
+use bukti_core::authority::Role;
+
+use super::setting::{Pipe, Server, VILLAGE, noise, plain};
+use crate::bye::ByeCode;
+use crate::client::{self, Event};
+use crate::fragment::ItemId;
+use crate::frame::{Fragment, Push};
+use crate::item::{Item, PushItem};
+use crate::limits;
+use crate::server::Input;
+
+#[test]
+fn a_cut_inside_a_large_run_costs_only_what_had_not_arrived() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let run = phone.create(VILLAGE, 1, &noise(18_000));
+    assert!(phone.tail[0].1.len() > 3 * limits::FRAME_BYTES_MAX);
+    let mut pipe = Pipe::open(&mut server, &phone);
+    pipe.flow(&mut server, &mut phone, 6);
+    let arrived = pipe
+        .kinds_up()
+        .iter()
+        .filter(|kind| **kind == "fragment")
+        .count();
+    assert!(arrived >= 2, "{:?}", pipe.kinds_up());
+    pipe.cut(&mut server, &mut phone);
+
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(pipe.accepted(), [run.id()]);
+    let resent = pipe
+        .kinds_up()
+        .iter()
+        .filter(|kind| **kind == "fragment")
+        .count();
+    let whole = phone_fragments(&run.to_bytes());
+    assert_eq!(arrived + resent, whole);
+}
+
+fn phone_fragments(run: &[u8]) -> usize {
+    crate::deflate::pack(run, true)
+        .len()
+        .div_ceil(limits::FRAGMENT_BYTES)
+}
+
+#[test]
+fn a_cut_inside_a_large_page_costs_only_what_had_not_arrived() {
+    let mut server = Server::new();
+    let mut writer = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let run = writer.create(VILLAGE, 1, &noise(18_000));
+    server.accept(writer.device(), &[run]);
+    let mut phone = server.enrolled(4, Role::Officer, &[VILLAGE]);
+    let mut pipe = Pipe::open(&mut server, &phone);
+    while pipe.said(|event| matches!(event, Event::Progress { .. })) < 2 {
+        pipe.flow(&mut server, &mut phone, 1);
+    }
+    let pipe = pipe.cut(&mut server, &mut phone);
+    assert!(!phone.partials.is_empty());
+    let held: usize = phone.partials.iter().map(|item| item.bytes.len()).sum();
+
+    let again = Pipe::run(&mut server, &mut phone);
+    let first = again.events.iter().find_map(|event| match event {
+        Event::Progress { received, .. } => Some(*received),
+        _ => None,
+    });
+    assert!(first.unwrap() > held as u64, "it goes on where it was cut");
+    let fragments = |pipe: &Pipe| pipe.said(|event| matches!(event, Event::Progress { .. }));
+    let total = again.events.iter().find_map(|event| match event {
+        Event::Progress { total, .. } => Some(*total),
+        _ => None,
+    });
+    let whole = usize::try_from(total.unwrap())
+        .unwrap()
+        .div_ceil(limits::FRAGMENT_BYTES);
+    assert_eq!(fragments(&pipe) + fragments(&again), whole);
+    let items = |event: &Event| {
+        matches!(event, Event::Page { items, .. }
+        if matches!(items[..], [Item::Whole { .. }]))
+    };
+    assert_eq!(again.said(items), 1);
+    assert!(matches!(again.events.last(), Some(Event::UpToDate { .. })));
+}
+
+#[test]
+fn nothing_that_was_answered_is_sent_again() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let run = phone.create(VILLAGE, 1, "");
+    let tail = phone.tail.clone();
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let before = pipe.sent_up.len();
+    pipe.client.handle(server.now, client::Input::Offer(tail));
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert_eq!(pipe.sent_up.len(), before);
+    assert_eq!(pipe.accepted(), [run.id()]);
+}
+
+#[test]
+fn a_device_that_applies_nothing_stops_the_feed_at_its_credit() {
+    let mut server = Server::new();
+    let mut writer = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let runs: Vec<_> = (0..60)
+        .map(|at| writer.create(VILLAGE, at, &noise(3_000)))
+        .collect();
+    server.accept(writer.device(), &runs);
+    let mut phone = server.enrolled(4, Role::Officer, &[VILLAGE]);
+    let mut pipe = Pipe::open(&mut server, &phone);
+    pipe.applies = false;
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    let feed = |pipe: &Pipe| -> u64 {
+        let credited = pipe
+            .sent_down
+            .iter()
+            .filter(|bytes| crate::frame::decode(bytes).unwrap().unwrap().needs_credit());
+        credited.map(|bytes| bytes.len() as u64).sum()
+    };
+    let stopped = feed(&pipe);
+    assert!(stopped <= limits::CREDIT_WINDOW && stopped > limits::CREDIT_WINDOW / 2);
+    assert_eq!(
+        pipe.client.deadline(),
+        None,
+        "it is the device that is slow"
+    );
+    pipe.applies = true;
+    let pages = pipe.said(|event| matches!(event, Event::Page { .. }));
+    for _ in 0..pages {
+        pipe.client.handle(server.now, client::Input::Applied);
+    }
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert!(feed(&pipe) > 2 * limits::CREDIT_WINDOW);
+    assert!(
+        matches!(pipe.events.last(), Some(Event::UpToDate { digests, .. }) if digests[0].3 == 60)
+    );
+}
+
+#[test]
+fn many_runs_flow_within_the_servers_credit() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let runs: Vec<_> = (0..120)
+        .map(|at| phone.create(VILLAGE, at, &noise(2_000)).id())
+        .collect();
+    let bytes: usize = phone.tail.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert!(bytes as u64 > 3 * limits::CREDIT_WINDOW);
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(pipe.accepted(), runs, "all, in the order of their numbers");
+    let welcome = pipe
+        .kinds_up()
+        .iter()
+        .take_while(|kind| **kind != "credit")
+        .count();
+    assert!(welcome > 4);
+}
+
+#[test]
+fn fragments_that_lie_end_the_session() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let fragment = |offset, total, bytes: usize| {
+        plain(Fragment {
+            item: ItemId([5; 16]),
+            offset,
+            total,
+            bytes: vec![1; bytes],
+        })
+    };
+    for bad in [
+        fragment(10, 100, 10),
+        fragment(0, 100, 100),
+        fragment(0, 10, 20),
+        fragment(u64::MAX, u64::MAX, 20),
+        fragment(0, limits::RUN_ITEM_BYTES_MAX as u64 + 1, 20),
+        plain(Push {
+            items: vec![PushItem::Large(ItemId([6; 16]))],
+        }),
+    ] {
+        let mut pipe = Pipe::run(&mut server, &mut phone);
+        pipe.tell(&mut server, Input::Frame(&bad));
+        assert_eq!(pipe.closed.unwrap().code, ByeCode::Fragment);
+    }
+}
+
+#[test]
+fn a_device_stops_at_its_credit_while_the_journal_is_slow() {
+    let mut server = Server::new();
+    server.judges = false;
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    for at in 0..60 {
+        phone.create(VILLAGE, at, &noise(3_000));
+    }
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let pushed: u64 = pipe.sent_up.iter().map(|bytes| bytes.len() as u64).sum();
+    assert!(
+        pushed > limits::CREDIT_WINDOW && pushed < 2 * limits::CREDIT_WINDOW,
+        "{pushed}"
+    );
+    assert_eq!((pipe.closed.as_ref(), pipe.accepted().len()), (None, 0));
+
+    while pipe.closed.is_none() {
+        let items = vec![PushItem::Run(phone.tail[0].1.clone())];
+        pipe.tell(&mut server, Input::Frame(&plain(Push { items })));
+    }
+    assert_eq!(
+        pipe.closed.unwrap().code,
+        ByeCode::Credit,
+        "and one that does not is let go"
+    );
+}
+
+#[test]
+fn a_device_has_one_flight_while_it_is_challenged() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    phone.token = None;
+    let mut pipe = Pipe::open(&mut server, &phone);
+    pipe.flow(&mut server, &mut phone, 2);
+    let push = plain(Push {
+        items: vec![PushItem::Run(vec![7; 4_080])],
+    });
+    for _ in 0..limits::FLIGHT_BYTES / push.len() as u64 {
+        pipe.tell(&mut server, Input::Frame(&push));
+        assert_eq!(pipe.closed, None);
+    }
+    pipe.tell(&mut server, Input::Frame(&push));
+    assert_eq!(pipe.closed.unwrap().code, ByeCode::Credit);
+}
