@@ -6,8 +6,9 @@
 //! it, with nothing acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -44,11 +45,20 @@ pub type Task = Box<dyn FnOnce(&mut Ledger) -> Option<DeviceId> + Send>;
 pub struct Closed;
 
 /// The ledger thread and what leads to it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Accepting {
     queue: Arc<Queue<Task>>,
     reader: Reader,
     healthy: Arc<AtomicBool>,
+    cached_bytes: Arc<AtomicUsize>,
+}
+
+impl fmt::Debug for Accepting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepting")
+            .field("healthy", &self.healthy())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Accepting {
@@ -66,11 +76,13 @@ impl Accepting {
             queue: Arc::new(Queue::default()),
             reader: ledger.reader(),
             healthy: Arc::new(AtomicBool::new(true)),
+            cached_bytes: Arc::default(),
         };
         let thread = LedgerThread {
             ledger,
             queue: accepting.queue.clone(),
             healthy: accepting.healthy.clone(),
+            cached_bytes: accepting.cached_bytes.clone(),
             sessions,
             metrics,
             failed,
@@ -90,6 +102,11 @@ impl Accepting {
     /// Whether the ledger still takes anything.
     pub fn healthy(&self) -> bool {
         self.healthy.load(Ordering::Acquire)
+    }
+
+    /// Bytes of memory that loaded documents take, estimated.
+    pub fn cached_bytes(&self) -> usize {
+        self.cached_bytes.load(Ordering::Relaxed)
     }
 
     /// Runs that wait.
@@ -156,6 +173,7 @@ struct LedgerThread {
     ledger: Ledger,
     queue: Arc<Queue<Task>>,
     healthy: Arc<AtomicBool>,
+    cached_bytes: Arc<AtomicUsize>,
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
     failed: CancellationToken,
@@ -178,8 +196,10 @@ impl LedgerThread {
                 }
                 Work::Closed => break,
             }
-            if let Some(act) = self.ledger.failure() {
-                tracing::error!(act, "the ledger failed; the server ends and acknowledges nothing more");
+            self.cached_bytes
+                .store(self.ledger.cached_bytes(), Ordering::Relaxed);
+            if self.ledger.has_failed() {
+                tracing::error!("the ledger failed; the server ends and acknowledges nothing more");
                 self.healthy.store(false, Ordering::Release);
                 self.queue.close();
                 self.failed.cancel();
@@ -190,8 +210,10 @@ impl LedgerThread {
 
     fn accept(&mut self, batch: Vec<(SessionId, Submission)>) -> Result<(), LedgerError> {
         let (from, runs): (Vec<SessionId>, Vec<Submission>) = batch.into_iter().unzip();
-        let documents: Vec<DocumentId> =
-            runs.iter().map(|submission| submission.run.envelope().body().document).collect();
+        let documents: Vec<DocumentId> = runs
+            .iter()
+            .map(|submission| submission.run.envelope().body().document)
+            .collect();
         let started = Instant::now();
         let outcomes = self.ledger.accept(wall_now(), runs)?;
         self.metrics.accepted_batch(started.elapsed(), &outcomes);
@@ -202,7 +224,11 @@ impl LedgerThread {
 
     /// Outcomes stand in the order of the runs.
     fn answer(&self, from: &[SessionId], outcomes: Vec<Outcome>) {
-        assert_eq!(from.len(), outcomes.len(), "the ledger gives one outcome for each run");
+        assert_eq!(
+            from.len(),
+            outcomes.len(),
+            "the ledger gives one outcome for each run"
+        );
         let mut by_session = BTreeMap::<SessionId, Vec<Outcome>>::new();
         for (session, outcome) in from.iter().zip(outcomes) {
             if let Verdict::Rejected(refusal) = &outcome.verdict {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bukti_core::id::DeviceId;
-use bukti_sync_protocol::Mono;
 use bukti_sync_protocol::fragment::PartialItem;
 use bukti_sync_protocol::server::Cx;
 use bukti_sync_protocol::token::TokenKey;
@@ -46,7 +45,7 @@ impl App {
     /// What a session sees at this moment.
     pub fn cx(&self) -> Cx<'_, Disk, Store> {
         Cx {
-            now: Mono(mono_now()),
+            now: mono_now(),
             wall: wall_now(),
             reader: self.accepting.reader(),
             token_key: &self.token_key,
@@ -79,14 +78,19 @@ impl Partials {
         kept.items.insert(device, items);
         kept.oldest_first.push_back(device);
         while kept.bytes > PARTIAL_BYTES_MAX {
-            let Some(oldest) = kept.oldest_first.front().copied() else { break };
+            let Some(oldest) = kept.oldest_first.front().copied() else {
+                break;
+            };
             kept.forget(&oldest);
         }
     }
 
     /// Gives back what was kept for a device.
     pub fn take(&self, device: DeviceId) -> Vec<PartialItem> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).forget(&device)
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .forget(&device)
     }
 }
 
@@ -100,5 +104,5 @@ impl Kept {
 }
 
 fn bytes_of(items: &[PartialItem]) -> usize {
-    items.iter().map(PartialItem::held_bytes).sum()
+    items.iter().map(|item| item.bytes.len()).sum()
 }

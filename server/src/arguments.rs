@@ -137,7 +137,11 @@ const EXPIRY_MAX_MS: i64 = 7 * 24 * 60 * MINUTE_MS;
 
 fn parse_expiry(text: &str) -> Result<Expiry, String> {
     let wrong = || "expected a time from 15m to 7d, such as 90m, 12h or 7d".to_owned();
-    let split = text.len().checked_sub(1).filter(|&end| text.is_char_boundary(end)).ok_or_else(wrong)?;
+    let split = text
+        .len()
+        .checked_sub(1)
+        .filter(|&end| text.is_char_boundary(end))
+        .ok_or_else(wrong)?;
     let (number, unit) = text.split_at(split);
     let unit_ms = match unit {
         "m" => MINUTE_MS,
@@ -147,7 +151,11 @@ fn parse_expiry(text: &str) -> Result<Expiry, String> {
     };
     let number: u32 = number.parse().map_err(|_| wrong())?;
     let ms = i64::from(number) * unit_ms;
-    if (EXPIRY_MIN_MS..=EXPIRY_MAX_MS).contains(&ms) { Ok(Expiry { ms }) } else { Err(wrong()) }
+    if (EXPIRY_MIN_MS..=EXPIRY_MAX_MS).contains(&ms) {
+        Ok(Expiry { ms })
+    } else {
+        Err(wrong())
+    }
 }
 
 #[cfg(test)]
@@ -165,7 +173,18 @@ mod tests {
     fn an_invitation_holds_from_15_minutes_to_7_days() {
         assert_eq!(parse_expiry("15m"), Ok(Expiry { ms: EXPIRY_MIN_MS }));
         assert_eq!(parse_expiry("7d"), Ok(Expiry { ms: EXPIRY_MAX_MS }));
-        for wrong in ["", "14m", "8d", "7", "d", "-1d", "1w", "١d", "1.5h", "99999999999d"] {
+        for wrong in [
+            "",
+            "14m",
+            "8d",
+            "7",
+            "d",
+            "-1d",
+            "1w",
+            "١d",
+            "1.5h",
+            "99999999999d",
+        ] {
             assert!(parse_expiry(wrong).is_err(), "{wrong}");
         }
     }

@@ -7,7 +7,9 @@ use bukti_core::id::WallMs;
 
 /// Milliseconds since 1970 as this machine's clock says.
 pub fn wall_now() -> WallMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     WallMs::try_from(since.as_millis()).unwrap_or(WallMs::MAX)
 }
 

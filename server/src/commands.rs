@@ -40,7 +40,13 @@ impl Office {
     /// The office of a running server, whose links lead to `url`.
     pub fn new(folder: Folder, accepting: Accepting, key: &SigningKey, url: String) -> Self {
         let server = ServerId(key.verifying_key().to_bytes());
-        Self { folder, accepting, server, url, serving: true }
+        Self {
+            folder,
+            accepting,
+            server,
+            url,
+            serving: true,
+        }
     }
 
     /// The ledger.
@@ -73,11 +79,17 @@ struct Failure {
 
 impl Failure {
     fn failed(error: &dyn std::error::Error) -> Self {
-        Self { exit: Exit::Failed, text: chain(error) }
+        Self {
+            exit: Exit::Failed,
+            text: chain(error),
+        }
     }
 
     fn wrong_use(text: impl Into<String>) -> Self {
-        Self { exit: Exit::WrongUse, text: text.into() }
+        Self {
+            exit: Exit::WrongUse,
+            text: text.into(),
+        }
     }
 }
 
@@ -87,7 +99,10 @@ impl From<AdminError> for Failure {
             AdminError::Invalid(_) => Exit::WrongUse,
             AdminError::Full | AdminError::Ledger(_) => Exit::Failed,
         };
-        Self { exit, text: chain(&error) }
+        Self {
+            exit,
+            text: chain(&error),
+        }
     }
 }
 
@@ -114,13 +129,20 @@ impl From<FolderError> for Failure {
             | FolderError::Store(_)
             | FolderError::Ledger(_) => Exit::Failed,
         };
-        Self { exit, text: chain(&error) }
+        Self {
+            exit,
+            text: chain(&error),
+        }
     }
 }
 
 /// Prints JSON or text, as was asked.
 fn say(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> Reply {
-    if json { Reply::json(value) } else { Reply::done(text()) }
+    if json {
+        Reply::json(value)
+    } else {
+        Reply::done(text())
+    }
 }
 
 /// Answers a command that another process sent to this server.
@@ -225,14 +247,22 @@ fn invite(office: &Office, options: &Invite, json: bool) -> Result<Reply, Failur
     let grants: Vec<Grant> = options
         .regions
         .iter()
-        .map(|scope| Grant { role: options.role, scope: scope.clone() })
+        .map(|scope| Grant {
+            role: options.role,
+            scope: scope.clone(),
+        })
         .collect();
     let person = options.name.trim().to_owned();
     if person.is_empty() {
-        return Err(Failure::wrong_use("--name is empty: expected the person's name"));
+        return Err(Failure::wrong_use(
+            "--name is empty: expected the person's name",
+        ));
     }
     let invited = invitation::invite(office, person.clone(), grants.clone(), options.expires.ms)
-        .map_err(|text| Failure { exit: Exit::Failed, text })?;
+        .map_err(|text| Failure {
+            exit: Exit::Failed,
+            text,
+        })?;
     let value = json!({
         "link": invited.link,
         "person": person,
@@ -264,9 +294,12 @@ fn find_device(reader: &Reader, given: &str) -> Result<DeviceId, Failure> {
     if let Ok(device) = given.parse() {
         return Ok(device);
     }
-    let expected = "expected a device id from `bukti-server devices`, or its first 6 characters or more";
+    let expected =
+        "expected a device id from `bukti-server devices`, or its first 6 characters or more";
     if given.len() < DEVICE_PREFIX_MIN {
-        return Err(Failure::wrong_use(format!("'{given}' names no device: {expected}")));
+        return Err(Failure::wrong_use(format!(
+            "'{given}' names no device: {expected}"
+        )));
     }
     let mut found = Vec::new();
     for device in reader.devices() {
@@ -277,8 +310,13 @@ fn find_device(reader: &Reader, given: &str) -> Result<DeviceId, Failure> {
     }
     match found[..] {
         [device] => Ok(device),
-        [] => Err(Failure::wrong_use(format!("'{given}' names no device: {expected}"))),
-        _ => Err(Failure::wrong_use(format!("'{given}' names {} devices: give more of it", found.len()))),
+        [] => Err(Failure::wrong_use(format!(
+            "'{given}' names no device: {expected}"
+        ))),
+        _ => Err(Failure::wrong_use(format!(
+            "'{given}' names {} devices: give more of it",
+            found.len()
+        ))),
     }
 }
 
@@ -290,26 +328,29 @@ fn rebuild(
 ) -> Result<Reply, Failure> {
     let metrics = Metrics::default();
     let config = Config::default();
-    let records = if accept_loss {
-        folder.open_after_loss(&config, &metrics, &mut tell(progress))?
-    } else {
-        // A store that has seen more than the journal holds is the only witness of a loss.
-        let started = folder.open(None, None, &config, &metrics, &mut tell(progress))?;
-        drop(started);
-        folder.remove_store()?;
-        folder.open(None, None, &config, &metrics, &mut tell(progress))?
-    };
-    let position = records.ledger.reader().watermark().position;
-    Ok(say(arguments.common.json, &json!({ "records": position }), || {
-        format!("rebuilt from {position} records\n")
-    }))
+    if !accept_loss {
+        // A store that has seen more than the journal holds is the only witness of a loss: such a
+        // one is not thrown away unasked.
+        drop(folder.open(None, None, &config, &metrics, &mut tell(progress))?);
+    }
+    let ledger = folder.rebuild(&config, &metrics, &mut tell(progress))?;
+    let position = ledger.reader().watermark().position;
+    Ok(say(
+        arguments.common.json,
+        &json!({ "records": position }),
+        || format!("rebuilt from {position} records\n"),
+    ))
 }
 
 /// Shows how far opening or rebuilding is.
 fn tell<'p>(progress: &'p mut Progress<'_>) -> impl FnMut(ledger::Progress) + 'p {
     let mut said = 0;
     move |step| {
-        let percent = step.done.saturating_mul(100).checked_div(step.total).unwrap_or(100);
+        let percent = step
+            .done
+            .saturating_mul(100)
+            .checked_div(step.total)
+            .unwrap_or(100);
         // Short work needs no progress; long work says something at every tenth.
         if step.total > 10_000 && percent >= said + 10 {
             said = percent;
@@ -325,7 +366,11 @@ fn tell<'p>(progress: &'p mut Progress<'_>) -> impl FnMut(ledger::Progress) + 'p
 pub fn log_progress() -> impl FnMut(ledger::Progress) {
     let mut said = 0;
     move |step| {
-        let percent = step.done.saturating_mul(100).checked_div(step.total).unwrap_or(100);
+        let percent = step
+            .done
+            .saturating_mul(100)
+            .checked_div(step.total)
+            .unwrap_or(100);
         if step.total > 10_000 && percent >= said + 10 {
             said = percent;
             tracing::info!(stage = %step.stage, percent, "reading the journal");
@@ -341,7 +386,9 @@ fn read_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
     let describe = |error: &std::io::Error| {
         Failure::wrong_use(format!("cannot read {}: {error}", path.display()))
     };
-    let length = std::fs::metadata(path).map_err(|error| describe(&error))?.len();
+    let length = std::fs::metadata(path)
+        .map_err(|error| describe(&error))?
+        .len();
     if length > bytes_max as u64 {
         return Err(Failure::wrong_use(format!(
             "{} has {}, more than the {} that are taken",
@@ -355,7 +402,10 @@ fn read_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
 
 /// The last part of a path, for messages about a file's content.
 fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+    path.file_name().map_or_else(
+        || path.display().to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// The folder of `--data`, which every command needs.
@@ -364,6 +414,9 @@ fn file_name(path: &Path) -> String {
 /// The reply to print.
 pub fn data_folder(arguments: &Arguments) -> Result<PathBuf, Reply> {
     arguments.common.data.clone().ok_or_else(|| {
-        Reply::error(Exit::WrongUse, "--data DIR is missing: expected the server's data folder")
+        Reply::error(
+            Exit::WrongUse,
+            "--data DIR is missing: expected the server's data folder",
+        )
     })
 }

@@ -49,7 +49,9 @@ pub enum ConfigError {
         address: SocketAddr,
     },
     /// The public address is not a web address.
-    #[error("'{text}' is not a public address: expected http:// or https:// and a host, such as https://bukti.example")]
+    #[error(
+        "'{text}' is not a public address: expected http:// or https:// and a host, such as https://bukti.example"
+    )]
     PublicUrl {
         /// What was given.
         text: String,
@@ -162,7 +164,12 @@ impl Config {
             None => Self::default(),
         };
         config.take_environment(environment)?;
-        let Flags { listen, metrics_listen, public_url, log } = flags;
+        let Flags {
+            listen,
+            metrics_listen,
+            public_url,
+            log,
+        } = flags;
         config.listen = listen.unwrap_or(config.listen);
         config.metrics_listen = metrics_listen.or(config.metrics_listen);
         config.public_url = public_url.or(config.public_url);
@@ -177,16 +184,23 @@ impl Config {
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
+        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read {
+            path: path.to_owned(),
+            cause,
+        })?;
         toml::from_str(&text).map_err(|error| {
-            let line = error.span().map(|span| text[..span.start].lines().count().max(1));
+            let line = error
+                .span()
+                .map(|span| text[..span.start].lines().count().max(1));
             let message = error.message().replace('\n', " ");
             let reason = match line {
                 Some(line) => format!("line {line}: {message}"),
                 None => message,
             };
-            ConfigError::File { path: path.to_owned(), reason }
+            ConfigError::File {
+                path: path.to_owned(),
+                reason,
+            }
         })
     }
 
@@ -204,25 +218,29 @@ impl Config {
             self.public_url = Some(text);
         }
         if let Some(text) = environment("BUKTI_LOG") {
-            self.log = clap::ValueEnum::from_str(&text, true).map_err(|_| {
-                ConfigError::Variable {
+            self.log =
+                clap::ValueEnum::from_str(&text, true).map_err(|_| ConfigError::Variable {
                     name: "BUKTI_LOG",
                     text,
                     expected: "error, warn, info, debug or trace",
-                }
-            })?;
+                })?;
         }
         Ok(())
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        for address in [Some(self.listen), self.metrics_listen].into_iter().flatten() {
+        for address in [Some(self.listen), self.metrics_listen]
+            .into_iter()
+            .flatten()
+        {
             if !address.ip().is_loopback() && !self.behind_tls_proxy {
                 return Err(ConfigError::PlainHttp { address });
             }
         }
         if let Some(text) = &self.public_url {
-            let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            let host = text
+                .strip_prefix("https://")
+                .or_else(|| text.strip_prefix("http://"));
             let good = host.is_some_and(|host| {
                 !host.is_empty() && !host.contains(['#', '?', ' ']) && !host.starts_with('/')
             });
@@ -262,8 +280,16 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("server.example.toml");
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
-        let shown: String = text.lines().map(|line| line.trim_start_matches("# ")).collect();
-        for key in ["metrics_listen", "public_url", "connections_per_address_max", "reserve_mib"] {
+        let shown: String = text
+            .lines()
+            .map(|line| line.trim_start_matches("# "))
+            .collect();
+        for key in [
+            "metrics_listen",
+            "public_url",
+            "connections_per_address_max",
+            "reserve_mib",
+        ] {
             assert!(shown.contains(key), "{key}");
         }
     }
@@ -276,9 +302,15 @@ mod tests {
             "BUKTI_LOG" => Some("debug".to_owned()),
             _ => None,
         };
-        let flags = Flags { listen: Some(SocketAddr::from(([127, 0, 0, 1], 3))), ..Flags::default() };
+        let flags = Flags {
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 3))),
+            ..Flags::default()
+        };
         let config = Config::assemble(Some(&path), environment, flags).unwrap();
-        assert_eq!((config.listen.port(), config.log, config.segment_mib), (3, LogLevel::Debug, 4));
+        assert_eq!(
+            (config.listen.port(), config.log, config.segment_mib),
+            (3, LogLevel::Debug, 4)
+        );
     }
 
     #[test]
@@ -286,12 +318,18 @@ mod tests {
         let (_folder, path) = written("log = 'warn'\nlisten_on = '127.0.0.1:1'\n");
         let error = Config::assemble(Some(&path), nothing, Flags::default()).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("line 2") && text.contains("listen_on"), "{text}");
+        assert!(
+            text.contains("line 2") && text.contains("listen_on"),
+            "{text}"
+        );
     }
 
     #[test]
     fn plain_http_never_leaves_the_machine_unasked() {
-        let flags = Flags { listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))), ..Flags::default() };
+        let flags = Flags {
+            listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))),
+            ..Flags::default()
+        };
         let error = Config::assemble(None, nothing, flags).unwrap_err();
         assert!(matches!(error, ConfigError::PlainHttp { .. }), "{error}");
     }

@@ -8,7 +8,7 @@ use bukti_core::journal::disk::DiskStorage;
 use prometheus_client::metrics::histogram::Histogram;
 
 /// [`DiskStorage`] that observes each sync.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct MeasuredDisk {
     disk: DiskStorage,
     sync_seconds: Histogram,

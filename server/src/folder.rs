@@ -22,7 +22,8 @@ use bukti_core::kv::{KvError, SledKv, move_aside};
 use bukti_core::ledger::{self, LedgerError, Opened, Progress};
 use ed25519_dalek::SigningKey;
 
-use crate::accepting::{Disk, Ledger};
+use crate::accepting::Ledger;
+use crate::clock::wall_now;
 use crate::config::Config;
 use crate::metrics::Metrics;
 
@@ -148,14 +149,49 @@ impl Folder {
                 let journal = JournalId(random()?);
                 let ledger =
                     ledger::Ledger::create(disk, Arc::new(kv), key.clone(), journal, now, options)?;
-                Ok(Started { ledger, key, opened: None, moved_aside })
+                Ok(Started {
+                    ledger,
+                    key,
+                    opened: None,
+                    moved_aside,
+                })
             }
             None => {
                 let (ledger, opened) =
                     ledger::Ledger::open(disk, Arc::new(kv), key.clone(), options, progress)?;
-                Ok(Started { ledger, key, opened: Some(opened), moved_aside })
+                Ok(Started {
+                    ledger,
+                    key,
+                    opened: Some(opened),
+                    moved_aside,
+                })
             }
         }
+    }
+
+    /// Makes everything derived anew, and keeps a loss of records as a finding if there was one.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn rebuild(
+        &self,
+        config: &Config,
+        metrics: &Metrics,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Ledger, FolderError> {
+        let key = read_key(&self.key())?;
+        let disk = DiskStorage::open(self.journal())
+            .map_err(|source| self.io("open", &self.journal(), source))?;
+        let (kv, _) = self.open_store(config)?;
+        let (ledger, _) = ledger::Ledger::open_after_loss(
+            metrics.measure(disk),
+            Arc::new(kv),
+            key,
+            wall_now(),
+            options(config),
+            progress,
+        )?;
+        Ok(ledger)
     }
 
     /// Forgets everything derived from the journal.
@@ -213,7 +249,11 @@ impl Folder {
     }
 
     fn io(&self, act: &'static str, path: &Path, source: io::Error) -> FolderError {
-        FolderError::Io { act, path: path.to_owned(), source }
+        FolderError::Io {
+            act,
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 
@@ -221,11 +261,10 @@ impl Folder {
 pub fn options(config: &Config) -> ledger::Options {
     let mut journal = bukti_core::journal::Options::server(config.reserve_mib * MIB);
     journal.segment_bytes = u32::try_from(config.segment_mib * MIB).unwrap_or(u32::MAX);
-    ledger::Options {
-        journal,
-        cache_bytes: config.document_cache_mib * 1024 * 1024,
-        ..ledger::Options::default()
-    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut options = ledger::Options::new(journal, threads);
+    options.cache_bytes = config.document_cache_mib * 1024 * 1024;
+    options
 }
 
 /// Sixteen random bytes, for ids and secrets.
@@ -251,13 +290,20 @@ pub fn read_key(path: &Path) -> Result<SigningKey, FolderError> {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             return Err(FolderError::NotAKey(path.to_owned()));
         }
-        Err(source) => return Err(FolderError::Io { act: "read", path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(FolderError::Io {
+                act: "read",
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
     let seed = text
         .strip_prefix(KEY_WORD)
         .and_then(|rest| bs58::decode(rest.trim()).with_check(None).into_vec().ok())
         .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    seed.map(|seed| SigningKey::from_bytes(&seed)).ok_or_else(|| FolderError::NotAKey(path.to_owned()))
+    seed.map(|seed| SigningKey::from_bytes(&seed))
+        .ok_or_else(|| FolderError::NotAKey(path.to_owned()))
 }
 
 /// Writes a key where a restore finds it.
@@ -278,15 +324,26 @@ fn make_key(path: &Path) -> Result<SigningKey, FolderError> {
 /// Writes a new file for its owner's eyes and waits until it is on the disk.
 fn write_secret(path: &Path, text: &str) -> Result<(), FolderError> {
     let write = || -> io::Result<()> {
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         if let Some(folder) = path.parent() {
-            fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?
-                .sync_all()?;
+            fs::File::open(if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            })?
+            .sync_all()?;
         }
         Ok(())
     };
-    write().map_err(|source| FolderError::Io { act: "write", path: path.to_owned(), source })
+    write().map_err(|source| FolderError::Io {
+        act: "write",
+        path: path.to_owned(),
+        source,
+    })
 }

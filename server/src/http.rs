@@ -52,7 +52,9 @@ pub fn devices(app: Arc<App>) -> Router {
 
 /// The service for Prometheus.
 pub fn metrics(app: Arc<App>) -> Router {
-    Router::new().route("/metrics", get(read_metrics)).with_state(app)
+    Router::new()
+        .route("/metrics", get(read_metrics))
+        .with_state(app)
 }
 
 async fn sync(
@@ -69,15 +71,26 @@ async fn sync(
             .is_ok_and(|origin| app.config.origins.iter().any(|known| known == origin));
         if !allowed {
             app.metrics.refused("origin");
-            return (StatusCode::FORBIDDEN, "this origin is not in the server's list\n").into_response();
+            return (
+                StatusCode::FORBIDDEN,
+                "this origin is not in the server's list\n",
+            )
+                .into_response();
         }
     }
-    let limits = (app.config.connections_max, app.config.connections_per_address_max);
+    let limits = (
+        app.config.connections_max,
+        app.config.connections_per_address_max,
+    );
     let place = match app.sessions.enter(peer.ip(), limits.0, limits.1) {
         Ok(place) => place,
         Err(refused) => {
             app.metrics.refused("limit");
-            return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "30")], format!("{refused}\n"))
+            return (
+                StatusCode::SERVICE_UNAVAILABLE,
+                [("retry-after", "30")],
+                format!("{refused}\n"),
+            )
                 .into_response();
         }
     };
@@ -90,7 +103,9 @@ async fn sync(
         .max_frame_size(FRAME_BYTES_MAX)
         .on_upgrade(move |socket| async move {
             let tracker = app.tracker.clone();
-            tracker.track_future(socket::drive(socket, place, app)).await;
+            tracker
+                .track_future(socket::drive(socket, place, app))
+                .await;
         })
 }
 
@@ -109,7 +124,7 @@ async fn read_metrics(State(app): State<Arc<App>>) -> Response {
         connections: app.sessions.count(),
         queue: app.accepting.depth(),
         position: app.accepting.reader().watermark().position,
-        cache: app.accepting.cache(),
+        cache_bytes: app.accepting.cached_bytes(),
     };
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], app.metrics.text(readings)).into_response()
@@ -141,7 +156,9 @@ pub async fn serve(
             }
         };
         // Beyond the limit the connection is closed without a word: words cost memory, too.
-        let Ok(permit) = sockets.clone().try_acquire_owned() else { continue };
+        let Ok(permit) = sockets.clone().try_acquire_owned() else {
+            continue;
+        };
         let router = router.clone().layer(Extension(Peer(peer)));
         let stopping = stopping.clone();
         tracker.spawn(async move {

@@ -33,10 +33,27 @@ pub fn invite(
     let asked = office.accepting().ask_blocking(None, move |ledger, now| {
         let hash = invitation_hash(&secret);
         let expires_at = now.saturating_add(holds_ms);
-        ledger.invite(now, Invitation { hash, person, grants, expires_at })?;
+        ledger.invite(
+            now,
+            Invitation {
+                hash,
+                person,
+                grants,
+                expires_at,
+            },
+        )?;
         Ok::<WallMs, AdminError>(expires_at)
     });
-    let expires_at = asked.map_err(|error| error.to_string())?.map_err(|error| chain(&error))?;
-    let link = InvitationLink { url: office.url().to_owned(), secret, server: office.server() };
-    Ok(Link { link: link.to_string(), expires_at })
+    let expires_at = asked
+        .map_err(|error| error.to_string())?
+        .map_err(|error| chain(&error))?;
+    let link = InvitationLink {
+        url: office.url().to_owned(),
+        secret,
+        server: office.server(),
+    };
+    Ok(Link {
+        link: link.to_string(),
+        expires_at,
+    })
 }

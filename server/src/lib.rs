@@ -39,7 +39,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         match arg.into_string() {
             Ok(text) => texts.push(text),
             Err(arg) => {
-                let text = format!("{} is not UTF-8: expected readable arguments", arg.display());
+                let text = format!(
+                    "{} is not UTF-8: expected readable arguments",
+                    arg.display()
+                );
                 return Reply::error(Exit::WrongUse, text).print();
             }
         }
@@ -69,7 +72,12 @@ fn elsewhere_or_here(folder: &Folder, arguments: &Arguments, texts: &[String]) -
     quiet_log();
     let request = match Request::here(texts.iter().skip(1).cloned().collect()) {
         Ok(request) => request,
-        Err(error) => return Reply::error(Exit::Failed, format!("cannot tell the present folder: {error}")),
+        Err(error) => {
+            return Reply::error(
+                Exit::Failed,
+                format!("cannot tell the present folder: {error}"),
+            );
+        }
     };
     let mut progress = Progress::to(|text| eprint!("{text}"));
     let here = |lock: &FolderLock, request: &Request, progress: &mut Progress<'_>| {
@@ -123,7 +131,10 @@ fn start_log(level: config::LogLevel) {
 
 /// Commands say what matters in their reply; a log beside it would only repeat it.
 fn quiet_log() {
-    tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::ERROR)
+        .with_writer(std::io::stderr)
+        .init();
     silence_caught_panics();
 }
 
@@ -133,7 +144,9 @@ fn silence_caught_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         let ours = info.location().is_none_or(|place| {
-            !["automerge", "hexane", "sled", "pagecache"].iter().any(|name| place.file().contains(name))
+            !["automerge", "hexane", "sled", "pagecache"]
+                .iter()
+                .any(|name| place.file().contains(name))
         });
         if ours {
             usual(info);

@@ -28,7 +28,6 @@ pub struct Metrics {
     queue: Gauge,
     position: Gauge,
     cache_bytes: Gauge,
-    cache_documents: Gauge,
     sync_seconds: Histogram,
     bytes_in: Counter,
     bytes_out: Counter,
@@ -43,8 +42,8 @@ pub struct Readings {
     pub queue: usize,
     /// Last durable position.
     pub position: u64,
-    /// Bytes of loaded documents, and how many they are.
-    pub cache: (usize, usize),
+    /// Bytes of loaded documents.
+    pub cache_bytes: usize,
 }
 
 impl Default for Metrics {
@@ -63,15 +62,22 @@ impl Default for Metrics {
             queue: Gauge::default(),
             position: Gauge::default(),
             cache_bytes: Gauge::default(),
-            cache_documents: Gauge::default(),
             // 25 µs to 0.8 s
             sync_seconds: Histogram::new(exponential_buckets(0.000_025, 2.0, 16)),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             registry: Registry::default(),
         };
-        registry.register("connections", "Connections at present", metrics.connections.clone());
-        registry.register("connections_opened", "Connections taken", metrics.opened.clone());
+        registry.register(
+            "connections",
+            "Connections at present",
+            metrics.connections.clone(),
+        );
+        registry.register(
+            "connections_opened",
+            "Connections taken",
+            metrics.opened.clone(),
+        );
         registry.register(
             "connections_refused",
             "Connections not taken, by reason",
@@ -83,7 +89,11 @@ impl Default for Metrics {
             "Runs answered missing, for want of what they depend on",
             metrics.missing.clone(),
         );
-        registry.register("runs_rejected", "Runs rejected, by code", metrics.rejected.clone());
+        registry.register(
+            "runs_rejected",
+            "Runs rejected, by code",
+            metrics.rejected.clone(),
+        );
         registry.register_with_unit(
             "commit",
             "From taking a batch to all of it judged, synced and derived",
@@ -96,19 +106,22 @@ impl Default for Metrics {
             Unit::Seconds,
             metrics.sync_seconds.clone(),
         );
-        registry.register("batch_runs", "Runs taken at once", metrics.batch_runs.clone());
+        registry.register(
+            "batch_runs",
+            "Runs taken at once",
+            metrics.batch_runs.clone(),
+        );
         registry.register("queue_runs", "Runs that wait", metrics.queue.clone());
-        registry.register("journal_position", "Last durable position", metrics.position.clone());
+        registry.register(
+            "journal_position",
+            "Last durable position",
+            metrics.position.clone(),
+        );
         registry.register_with_unit(
             "document_cache",
             "Loaded documents, estimated",
             Unit::Bytes,
             metrics.cache_bytes.clone(),
-        );
-        registry.register(
-            "document_cache_documents",
-            "Loaded documents",
-            metrics.cache_documents.clone(),
         );
         registry.register_with_unit(
             "received",
@@ -122,7 +135,10 @@ impl Default for Metrics {
             Unit::Bytes,
             metrics.bytes_out.clone(),
         );
-        Self { registry, ..metrics }
+        Self {
+            registry,
+            ..metrics
+        }
     }
 }
 
@@ -165,13 +181,19 @@ impl Metrics {
                     self.missing.inc();
                 }
                 Verdict::Rejected(refusal) => {
-                    self.rejected.get_or_create(&[("code", refusal.code.to_string())]).inc();
+                    self.rejected
+                        .get_or_create(&[("code", refusal.code.to_string())])
+                        .inc();
                 }
                 Verdict::Stale { .. } => {
-                    self.rejected.get_or_create(&[("code", "stale".to_owned())]).inc();
+                    self.rejected
+                        .get_or_create(&[("code", "stale".to_owned())])
+                        .inc();
                 }
                 Verdict::Full => {
-                    self.rejected.get_or_create(&[("code", "full".to_owned())]).inc();
+                    self.rejected
+                        .get_or_create(&[("code", "full".to_owned())])
+                        .inc();
                 }
             }
         }
@@ -183,8 +205,7 @@ impl Metrics {
         gauge(&self.connections, readings.connections as u64);
         gauge(&self.queue, readings.queue as u64);
         gauge(&self.position, readings.position);
-        gauge(&self.cache_bytes, readings.cache.0 as u64);
-        gauge(&self.cache_documents, readings.cache.1 as u64);
+        gauge(&self.cache_bytes, readings.cache_bytes as u64);
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");
         text

@@ -50,7 +50,10 @@ impl<A> Default for Queue<A> {
             count: 0,
             closed: false,
         };
-        Self { waiting: Mutex::new(waiting), arrived: Condvar::new() }
+        Self {
+            waiting: Mutex::new(waiting),
+            arrived: Condvar::new(),
+        }
     }
 }
 
@@ -107,7 +110,10 @@ impl<A> Queue<A> {
             if waiting.closed {
                 return Work::Closed;
             }
-            waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting = self
+                .arrived
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -121,8 +127,13 @@ impl<A> Waiting<A> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while batch.len() < limits::GROUP_RECORDS_MAX && bytes < limits::GROUP_BYTES {
-            let Some(session) = self.turns.pop_front() else { break };
-            let own = self.runs.get_mut(&session).expect("a session with a turn has runs");
+            let Some(session) = self.turns.pop_front() else {
+                break;
+            };
+            let own = self
+                .runs
+                .get_mut(&session)
+                .expect("a session with a turn has runs");
             let run = own.pop_front().expect("a session with a turn has runs");
             if own.is_empty() {
                 self.runs.remove(&session);

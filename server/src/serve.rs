@@ -74,14 +74,18 @@ async fn run(
     let failed = CancellationToken::new();
     let (accepting, ledger_thread) =
         Accepting::start(ledger, sessions.clone(), metrics.clone(), failed.clone());
-    let url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let url = config
+        .public_url
+        .clone()
+        .unwrap_or_else(|| format!("http://{address}"));
     folder.remember_url(&url).map_err(|error| chain(&error))?;
-    let office = Office::new(folder.clone(), accepting.clone(), key.clone(), url);
+    let office = Office::new(folder.clone(), accepting.clone(), &key, url);
     if founded {
         invite_first_administrator(folder, &office).await?;
     }
     let app = assemble(config, &key, accepting, sessions, metrics);
-    let control = ControlServer::bind(lock).map_err(|error| format!("cannot take commands: {error}"))?;
+    let control =
+        ControlServer::bind(lock).map_err(|error| format!("cannot take commands: {error}"))?;
     let control_stop = control.stopper();
     let control_thread = std::thread::spawn(move || {
         if let Err(error) =
@@ -103,7 +107,14 @@ async fn run(
     if let Some(listener) = metrics_listener {
         let router = http::metrics(app.clone());
         let (stopping, tracker) = (app.stopping.clone(), app.tracker.clone());
-        app.tracker.spawn(http::serve(listener, router, 0, head_timeout, stopping, tracker));
+        app.tracker.spawn(http::serve(
+            listener,
+            router,
+            0,
+            head_timeout,
+            stopping,
+            tracker,
+        ));
     }
     say_where(address);
 
@@ -112,8 +123,14 @@ async fn run(
     app.stopping.cancel();
     app.tracker.close();
     let patience = Duration::from_secs(app.config.shutdown_timeout_s);
-    if tokio::time::timeout(patience, app.tracker.wait()).await.is_err() {
-        tracing::warn!(sessions = app.sessions.count(), "sessions did not end in time");
+    if tokio::time::timeout(patience, app.tracker.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            sessions = app.sessions.count(),
+            "sessions did not end in time"
+        );
     }
     control_stop.stop();
     app.accepting.close();
@@ -122,8 +139,15 @@ async fn run(
         ledger_thread.join()
     });
     let in_order = in_order && matches!(joined.await, Ok(Ok(())));
-    tracing::info!(position = app.accepting.reader().watermark().position, "stopped");
-    Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    tracing::info!(
+        position = app.accepting.reader().watermark().position,
+        "stopped"
+    );
+    Ok(if in_order {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn assemble(
@@ -146,7 +170,9 @@ fn assemble(
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address}: {error}"))
 }
 
 /// The one line on standard output that programs wait for.
@@ -164,9 +190,13 @@ fn tell_what_was_found(started: &Started) {
     }
     match &started.opened {
         None => tracing::info!("a new journal was founded"),
-        Some(Opened { recovery, caught_up, rebuilt }) => {
+        Some(Opened {
+            recovery,
+            caught_up,
+            rebuilt,
+        }) => {
             if let Some(tear) = &recovery.torn {
-                tracing::warn!(bytes = tear.bytes, kept = %tear.kept_as, "a torn end of the journal was cut after the last whole group");
+                tracing::warn!(bytes = tear.bytes, kept = %tear.side_file, "a torn end of the journal was cut after the last whole group");
             }
             if let Some(reason) = rebuilt {
                 tracing::warn!(%reason, records = caught_up, "the store was built again from the journal");
@@ -178,7 +208,10 @@ fn tell_what_was_found(started: &Started) {
 }
 
 async fn invite_first_administrator(folder: &Folder, office: &Office) -> Result<(), String> {
-    let grants = vec![Grant { role: Role::Administrator, scope: Scope::all() }];
+    let grants = vec![Grant {
+        role: Role::Administrator,
+        scope: Scope::all(),
+    }];
     let person = "administrator".to_owned();
     let asked = office.clone();
     let link = tokio::task::spawn_blocking(move || {
@@ -186,8 +219,13 @@ async fn invite_first_administrator(folder: &Folder, office: &Office) -> Result<
     })
     .await
     .map_err(|error| error.to_string())??;
-    let path = folder.write_invitation(&link.link).map_err(|error| chain(&error))?;
-    eprintln!("first start: the administrator's invitation, good for 7 days and one device, is in {}", path.display());
+    let path = folder
+        .write_invitation(&link.link)
+        .map_err(|error| chain(&error))?;
+    eprintln!(
+        "first start: the administrator's invitation, good for 7 days and one device, is in {}",
+        path.display()
+    );
     Ok(())
 }
 

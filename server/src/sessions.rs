@@ -129,7 +129,12 @@ impl Sessions {
                 prefixes: Vec::new(),
             },
         );
-        Ok(Place { id, signals, outcomes, sessions: self.clone() })
+        Ok(Place {
+            id,
+            signals,
+            outcomes,
+            sessions: self.clone(),
+        })
     }
 
     /// Connections at present.
@@ -150,8 +155,12 @@ impl Sessions {
     pub fn advance(&self, scopes: &BTreeSet<Scope>) {
         let above: BTreeSet<Scope> = scopes.iter().flat_map(Scope::self_and_ancestors).collect();
         let table = self.lock();
-        let concerned: BTreeSet<SessionId> =
-            above.iter().filter_map(|prefix| table.by_prefix.get(prefix)).flatten().copied().collect();
+        let concerned: BTreeSet<SessionId> = above
+            .iter()
+            .filter_map(|prefix| table.by_prefix.get(prefix))
+            .flatten()
+            .copied()
+            .collect();
         for session in concerned {
             if let Some(connected) = table.sessions.get(&session) {
                 connected.signals.raise(&connected.signals.advanced);
@@ -177,7 +186,9 @@ impl Sessions {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
-        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -187,10 +198,16 @@ impl Place {
     pub fn bind(&self, device: DeviceId, prefixes: Vec<Scope>, per_device_max: usize) {
         let mut guard = self.sessions.lock();
         let table = &mut *guard;
-        let Some(connected) = table.sessions.get_mut(&self.id) else { return };
+        let Some(connected) = table.sessions.get_mut(&self.id) else {
+            return;
+        };
         connected.device = Some(device);
         for prefix in &prefixes {
-            table.by_prefix.entry(prefix.clone()).or_default().insert(self.id);
+            table
+                .by_prefix
+                .entry(prefix.clone())
+                .or_default()
+                .insert(self.id);
         }
         connected.prefixes = prefixes;
         let same = table.by_device.entry(device).or_default();
@@ -208,7 +225,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut guard = self.sessions.lock();
         let table = &mut *guard;
-        let Some(gone) = table.sessions.remove(&self.id) else { return };
+        let Some(gone) = table.sessions.remove(&self.id) else {
+            return;
+        };
         for prefix in &gone.prefixes {
             if let Some(readers) = table.by_prefix.get_mut(prefix) {
                 readers.remove(&self.id);
@@ -263,12 +282,16 @@ mod tests {
     #[test]
     fn a_device_with_too_many_connections_loses_the_oldest() {
         let sessions = Arc::new(Sessions::default());
-        let places: Vec<Place> =
-            (0..3).map(|_| sessions.enter(address(), 9, 9).unwrap()).collect();
+        let places: Vec<Place> = (0..3)
+            .map(|_| sessions.enter(address(), 9, 9).unwrap())
+            .collect();
         for place in &places {
             place.bind(DeviceId([1; 32]), Vec::new(), 2);
         }
-        let replaced: Vec<bool> = places.iter().map(|place| place.signals.replaced()).collect();
+        let replaced: Vec<bool> = places
+            .iter()
+            .map(|place| place.signals.replaced())
+            .collect();
         assert_eq!(replaced, [true, false, false]);
     }
 
@@ -278,7 +301,10 @@ mod tests {
         let place = sessions.enter(address(), 1, 1).unwrap();
         place.bind(DeviceId([1; 32]), vec![scope("13")], 1);
         assert_eq!(sessions.enter(address(), 1, 9).err(), Some(Refused::Server));
-        assert_eq!(sessions.enter(address(), 9, 1).err(), Some(Refused::Address));
+        assert_eq!(
+            sessions.enter(address(), 9, 1).err(),
+            Some(Refused::Address)
+        );
         drop(place);
         let table = sessions.lock();
         assert!(table.by_prefix.is_empty() && table.by_device.is_empty());

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use bukti_core::ledger::Subscription;
+use bukti_core::id::DeviceId;
+use bukti_core::ledger::{EnrolError, EnrolRefusal, Enrolled, Outcome, Subscription};
 use bukti_sync_protocol::bye::{Bye, ByeCode};
-use bukti_sync_protocol::server::{Cx, Enrolled, Input, Output, ServerSession};
+use bukti_sync_protocol::server::{Input, Output, ServerSession};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use crate::accepting::Reader;
 use crate::app::App;
-use crate::clock::{mono_now, wall_now};
+use crate::clock::mono_now;
+use crate::folder::random;
 use crate::sessions::Place;
 
 /// How long a peer may take to read one frame: 4 KiB at 50 kbit/s take 0.7 s, and a link may stall
@@ -21,14 +22,26 @@ const SEND_MAX: Duration = Duration::from_secs(60);
 
 /// Drives a session until either side ends it.
 pub async fn drive(mut socket: WebSocket, place: Place, app: Arc<App>) {
-    let mut connection = Connection::new(place, app.clone());
+    let nonce = match random() {
+        Ok(nonce) => nonce,
+        Err(error) => {
+            tracing::error!(%error, "no random bytes for a session");
+            return;
+        }
+    };
+    let mut connection = Connection::new(place, nonce, app.clone());
     let bye = connection.run(&mut socket).await;
-    let partials = connection.session.take_partials();
-    if let Some(device) = connection.session.device() {
-        app.partials.keep(device, partials);
+    connection.session.handle(&app.cx(), Input::Disconnected);
+    if let Some(device) = connection.device {
+        app.partials
+            .keep(device, connection.session.take_partials());
     }
     if let Some(bye) = bye {
-        tracing::debug!(session = connection.place.id.0, code = bye.code.as_str(), "session ended");
+        tracing::debug!(
+            session = connection.place.id.0,
+            code = bye.code.as_str(),
+            "session ended"
+        );
         let frame = CloseFrame {
             code: bye.code.close_code(),
             reason: bye.code.as_str().to_owned().into(),
@@ -39,11 +52,12 @@ pub async fn drive(mut socket: WebSocket, place: Place, app: Arc<App>) {
 }
 
 struct Connection {
-    session: ServerSession<Storage, Store>,
+    session: ServerSession,
+    device: Option<DeviceId>,
     place: Place,
     app: Arc<App>,
-    enrolled: mpsc::Receiver<Enrolled>,
-    enrolling: mpsc::Sender<Enrolled>,
+    enrolled: mpsc::Receiver<Result<Enrolled, EnrolRefusal>>,
+    enrolling: mpsc::Sender<Result<Enrolled, EnrolRefusal>>,
     heard_at: Instant,
 }
 
@@ -52,8 +66,8 @@ struct Gone;
 
 enum Happened {
     Message(Option<Result<Message, axum::Error>>),
-    Outcomes(Option<Vec<bukti_core::ledger::Outcome>>),
-    Enrolled(Option<Enrolled>),
+    Outcomes(Option<Vec<Outcome>>),
+    Enrolled(Option<Result<Enrolled, EnrolRefusal>>),
     Woken,
     Ping,
     Deadline,
@@ -61,10 +75,11 @@ enum Happened {
 }
 
 impl Connection {
-    fn new(place: Place, app: Arc<App>) -> Self {
+    fn new(place: Place, nonce: [u8; 32], app: Arc<App>) -> Self {
         let (enrolling, enrolled) = mpsc::channel(1);
         Self {
-            session: ServerSession::new(app.nonce()),
+            session: ServerSession::new(nonce, mono_now()),
+            device: None,
             place,
             app,
             enrolled,
@@ -102,6 +117,9 @@ impl Connection {
                 }
                 Output::Enrol { secret, device } => self.enrol(secret, device),
                 Output::Bound(device) => self.bind(device),
+                Output::Failed(reason) => {
+                    tracing::error!(session = self.place.id.0, %reason, "a session could not read");
+                }
                 Output::Close(bye) => return Ok(Some(bye)),
             }
         }
@@ -116,18 +134,24 @@ impl Connection {
         }
     }
 
-    fn enrol(&self, secret: [u8; 16], device: bukti_core::id::DeviceId) {
+    fn enrol(&self, secret: [u8; 16], device: DeviceId) {
         let (app, answer) = (self.app.clone(), self.enrolling.clone());
-        tokio::spawn(async move {
-            let asked = app.accepting.ask(move |ledger| ledger.enrol(wall_now(), &secret, device));
-            // Without an answer the device's own timeout ends the session, and the link still holds.
-            if let Ok(Ok(enrolled)) = asked.await {
-                let _ = answer.send(enrolled).await;
-            }
+        self.app.tracker.spawn(async move {
+            let asked = app
+                .accepting
+                .ask(move |ledger, now| ledger.enrol(now, &secret, device));
+            let enrolled = match asked.await {
+                Ok(Ok(enrolled)) => Ok(enrolled),
+                Ok(Err(EnrolError::Refused(refusal))) => Err(refusal),
+                // The server is ending: the connection closes, and the link still holds.
+                Ok(Err(EnrolError::Ledger(_))) | Err(_) => return,
+            };
+            let _ = answer.send(enrolled).await;
         });
     }
 
-    fn bind(&mut self, device: bukti_core::id::DeviceId) {
+    fn bind(&mut self, device: DeviceId) {
+        self.device = Some(device);
         let row = self.app.accepting.reader().device(&device).ok().flatten();
         let prefixes = row
             .map(|row| Subscription::of(&row.grants))
@@ -135,7 +159,8 @@ impl Connection {
             .into_iter()
             .map(|subscription| subscription.prefix)
             .collect();
-        self.place.bind(device, prefixes, self.app.config.connections_per_device_max);
+        self.place
+            .bind(device, prefixes, self.app.config.connections_per_device_max);
         let held = self.app.partials.take(device);
         self.session.handle(&self.app.cx(), Input::Held(held));
     }
@@ -146,7 +171,7 @@ impl Connection {
         pings: &mut tokio::time::Interval,
     ) -> Happened {
         let deadline = self.session.deadline().map(|deadline| {
-            Instant::now() + Duration::from_millis(deadline.0.saturating_sub(mono_now()))
+            Instant::now() + Duration::from_millis(deadline.saturating_sub(mono_now()))
         });
         let deadline_passed = async {
             match deadline {
@@ -175,7 +200,9 @@ impl Connection {
             }
             Happened::Message(Some(Err(_)) | None) => return Err(Gone),
             Happened::Outcomes(Some(outcomes)) => self.session.handle(&cx, Input::Judged(outcomes)),
-            Happened::Enrolled(Some(enrolled)) => self.session.handle(&cx, Input::Enrolled(enrolled)),
+            Happened::Enrolled(Some(enrolled)) => {
+                self.session.handle(&cx, Input::Enrolled(enrolled))
+            }
             Happened::Outcomes(None) | Happened::Enrolled(None) => return Err(Gone),
             Happened::Woken => self.woken(),
             Happened::Ping => {
@@ -217,7 +244,9 @@ impl Connection {
         if signals.revoked() {
             self.session.handle(&cx, Input::Revoked);
         } else if signals.replaced() {
-            self.session.handle(&cx, Input::Replaced);
+            let sentence = "Newer connections of this device took its place.";
+            self.session
+                .handle(&cx, Input::End(Bye::new(ByeCode::Busy, sentence)));
         } else if signals.take_advanced() {
             self.session.handle(&cx, Input::Advanced);
         }

@@ -24,7 +24,12 @@ const START_MAX: Duration = Duration::from_secs(60);
 /// If it has not been built: `cargo xtask test` and `cargo xtask demo` build it first.
 pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a running program has a path");
-    let found = own.ancestors().skip(1).take(3).map(|folder| folder.join(name)).find(|path| path.is_file());
+    let found = own
+        .ancestors()
+        .skip(1)
+        .take(3)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("{name} is not built: run `cargo build --workspace --bins`"))
 }
 
@@ -63,7 +68,11 @@ impl Printed {
 ///
 /// # Panics
 /// If it cannot be started.
-pub fn run<A: AsRef<OsStr>>(name: &str, arguments: &[A], environment: &[(&str, String)]) -> Printed {
+pub fn run<A: AsRef<OsStr>>(
+    name: &str,
+    arguments: &[A],
+    environment: &[(&str, String)],
+) -> Printed {
     let output = Command::new(binary(name))
         .args(arguments)
         .envs(environment.iter().map(|(key, value)| (key, value)))
@@ -116,13 +125,24 @@ impl Server {
             let _ = sender.send(line);
         });
         let line = first_line.recv_timeout(START_MAX).unwrap_or_default();
-        let address = line.trim().strip_prefix("listening on http://").and_then(|text| text.parse().ok());
+        let address = line
+            .trim()
+            .strip_prefix("listening on http://")
+            .and_then(|text| text.parse().ok());
         let Some(address) = address else {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("the server did not start: '{line}' {}", log.join().unwrap_or_default());
+            panic!(
+                "the server did not start: '{line}' {}",
+                log.join().unwrap_or_default()
+            );
         };
-        Self { child, address, data: data.to_owned(), log: Some(log) }
+        Self {
+            child,
+            address,
+            data: data.to_owned(),
+            log: Some(log),
+        }
     }
 
     /// Where it listens.
@@ -151,7 +171,9 @@ impl Server {
     /// # Panics
     /// If the signal cannot be sent.
     pub fn stop(mut self) -> (Option<i32>, String) {
-        let asked = Command::new("kill").arg(self.child.id().to_string()).status();
+        let asked = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
         assert!(asked.is_ok_and(|status| status.success()), "send SIGTERM");
         let status = self.child.wait().ok().and_then(|status| status.code());
         (status, self.ended())
@@ -159,7 +181,10 @@ impl Server {
 
     fn ended(&mut self) -> String {
         let _ = self.child.wait();
-        self.log.take().and_then(|log| log.join().ok()).unwrap_or_default()
+        self.log
+            .take()
+            .and_then(|log| log.join().ok())
+            .unwrap_or_default()
     }
 }
 
@@ -185,7 +210,10 @@ pub struct Phone {
 impl Phone {
     /// A device in an empty folder.
     pub fn new(data: &Path) -> Self {
-        Self { data: data.to_owned(), clock_skew_ms: 0 }
+        Self {
+            data: data.to_owned(),
+            clock_skew_ms: 0,
+        }
     }
 
     /// The same with a clock that is wrong by so much.
@@ -202,7 +230,11 @@ impl Phone {
 
     /// Runs `bukti … --data DATA`.
     pub fn run(&self, arguments: &[&str]) -> Printed {
-        run("bukti", &with_data(&self.data, arguments), &self.environment())
+        run(
+            "bukti",
+            &with_data(&self.data, arguments),
+            &self.environment(),
+        )
     }
 
     /// Starts `bukti … --data DATA` and does not wait.

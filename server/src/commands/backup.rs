@@ -34,9 +34,13 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
         )));
     }
     refuse_other_content(to)?;
-    let target = DiskStorage::open(to.join(JOURNAL))
-        .map_err(|error| Failure::wrong_use(format!("cannot write to {}: {error}", to.display())))?;
-    let (copied, upto) = office.reader().copy_journal(&target).map_err(|error| Failure::failed(&error))?;
+    let target = DiskStorage::open(to.join(JOURNAL)).map_err(|error| {
+        Failure::wrong_use(format!("cannot write to {}: {error}", to.display()))
+    })?;
+    let (copied, upto) = office
+        .reader()
+        .copy_journal(&target)
+        .map_err(|error| Failure::failed(&error))?;
     let manifest = json!({
         "journal": office.reader().journal().to_string(),
         "server": office.server().to_string(),
@@ -48,7 +52,10 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
     let text = format!("{manifest:#}\n");
     fs::write(&path, text)
         .and_then(|()| fs::File::open(&path)?.sync_all())
-        .map_err(|error| Failure { exit: Exit::Failed, text: format!("cannot write {}: {error}", path.display()) })?;
+        .map_err(|error| Failure {
+            exit: Exit::Failed,
+            text: format!("cannot write {}: {error}", path.display()),
+        })?;
     let value = json!({
         "to": to.display().to_string(),
         "position": upto.position,
@@ -72,7 +79,9 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
 /// A backup goes to a new or empty folder, or onto an earlier backup of the same journal, whose
 /// segments are then kept.
 fn refuse_other_content(to: &Path) -> Result<(), Failure> {
-    let Ok(entries) = fs::read_dir(to) else { return Ok(()) };
+    let Ok(entries) = fs::read_dir(to) else {
+        return Ok(());
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
         if name != JOURNAL && name != MANIFEST {
@@ -117,14 +126,23 @@ pub(super) fn restore(
         exit: Exit::Failed,
         text: format!("cannot copy {}: {error}", source.display()),
     })?;
-    let opened = folder.open(Some(given), None, &Config::default(), &Metrics::default(), &mut |_| {});
+    let opened = folder.open(
+        Some(given),
+        None,
+        &Config::default(),
+        &Metrics::default(),
+        &mut |_| {},
+    );
     let started = match opened {
         Ok(started) => started,
         Err(error) => {
             // A journal that this key does not sign, or a damaged one, leaves the folder as it was.
             let _ = fs::remove_dir_all(folder.journal());
             let _ = folder.remove_store();
-            return Err(Failure { exit: wrong_key_or_damage(&error), text: chain(&error) });
+            return Err(Failure {
+                exit: wrong_key_or_damage(&error),
+                text: chain(&error),
+            });
         }
     };
     if !key_path.exists() {

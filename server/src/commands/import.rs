@@ -25,14 +25,17 @@ pub(super) fn regions(
         .map_err(|error| Failure::wrong_use(error.to_string()))?;
     let (regions, sheets) = (import.regions(), import.sheets().len());
     let before = office.reader().watermark().position;
-    let position =
-        office.accepting().ask_blocking(None, move |ledger, now| ledger.import_regions(now, import))??;
+    let position = office
+        .accepting()
+        .ask_blocking(None, move |ledger, now| ledger.import_regions(now, import))??;
     let changed = position.saturating_sub(before);
     let value = json!({
         "regions": regions, "sheets": sheets, "changed": changed, "version": version,
     });
     Ok(say(json, &value, || {
-        format!("{regions} regions of version {version}: {changed} of {sheets} sheets are new or changed\n")
+        format!(
+            "{regions} regions of version {version}: {changed} of {sheets} sheets are new or changed\n"
+        )
     }))
 }
 
@@ -41,9 +44,9 @@ pub(super) fn framework(office: &Office, file: &Path, json: bool) -> Result<Repl
     let name = file_name(file);
     let framework = Framework::from_json(&name, &bytes)
         .map_err(|error| Failure::wrong_use(error.to_string()))?;
-    office
-        .accepting()
-        .ask_blocking(None, move |ledger, now| ledger.import_framework(now, &name, bytes))??;
+    office.accepting().ask_blocking(None, move |ledger, now| {
+        ledger.import_framework(now, &name, bytes)
+    })??;
     let (indicators, rows) = (framework.indicators().count(), framework.rows().count());
     let value = json!({
         "framework": framework.reference().to_string(),
@@ -51,6 +54,9 @@ pub(super) fn framework(office: &Office, file: &Path, json: bool) -> Result<Repl
         "rows": rows,
     });
     Ok(say(json, &value, || {
-        format!("{}: {indicators} indicators, {rows} rows\n", framework.reference())
+        format!(
+            "{}: {indicators} indicators, {rows} rows\n",
+            framework.reference()
+        )
     }))
 }

@@ -26,7 +26,13 @@ pub(super) fn devices(office: &Office, json: bool, columns: Option<u16>) -> Resu
             None => "active".to_owned(),
         };
         let enrolled = show::show_time(row.enrolled_at);
-        table.row([id.to_string(), row.person.clone(), grants(&row.grants), enrolled, state]);
+        table.row([
+            id.to_string(),
+            row.person.clone(),
+            grants(&row.grants),
+            enrolled,
+            state,
+        ]);
         listed.push(json!({
             "device": id.to_string(),
             "person": row.person,
@@ -54,13 +60,21 @@ pub(super) fn devices(office: &Office, json: bool, columns: Option<u16>) -> Resu
 fn invitations(office: &Office) -> Result<(Vec<Value>, Table), Failure> {
     let now = wall_now();
     let mut open = Vec::new();
-    let mut table = Table::new([Column::text("person"), Column::text("may"), Column::text("until")]);
+    let mut table = Table::new([
+        Column::text("person"),
+        Column::text("may"),
+        Column::text("until"),
+    ]);
     for invitation in office.reader().invitations() {
         let (_, row) = invitation?;
         if row.used_by.is_some() || row.expires_at < now {
             continue;
         }
-        table.row([row.person.clone(), grants(&row.grants), show::show_time(row.expires_at)]);
+        table.row([
+            row.person.clone(),
+            grants(&row.grants),
+            show::show_time(row.expires_at),
+        ]);
         open.push(json!({
             "person": row.person, "grants": row.grants, "expires_at": row.expires_at,
         }));
@@ -80,7 +94,7 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
     for document in reader.documents(&Scope::all()) {
         let (_, row) = document?;
         documents.0 += 1;
-        documents.1 += u64::from(row.is_published());
+        documents.1 += u64::from(row.published());
     }
     let mut devices = (0_u64, 0_u64);
     for device in reader.devices() {
@@ -142,7 +156,11 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
             documents.1,
             devices.0,
             devices.1,
-            if frameworks.is_empty() { "none".to_owned() } else { frameworks.join(", ") },
+            if frameworks.is_empty() {
+                "none".to_owned()
+            } else {
+                frameworks.join(", ")
+            },
         );
         if findings.is_empty() {
             text.push_str("findings    none\n");

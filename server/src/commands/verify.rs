@@ -38,29 +38,56 @@ pub(super) fn stopped(
 ) -> Result<Reply, Failure> {
     let metrics = Metrics::default();
     let config = Config::default();
-    match folder.open(None, None, &config, &metrics, &mut tell(progress)) {
+    let opened = folder.open(None, None, &config, &metrics, &mut tell(progress));
+    match opened {
         Ok(started) => {
             let mut notes = Vec::new();
-            if let Some(tear) = started.opened.as_ref().and_then(|opened| opened.recovery.torn.as_ref()) {
-                notes.push(format!("a torn end of {} bytes was cut and kept as {}", tear.bytes, tear.kept_as));
+            if let Some(tear) = started
+                .opened
+                .as_ref()
+                .and_then(|opened| opened.recovery.torn.as_ref())
+            {
+                notes.push(format!(
+                    "a torn end of {} bytes was cut and kept as {}",
+                    tear.bytes, tear.side_file
+                ));
             }
             with_reader(&started.ledger.reader(), json, notes, progress)
         }
         Err(FolderError::Ledger(LedgerError::Open(OpenError::Damaged(found)))) => {
-            let disk = DiskStorage::open(folder.journal()).map_err(|error| Failure::failed(&error))?;
-            let mut shown = vec![Shown { place: "journal".into(), fault: found.to_string() }];
-            let extent = Extent { from: 1, ..Extent::default() };
+            let disk =
+                DiskStorage::open(folder.journal()).map_err(|error| Failure::failed(&error))?;
+            let mut shown = vec![Shown {
+                place: "journal".into(),
+                fault: found.to_string(),
+            }];
+            let extent = Extent {
+                from: 1,
+                ..Extent::default()
+            };
             for finding in verify_journal(&disk, &extent).findings {
                 let finding = finding.to_string();
                 if shown.iter().all(|known| known.fault != finding) {
-                    shown.push(Shown { place: "journal".into(), fault: finding });
+                    shown.push(Shown {
+                        place: "journal".into(),
+                        fault: finding,
+                    });
                 }
             }
             Ok(report(json, &shown, 0, "the journal cannot be opened", &[]))
         }
         Err(FolderError::Ledger(error @ LedgerError::Lost { .. })) => {
-            let shown = [Shown { place: "journal".into(), fault: chain(&error) }];
-            Ok(report(json, &shown, 0, "the end of the journal was lost", &[]))
+            let shown = [Shown {
+                place: "journal".into(),
+                fault: chain(&error),
+            }];
+            Ok(report(
+                json,
+                &shown,
+                0,
+                "the end of the journal was lost",
+                &[],
+            ))
         }
         Err(error) => Err(error.into()),
     }
@@ -72,8 +99,16 @@ fn with_reader(
     notes: Vec<String>,
     progress: &mut Progress<'_>,
 ) -> Result<Reply, Failure> {
-    let seen = ledger::verify(reader, &mut tell(progress)).map_err(|error| Failure::failed(&error))?;
-    let Verification { upto, journal, records, documents, findings, more } = seen;
+    let seen =
+        ledger::verify(reader, &mut tell(progress)).map_err(|error| Failure::failed(&error))?;
+    let Verification {
+        upto,
+        journal,
+        records,
+        documents,
+        findings,
+        more,
+    } = seen;
     let in_files = journal.findings.iter().map(|finding| Shown {
         place: format!("{} at byte {}", finding.file, finding.offset),
         fault: finding.damage.to_string(),
@@ -109,7 +144,11 @@ fn report(json: bool, shown: &[Shown], more: u64, what: &str, notes: &[String]) 
     for note in notes {
         text.push_str(&format!("note: {note}\n"));
     }
-    let verdict = if ok { "ok".to_owned() } else { format!("{} findings", shown.len() as u64 + more) };
+    let verdict = if ok {
+        "ok".to_owned()
+    } else {
+        format!("{} findings", shown.len() as u64 + more)
+    };
     text.push_str(&format!("verify: {verdict} ({what})\n"));
     Reply::done(text).with_exit(exit)
 }
