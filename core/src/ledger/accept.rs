@@ -132,6 +132,7 @@ struct Known {
     /// Whether it exists, or is begun by a run of this part.
     exists: bool,
     saved_bytes: u64,
+    changes: u64,
 }
 
 impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
@@ -212,6 +213,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                     scope: row.scope,
                     exists: true,
                     saved_bytes: row.saved_bytes,
+                    changes: row.changes,
                 }),
             };
             let known = known.or(root.map(|root| Known {
@@ -220,6 +222,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                 published: false,
                 exists: false,
                 saved_bytes: 0,
+                changes: 0,
             }));
             self.documents.insert(document, known);
         }
@@ -451,8 +454,11 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             let known = self.documents.get(&document).cloned().flatten();
             let known = known.expect("runs wait only for documents that are known");
             let received: usize = runs.iter().map(CheckedRun::received_bytes).sum();
-            let saved = usize::try_from(known.saved_bytes).unwrap_or(usize::MAX);
-            expected += loaded_bytes(saved.saturating_add(received));
+            let changes: usize = runs.iter().map(|run| run.changes().len()).sum();
+            expected += loaded_bytes(
+                known.saved_bytes + received as u64,
+                known.changes + changes as u64,
+            );
             let loaded = self.ledger.cache.take(&document);
             jobs.push(Job {
                 document,
@@ -516,7 +522,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                 origins.insert(slot, places[place]);
             }
             settled.extend(content.map(|content| (id, content)));
-            loaded.extend(keep.map(|document| (id, document)));
+            loaded.extend(keep.map(|(bytes, document)| (id, bytes, document)));
         }
         let mut records: Vec<Record> = slots.into_values().map(Record::Changes).collect();
         let findings = std::mem::take(&mut self.findings);
@@ -546,9 +552,9 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         Ok(())
     }
 
-    fn keep(&mut self, documents: Vec<(DocumentId, Document)>) {
-        for (id, document) in documents {
-            self.ledger.cache.put(id, document);
+    fn keep(&mut self, documents: Vec<(DocumentId, usize, Document)>) {
+        for (id, bytes, document) in documents {
+            self.ledger.cache.put(id, bytes, document);
         }
     }
 
@@ -593,8 +599,8 @@ struct JudgedDocument {
     order: Vec<usize>,
     /// The document's content, if it changed.
     content: Option<Settled>,
-    /// The document for the cache, while there is room.
-    keep: Option<Document>,
+    /// The document for the cache and the bytes it takes, while there is room.
+    keep: Option<(usize, Document)>,
 }
 
 impl Job {
@@ -617,12 +623,16 @@ impl Job {
             order,
         } = judge(loaded.as_ref(), self.runs);
         let content = document.as_ref().map(Settled::of);
-        let keep = document.or(loaded).filter(|document| {
-            let bytes = loaded_bytes(document.saved().len());
-            keep.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| {
-                room.checked_sub(bytes)
-            })
-            .is_ok()
+        let valid = order
+            .iter()
+            .map(|place| verdicts[*place].0.changes().len() as u64);
+        let changes = self.known.changes + valid.sum::<u64>();
+        let keep = document.or(loaded).and_then(|document| {
+            let bytes = loaded_bytes(document.saved().len() as u64, changes);
+            let room = |room: usize| room.checked_sub(bytes);
+            keep.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
+                .ok()
+                .map(|_| (bytes, document))
         });
         Ok(JudgedDocument {
             id: self.document,

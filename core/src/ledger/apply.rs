@@ -196,6 +196,7 @@ impl<'k, K: Kv> Fold<'k, K> {
                     entered_all: None,
                     last_position: position,
                     runs: 0,
+                    changes: 0,
                     saved_bytes: 0,
                 };
                 self.documents.insert(body.document, Some(row));
@@ -207,6 +208,7 @@ impl<'k, K: Kv> Fold<'k, K> {
             .ok_or_else(|| diverged("the document is gone"))?;
         row.last_position = position;
         row.runs += 1;
+        row.changes += u64::from(body.count);
         let scope = row.scope.clone();
         if body.publish && row.entered_all.is_none() {
             row.entered_all = Some(position);

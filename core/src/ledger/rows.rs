@@ -59,8 +59,11 @@ pub struct DocumentRow {
     /// Runs it is made of.
     #[n(7)]
     pub runs: u64,
-    /// Bytes of its saved form.
+    /// Changes in those runs.
     #[n(8)]
+    pub changes: u64,
+    /// Bytes of its saved form.
+    #[n(9)]
     pub saved_bytes: u64,
 }
 

@@ -351,6 +351,7 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
             entered_all: None,
             last_position: 0,
             runs: 0,
+            changes: 0,
             saved_bytes: 0,
             ..whole.row.clone()
         };
@@ -373,6 +374,7 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
             }
             expected.last_position = position;
             expected.runs += 1;
+            expected.changes += u64::from(body.count);
             let run = check_run(changes.run).map_err(record_fault)?;
             runs.push((position, run));
         }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// What happens to a ledger in the property tests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Create {
         phone: usize,
