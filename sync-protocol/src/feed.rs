@@ -20,7 +20,7 @@ use bukti_core::envelope::Seen;
 use bukti_core::id::{DeviceId, DocumentId, Incarnation, Position};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
-use bukti_core::ledger::{ReadError, Reader};
+use bukti_core::ledger::{ReadError, Reader, Subscription};
 use bukti_core::scope::Scope;
 
 use self::ahead::{Ahead, Next};
@@ -213,13 +213,16 @@ impl Feed {
         &mut self,
         reader: &Reader<S, K>,
     ) -> Result<Option<UpToDate>, FeedError> {
-        let subscriptions: Vec<_> = self
+        if self.ahead.is_some() || self.owes() {
+            return Ok(None);
+        }
+        let subscriptions: Vec<Subscription> = self
             .readings
             .iter()
             .map(|reading| reading.subscription.clone())
             .collect();
         let (seen, digests) = reader.digests(&subscriptions)?;
-        if self.ahead.is_some() || self.is_behind(&seen) || self.owes() {
+        if self.is_behind(&seen) {
             return Ok(None);
         }
         let named = subscriptions.into_iter().zip(digests);
@@ -496,3 +499,6 @@ impl Draft {
         Some(Step::Passed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,382 @@
+//! A device that applies pages and holds each to what it may and must receive.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bukti_core::authority::{self, Audience, Grant};
+use bukti_core::digest::Digest;
+use bukti_core::envelope::{DocumentKind, Run};
+use bukti_core::id::{DeviceId, DocumentId, Incarnation, Position};
+use bukti_core::ledger::Topic;
+use bukti_core::record::{Record, Signed};
+use bukti_core::scope::Scope;
+use bukti_core::validate::Document;
+
+use super::world::World;
+use crate::feed::{Bounds, Feed, Page, UpToDate};
+use crate::item::Item;
+
+/// What a device holds, with the cursor that belongs to it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Held {
+    pub(super) documents: BTreeMap<DocumentId, BTreeSet<Position>>,
+    pub(super) facts: BTreeSet<Position>,
+    pub(super) cursor: Option<Vec<u8>>,
+}
+
+pub(super) struct Device {
+    pub(super) id: DeviceId,
+    pub(super) incarnation: Incarnation,
+    pub(super) grants: Vec<Grant>,
+    pub(super) requested: Vec<Scope>,
+    pub(super) held: Held,
+    pub(super) bounds: Bounds,
+    /// Whether grants changed on the way: things may come again, or be held from before.
+    pub(super) regranted: bool,
+    /// Whether it wrote its cursor itself, so that it may lack what came before.
+    pub(super) forging: bool,
+    feed: Option<Feed>,
+    /// What came since the last cut.
+    uncut: BTreeSet<Position>,
+    saves: Vec<Held>,
+}
+
+impl Device {
+    pub(super) fn new(id: DeviceId, incarnation: Incarnation, grants: Vec<Grant>) -> Self {
+        Self {
+            id,
+            incarnation,
+            grants,
+            requested: Vec::new(),
+            held: Held::default(),
+            bounds: Bounds::default(),
+            regranted: false,
+            forging: false,
+            feed: None,
+            uncut: BTreeSet::new(),
+            saves: vec![Held::default()],
+        }
+    }
+
+    pub(super) fn feed(&mut self, world: &World) -> &mut Feed {
+        self.feed.get_or_insert_with(|| {
+            let cursor = self.held.cursor.as_deref();
+            let reader = world.reader();
+            let (id, incarnation) = (self.id, self.incarnation);
+            let started = Feed::start(
+                &reader,
+                &self.grants,
+                &self.requested,
+                cursor,
+                id,
+                incarnation,
+            );
+            let mut feed = started.unwrap();
+            feed.bounds = self.bounds;
+            feed
+        })
+    }
+
+    /// Reads one page and applies it.
+    pub(super) fn page(&mut self, world: &World, budget: usize) -> bool {
+        let reader = world.reader();
+        let Some(page) = self.feed(world).next(&reader, budget).unwrap() else {
+            return false;
+        };
+        self.apply(world, page, budget);
+        true
+    }
+
+    /// Reads until there is nothing more.
+    pub(super) fn drain(&mut self, world: &World, budget: usize) {
+        let mut pages = 0;
+        while self.page(world, budget) {
+            pages += 1;
+            assert!(pages < 10_000, "the feed comes to an end");
+        }
+    }
+
+    /// Loses the connection and, for `back` > 0, what the last pages brought.
+    pub(super) fn cut(&mut self, back: usize) {
+        let keep = self.saves.len().saturating_sub(back).max(1);
+        self.saves.truncate(keep);
+        self.held = self.saves[keep - 1].clone();
+        self.feed = None;
+        self.uncut.clear();
+    }
+
+    /// Gets other grants, in the session or between two.
+    pub(super) fn regrant(&mut self, world: &World, grants: Vec<Grant>) {
+        self.grants = grants;
+        self.regranted = true;
+        if let Some(feed) = &mut self.feed {
+            feed.revise(&world.reader(), &self.grants).unwrap();
+        }
+    }
+
+    pub(super) fn up_to_date(&mut self, world: &World) -> Option<UpToDate> {
+        let reader = world.reader();
+        self.feed(world).up_to_date(&reader).unwrap()
+    }
+
+    /// The audience in which the device reads a scope, by rules of its own.
+    pub(super) fn audience(&self, scope: &Scope) -> Option<Audience> {
+        let asked = self.requested.is_empty() || self.requested.iter().any(|one| one.covers(scope));
+        asked
+            .then(|| authority::audience(&self.grants, scope))
+            .flatten()
+    }
+
+    fn apply(&mut self, world: &World, page: Page, budget: usize) {
+        let bytes: usize = page.items.iter().map(|item| item.to_bytes().len()).sum();
+        assert!(
+            page.items.len() <= 1 || bytes + page.cursor.len() <= budget,
+            "{} items of {bytes} bytes pass {budget}",
+            page.items.len(),
+        );
+        for item in page.items {
+            self.take(world, item);
+        }
+        self.held.cursor = Some(page.cursor);
+        self.saves.push(self.held.clone());
+    }
+
+    fn take(&mut self, world: &World, item: Item) {
+        match item {
+            Item::Record {
+                position,
+                carrier,
+                run,
+                ..
+            } => {
+                let run = Run::open(&run).unwrap();
+                let written = &world.written[&position];
+                assert_eq!((run.id(), carrier), (written.run, written.device));
+                assert!(!self.wrote(world, position), "own runs come without bytes");
+                self.take_run(world, position);
+            }
+            Item::Own {
+                position,
+                run,
+                document,
+                last_hash,
+                ..
+            } => {
+                let written = &world.written[&position];
+                assert_eq!((run, document), (written.run, written.document));
+                assert_eq!(last_hash, written.hash);
+                assert!(
+                    self.wrote(world, position),
+                    "the device must have what comes without bytes"
+                );
+                self.take_run(world, position);
+            }
+            Item::Whole {
+                document,
+                as_of,
+                published,
+                saved,
+                envelopes,
+            } => {
+                let positions: BTreeSet<Position> =
+                    envelopes.iter().map(|one| one.position).collect();
+                let expected = world.positions(&document);
+                assert_eq!(positions, expected, "all runs of the document");
+                assert_eq!(Some(&as_of), expected.last());
+                assert_eq!(published, world.is_in(&document, Audience::All, as_of));
+                let loaded = Document::load(&saved, DocumentKind::Evidence, published).unwrap();
+                assert_eq!(loaded.heads(), world.heads(&positions));
+                self.expect_visible(world, &document, as_of);
+                for position in &positions {
+                    self.expect_once(*position);
+                }
+                self.held
+                    .documents
+                    .entry(document)
+                    .or_default()
+                    .extend(positions);
+            }
+            Item::Fact {
+                position,
+                statement,
+            } => {
+                let server = world.reader().server();
+                Signed::open(&statement, &server).unwrap();
+                assert!(matches!(
+                    Record::from_bytes(&statement).unwrap(),
+                    Record::Server(_)
+                ));
+                let facts = world.facts();
+                let (_, topic) = facts.iter().find(|(at, _)| *at == position).unwrap();
+                assert!(
+                    self.concerns(topic),
+                    "{topic:?} does not concern {:?}",
+                    self.grants
+                );
+                let is_new = self.held.facts.insert(position);
+                assert!(
+                    is_new || self.regranted,
+                    "the statement at {position} came twice"
+                );
+            }
+        }
+    }
+
+    fn wrote(&self, world: &World, position: Position) -> bool {
+        let written = &world.written[&position];
+        (written.device, written.incarnation) == (self.id, self.incarnation)
+    }
+
+    fn take_run(&mut self, world: &World, position: Position) {
+        let document = world.written[&position].document;
+        self.expect_visible(world, &document, position);
+        self.expect_once(position);
+        let held = self.held.documents.entry(document).or_default();
+        let before = world.positions(&document);
+        let missing: Vec<_> = before
+            .range(..position)
+            .filter(|at| !held.contains(at))
+            .collect();
+        assert!(
+            self.forging || missing.is_empty(),
+            "run {position} came without {missing:?}"
+        );
+        held.insert(position);
+    }
+
+    fn expect_visible(&self, world: &World, document: &DocumentId, at: Position) {
+        let scope = &world.scopes[document];
+        let audience = self.audience(scope);
+        assert!(
+            audience.is_some_and(|audience| world.is_in(document, audience, at)),
+            "a document of {scope} as of {at} shows to {:?}",
+            self.grants,
+        );
+    }
+
+    fn expect_once(&mut self, position: Position) {
+        let is_new = self.uncut.insert(position);
+        assert!(
+            is_new || self.regranted,
+            "run {position} came twice without a cut"
+        );
+    }
+
+    /// Whether a statement is for this device, by rules of its own.
+    fn concerns(&self, topic: &Topic) -> bool {
+        let touches = |scope: &Scope| {
+            let granted = self.grants.iter().map(|grant| &grant.scope);
+            let met: Vec<Scope> = granted
+                .flat_map(|granted| match self.requested.as_slice() {
+                    [] => vec![granted.clone()],
+                    requested => requested
+                        .iter()
+                        .filter(|one| one.covers(granted) || granted.covers(one))
+                        .map(|one| {
+                            if one.covers(granted) {
+                                granted.clone()
+                            } else {
+                                one.clone()
+                            }
+                        })
+                        .collect(),
+                })
+                .collect();
+            met.iter().any(|one| one.covers(scope) || scope.covers(one))
+        };
+        match topic {
+            Topic::Framework | Topic::Revocation(_) => true,
+            Topic::Regions(parent) => touches(parent),
+            Topic::Device(device, scopes) => *device == self.id || scopes.iter().any(touches),
+        }
+    }
+
+    /// Checks that the device, having read everything, holds exactly what it should, and lets it
+    /// store the last cursor.
+    pub(super) fn expect_complete(&mut self, world: &World) {
+        let watermark = world.reader().watermark().position;
+        let end = self.up_to_date(world).expect("nothing is left to send");
+        assert_eq!(end.position, watermark);
+        let visible: BTreeMap<DocumentId, BTreeSet<Position>> = world
+            .scopes
+            .iter()
+            .filter(|(document, scope)| {
+                let written = !world.positions(document).is_empty();
+                let audience = self.audience(scope);
+                written && audience.is_some_and(|one| world.is_in(document, one, watermark))
+            })
+            .map(|(document, _)| (*document, world.positions(document)))
+            .collect();
+        if !self.regranted {
+            assert_eq!(self.held.documents, visible);
+        }
+        for (document, positions) in &visible {
+            assert_eq!(self.held.documents.get(document), Some(positions));
+        }
+        self.expect_digests(world, &end, &visible);
+        self.expect_facts(world);
+        self.held.cursor = Some(end.cursor);
+        self.saves.push(self.held.clone());
+    }
+
+    fn expect_digests(
+        &self,
+        world: &World,
+        end: &UpToDate,
+        visible: &BTreeMap<DocumentId, BTreeSet<Position>>,
+    ) {
+        let mut counted = 0;
+        for (prefix, audience, digest, documents) in &end.digests {
+            let nested = end.digests.iter().map(|(other, ..)| other);
+            let inside: Vec<&Scope> = nested
+                .filter(|other| *other != prefix && prefix.covers(other))
+                .collect();
+            let mine = visible.iter().filter(|(document, _)| {
+                let scope = &world.scopes[*document];
+                prefix.covers(scope) && !inside.iter().any(|one| one.covers(scope))
+            });
+            let sums: Vec<Digest> = mine
+                .map(|(document, _)| {
+                    let held = &self.held.documents[document];
+                    Digest::of(document, &world.heads(held))
+                })
+                .collect();
+            assert_eq!(sums.len() as u64, *documents, "{prefix} {audience}");
+            assert_eq!(
+                sums.into_iter().sum::<Digest>(),
+                *digest,
+                "{prefix} {audience}"
+            );
+            counted += documents;
+        }
+        assert_eq!(
+            counted,
+            visible.len() as u64,
+            "subscriptions do not overlap"
+        );
+    }
+
+    fn expect_facts(&self, world: &World) {
+        if self
+            .feed
+            .as_ref()
+            .is_none_or(|feed| feed.readings.is_empty())
+        {
+            return;
+        }
+        let facts = world.facts();
+        for (position, topic) in &facts {
+            let newest = match topic {
+                Topic::Regions(_) => !facts
+                    .iter()
+                    .any(|(at, other)| at > position && other == topic),
+                Topic::Framework | Topic::Revocation(_) | Topic::Device(..) => true,
+            };
+            if newest && self.concerns(topic) {
+                assert!(
+                    self.held.facts.contains(position),
+                    "no {topic:?} of {position}"
+                );
+            }
+        }
+    }
+}
