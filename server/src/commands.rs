@@ -154,6 +154,17 @@ pub fn answer(office: &Office, request: &Request, progress: &mut Progress<'_>) -
     }
 }
 
+/// Refuses a restore that cannot be before its folder is made or locked.
+///
+/// # Errors
+/// The reply to print.
+pub fn check_restore(folder: &Folder, from: &Path, key: Option<&Path>) -> Result<(), Reply> {
+    match backup::can_restore(folder, from, key) {
+        Ok(_) => Ok(()),
+        Err(failure) => Err(reply(Err(failure))),
+    }
+}
+
 /// Runs a command on a folder that no server holds.
 pub fn run_stopped(
     folder: &Folder,

@@ -57,9 +57,23 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match &arguments.command {
         Command::Serve(options) => serve(&root, options),
-        command => {
+        Command::Restore { from, key } => {
             let folder = Folder::new(&root);
-            if !folder.holds_a_server() && !matches!(command, Command::Restore { .. }) {
+            match commands::check_restore(&folder, from, key.as_deref()) {
+                Ok(()) => elsewhere_or_here(&folder, &arguments, &texts).print(),
+                Err(reply) => reply.print(),
+            }
+        }
+        Command::Invite(_)
+        | Command::Devices
+        | Command::Revoke { .. }
+        | Command::Import(_)
+        | Command::Verify
+        | Command::Rebuild { .. }
+        | Command::Status
+        | Command::Backup { .. } => {
+            let folder = Folder::new(&root);
+            if !folder.holds_a_server() {
                 let empty = FolderError::Empty(root);
                 return Reply::error(Exit::WrongUse, empty.to_string()).print();
             }

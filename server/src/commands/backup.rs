@@ -10,7 +10,7 @@
 //! backup should not have.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bukti_command::{Exit, Reply, show};
 use bukti_core::journal::disk::DiskStorage;
@@ -27,14 +27,20 @@ const JOURNAL: &str = "journal";
 const MANIFEST: &str = "backup.json";
 
 pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Failure> {
-    if to.starts_with(office.folder.root()) {
+    let data = office
+        .folder
+        .root()
+        .canonicalize()
+        .unwrap_or_else(|_| office.folder.root().to_owned());
+    if lies_in(to, &data) {
         return Err(Failure::wrong_use(format!(
             "{} lies in the data folder: expected a folder elsewhere, best on another disk",
             to.display()
         )));
     }
     refuse_other_content(to)?;
-    let target = DiskStorage::open(to.join(JOURNAL)).map_err(|error| {
+    let target = fs::create_dir_all(to).and_then(|()| DiskStorage::open(to.join(JOURNAL)));
+    let target = target.map_err(|error| {
         Failure::wrong_use(format!("cannot write to {}: {error}", to.display()))
     })?;
     let (copied, upto) = office
@@ -76,6 +82,14 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
     }))
 }
 
+/// Whether a path that need not exist yet is below `folder`.
+fn lies_in(path: &Path, folder: &Path) -> bool {
+    let known = path
+        .ancestors()
+        .find_map(|ancestor| ancestor.canonicalize().ok());
+    known.is_some_and(|known| known.starts_with(folder))
+}
+
 /// A backup goes to a new or empty folder, or onto an earlier backup of the same journal, whose
 /// segments are then kept.
 fn refuse_other_content(to: &Path) -> Result<(), Failure> {
@@ -107,16 +121,9 @@ pub(super) fn restore(
             folder.root().display()
         )));
     }
-    let source = from.join(JOURNAL);
-    if !source.is_dir() {
-        return Err(Failure::wrong_use(format!(
-            "{} is no backup: expected a folder that bukti-server backup made",
-            from.display()
-        )));
-    }
+    let (source, given) = can_restore(folder, from, key)?;
     let key_path = folder.key();
-    let given = key.unwrap_or(&key_path);
-    let key = read_key(given)?;
+    let key = read_key(&given)?;
     let copying = folder.root().join("journal.restoring");
     let result = copy_segments(&source, &copying).and_then(|()| {
         fs::rename(&copying, folder.journal())?;
@@ -127,7 +134,7 @@ pub(super) fn restore(
         text: format!("cannot copy {}: {error}", source.display()),
     })?;
     let opened = folder.open(
-        Some(given),
+        Some(&given),
         None,
         &Config::default(),
         &Metrics::default(),
@@ -159,6 +166,24 @@ pub(super) fn restore(
             show::show_time(wall_now())
         )
     }))
+}
+
+/// What can be said before anything is touched: where the segments are, and which key to use.
+pub(super) fn can_restore(
+    folder: &Folder,
+    from: &Path,
+    key: Option<&Path>,
+) -> Result<(PathBuf, PathBuf), Failure> {
+    let source = from.join(JOURNAL);
+    if !source.is_dir() {
+        return Err(Failure::wrong_use(format!(
+            "{} is no backup: expected a folder that bukti-server backup made",
+            from.display()
+        )));
+    }
+    let given = key.map_or_else(|| folder.key(), Path::to_owned);
+    read_key(&given)?;
+    Ok((source, given))
 }
 
 fn wrong_key_or_damage(error: &FolderError) -> Exit {
