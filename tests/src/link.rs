@@ -8,7 +8,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -81,11 +81,18 @@ impl Traffic {
     }
 }
 
+/// Where a connection leads, and how.
+#[derive(Debug, Clone, Copy)]
+struct Route {
+    target: SocketAddr,
+    link: Link,
+}
+
 /// A running proxy; it ends when dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    target: Arc<Mutex<SocketAddr>>,
+    route: Arc<Mutex<Route>>,
     traffic: Arc<Traffic>,
     accepting: JoinHandle<()>,
 }
@@ -98,12 +105,12 @@ impl Proxy {
     pub async fn start(target: SocketAddr, link: Link) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let target = Arc::new(Mutex::new(target));
+        let route = Arc::new(Mutex::new(Route { target, link }));
         let traffic = Arc::new(Traffic::default());
-        let accepting = tokio::spawn(accept(listener, target.clone(), link, traffic.clone()));
+        let accepting = tokio::spawn(accept(listener, route.clone(), traffic.clone()));
         Ok(Self {
             address,
-            target,
+            route,
             traffic,
             accepting,
         })
@@ -121,7 +128,16 @@ impl Proxy {
 
     /// Leads later connections to another server, as after a restart on another port.
     pub fn lead_to(&self, target: SocketAddr) {
-        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
+        self.route().target = target;
+    }
+
+    /// Gives later connections another link, as where a device is carried to another place.
+    pub fn use_link(&self, link: Link) {
+        self.route().link = link;
+    }
+
+    fn route(&self) -> MutexGuard<'_, Route> {
+        self.route.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -131,30 +147,21 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    target: Arc<Mutex<SocketAddr>>,
-    link: Link,
-    traffic: Arc<Traffic>,
-) {
+async fn accept(listener: TcpListener, route: Arc<Mutex<Route>>, traffic: Arc<Traffic>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((device, _)) = listener.accept().await {
         traffic.connections.fetch_add(1, Ordering::Relaxed);
-        let target = *target.lock().unwrap_or_else(PoisonError::into_inner);
+        let route = *route.lock().unwrap_or_else(PoisonError::into_inner);
         let traffic = traffic.clone();
         connections.spawn(async move {
             // An unreachable server shows to the device as a connection that closes.
-            let _ = carry(device, target, link, &traffic).await;
+            let _ = carry(device, route, &traffic).await;
         });
     }
 }
 
-async fn carry(
-    device: TcpStream,
-    target: SocketAddr,
-    link: Link,
-    traffic: &Traffic,
-) -> io::Result<()> {
+async fn carry(device: TcpStream, route: Route, traffic: &Traffic) -> io::Result<()> {
+    let Route { target, link } = route;
     let opened = Instant::now();
     sleep(link.round_trip).await;
     let server = TcpStream::connect(target).await?;
@@ -270,5 +277,32 @@ mod tests {
         let mut buffer = [0; 16];
         assert!(!matches!(socket.read(&mut buffer).await, Ok(1..)));
         assert_eq!(proxy.traffic().cuts(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_later_connection_takes_the_link_and_the_server_of_its_time() {
+        let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = gone.local_addr().unwrap();
+        drop(gone);
+        let fast = Link {
+            bits_per_second: 10_000_000,
+            round_trip: Duration::from_millis(1),
+            cut_after: None,
+        };
+        let proxy = Proxy::start(address, fast).await.unwrap();
+        let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
+        let mut buffer = [0; 4];
+        assert!(!matches!(socket.read(&mut buffer).await, Ok(1..)));
+        proxy.lead_to(echo_server().await);
+        proxy.use_link(Link {
+            round_trip: Duration::from_millis(100),
+            ..fast
+        });
+        let started = Instant::now();
+        let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
+        socket.write_all(b"here").await.unwrap();
+        socket.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"here");
+        assert!(started.elapsed() >= Duration::from_millis(190));
     }
 }

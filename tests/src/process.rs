@@ -101,6 +101,14 @@ impl Server {
     /// # Panics
     /// If it does not, with its log.
     pub fn start(data: &Path, arguments: &[&str]) -> Self {
+        Self::try_start(data, arguments).unwrap_or_else(|failure| panic!("{failure}"))
+    }
+
+    /// The same, for a program that people watch.
+    ///
+    /// # Errors
+    /// What it said instead of listening.
+    pub fn try_start(data: &Path, arguments: &[&str]) -> Result<Self, String> {
         let mut child = Command::new(binary("bukti-server"))
             .args(["serve", "--data"])
             .arg(data)
@@ -110,7 +118,7 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("start bukti-server");
+            .map_err(|error| format!("start bukti-server: {error}"))?;
         let stdout = child.stdout.take().expect("stdout is piped");
         let mut stderr = child.stderr.take().expect("stderr is piped");
         let log = thread::spawn(move || {
@@ -132,17 +140,17 @@ impl Server {
         let Some(address) = address else {
             let _ = child.kill();
             let _ = child.wait();
-            panic!(
+            return Err(format!(
                 "the server did not start: '{line}' {}",
                 log.join().unwrap_or_default()
-            );
+            ));
         };
-        Self {
+        Ok(Self {
             child,
             address,
             data: data.to_owned(),
             log: Some(log),
-        }
+        })
     }
 
     /// Where it listens.
