@@ -63,7 +63,7 @@ usage: cargo xtask demo [--exit] [--keep]
 fn read_link(text: &str) -> Result<Link, String> {
     let numbers: Option<Vec<u64>> = text.split(',').map(|part| part.parse().ok()).collect();
     match numbers.as_deref() {
-        Some(&[bits_per_second @ 1.., round_trip_ms, cut_after_ms @ 1..]) => Ok(Link {
+        Some(&[bits_per_second, round_trip_ms, cut_after_ms]) if bits_per_second > 0 => Ok(Link {
             bits_per_second,
             round_trip: Duration::from_millis(round_trip_ms),
             cut_after: Some(Duration::from_millis(cut_after_ms)),

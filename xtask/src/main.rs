@@ -10,7 +10,8 @@ use std::time::Instant;
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
-  demo [--exit]      build all and show the main job on a bad link; stays with the server running,
+  demo [--exit] [--keep]
+                     build all and show the main job on a bad link; stays with the server running,
                      or ends after its own checks with --exit
   test               every check: format, lints, documentation, tests, simulation
   sim [--seeds N] [--first SEED]

@@ -215,7 +215,7 @@ fn sign_unchecked(data: &Path, document: &str) -> Result<String, Stopped> {
     let stopped = |what: &dyn std::fmt::Display| Stopped(format!("the dishonest app: {what}"));
     let folders = Folders::on_disk(data).map_err(|error| stopped(&error))?;
     let store =
-        SledKv::open(data.join("store"), STORE_CACHE_BYTES).map_err(|error| stopped(&error))?;
+        SledKv::open(&data.join("store"), STORE_CACHE_BYTES).map_err(|error| stopped(&error))?;
     let mut device = Device::open(folders, store).map_err(|error| stopped(&error))?;
     device.set_local_checks(false);
     let document: DocumentId = document.parse().map_err(|error| stopped(&error))?;
