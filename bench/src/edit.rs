@@ -1,0 +1,102 @@
+//! One edit: to its acknowledgement, and to another connected device.
+
+use std::io::Write;
+use std::time::Instant;
+
+use bukti_core::authority::Role;
+use bukti_core::evidence::Edit;
+use bukti_sync_protocol::client::Event;
+use bukti_sync_protocol::item::Item;
+use bukti_tests::process::Server;
+
+use crate::folder::{Making, VILLAGE};
+use crate::percentile;
+use crate::wire::Wire;
+
+const EDITS: usize = 300;
+
+pub(crate) async fn measure() -> bool {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let mut making = Making::found(root.path());
+    let mut writer = making.phone(Role::Officer, VILLAGE);
+    let reader = making.phone(Role::Officer, VILLAGE);
+    let address = making.finish();
+    let server = Server::start(root.path(), &[]);
+    let address = address(server.address());
+    let (document, created) = writer.create(VILLAGE);
+    let mut writing = Wire::open(&address, &writer, None).await;
+    let mut reading = Wire::open(&address, &reader, None).await;
+    writing.up_to_date().await;
+    reading.up_to_date().await;
+    writing.offer([&created]).await;
+    writing.accepted(1).await;
+    wait_for_record(&mut reading).await;
+
+    let (mut acknowledged, mut delivered, mut synced) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..EDITS {
+        let run = writer.edits(&document, &[Edit::Title(format!("Notulensi {number}"))]);
+        let started = Instant::now();
+        writing.offer([&run]).await;
+        let ack = async {
+            writing.accepted(1).await;
+            started.elapsed().as_secs_f64()
+        };
+        let feed = async {
+            wait_for_record(&mut reading).await;
+            started.elapsed().as_secs_f64()
+        };
+        let (ack, feed) = tokio::join!(ack, feed);
+        acknowledged.push(ack);
+        delivered.push(feed);
+        synced.push(sync_beside(root.path(), run.run().to_bytes().as_slice()));
+    }
+    for times in [&mut acknowledged, &mut delivered, &mut synced] {
+        times.sort_by(f64::total_cmp);
+    }
+    println!(
+        "One edit of one document, {EDITS} times, in ms; beside it a write and fdatasync of the same bytes"
+    );
+    println!(
+        "{:<34} {:>8} {:>8} {:>14}",
+        "", "p50", "p99", "p50 / fdatasync"
+    );
+    let base = percentile(&synced, 0.5);
+    for (name, times) in [
+        ("write and fdatasync, beside", &synced),
+        ("edit to acknowledgement", &acknowledged),
+        ("edit to another connected device", &delivered),
+    ] {
+        println!(
+            "{name:<34} {:>8.2} {:>8.2} {:>14.1}",
+            percentile(times, 0.5) * 1e3,
+            percentile(times, 0.99) * 1e3,
+            percentile(times, 0.5) / base
+        );
+    }
+    true
+}
+
+async fn wait_for_record(wire: &mut Wire) {
+    loop {
+        if let Event::Page { items, .. } = wire.next().await
+            && items
+                .iter()
+                .any(|item| matches!(item, Item::Record { .. } | Item::Whole { .. }))
+        {
+            return;
+        }
+    }
+}
+
+fn sync_beside(root: &std::path::Path, bytes: &[u8]) -> f64 {
+    let path = root.join("beside");
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("a file");
+    let started = Instant::now();
+    file.write_all(bytes).expect("the disk takes it");
+    file.sync_data().expect("the disk keeps it");
+    started.elapsed().as_secs_f64()
+}

@@ -1,0 +1,115 @@
+//! Data folders of any size, made by the ledger itself without a network.
+
+use std::path::Path;
+
+use bukti_core::authority::Role;
+use bukti_core::evidence::Edit;
+use bukti_core::id::DocumentId;
+use bukti_core::ledger::Submission;
+use bukti_core::ledger::testing::{NOW, Phone, enrol};
+use bukti_core::validate::CheckedRun;
+use bukti_server::accepting::Ledger;
+use bukti_server::config::Config;
+use bukti_server::folder::Folder;
+use bukti_server::metrics::Metrics;
+use bukti_sync_protocol::token::TokenKey;
+
+use crate::wire::Address;
+
+/// Documents that one device may create in a day; the folders here are made in one.
+pub(crate) const DOCUMENTS_PER_PHONE: usize = bukti_core::limits::DEVICE_DOCUMENTS_PER_DAY as usize;
+
+/// Where everybody writes.
+pub(crate) const VILLAGE: &str = "13.07.05.2001";
+
+/// A folder under construction.
+pub(crate) struct Making {
+    ledger: Ledger,
+    tokens: TokenKey,
+    phones: u64,
+}
+
+impl Making {
+    /// Founds a journal.
+    pub(crate) fn found(root: &Path) -> Self {
+        let folder = Folder::new(root);
+        let started = folder
+            .open(None, Some(NOW), &config(), &Metrics::default(), &mut |_| {})
+            .expect("an empty folder takes a journal");
+        Self {
+            ledger: started.ledger,
+            tokens: TokenKey::derive(&started.key),
+            phones: 0,
+        }
+    }
+
+    /// Enrols another device.
+    pub(crate) fn phone(&mut self, role: Role, at: &str) -> Phone {
+        self.phones += 1;
+        let phone = Phone::new(self.phones);
+        enrol(&mut self.ledger, &phone, role, at);
+        phone
+    }
+
+    /// Has as many officers as the daily limit asks for write `count` documents of one run each.
+    pub(crate) fn documents(&mut self, count: usize) {
+        let mut left = count;
+        while left > 0 {
+            let mut phone = self.phone(Role::Officer, VILLAGE);
+            let own = left.min(DOCUMENTS_PER_PHONE);
+            let numbers: Vec<usize> = (0..own).collect();
+            for batch in numbers.chunks(500) {
+                let runs = batch.iter().map(|_| phone.create(VILLAGE).1).collect();
+                self.accept(&phone, runs);
+            }
+            left -= own;
+        }
+    }
+
+    /// Has the ledger take runs.
+    pub(crate) fn accept(&mut self, carrier: &Phone, runs: Vec<CheckedRun>) {
+        let carrier = carrier.id();
+        let batch = runs
+            .into_iter()
+            .map(|run| Submission { carrier, run })
+            .collect();
+        self.ledger.accept(NOW, batch).expect("the ledger goes on");
+    }
+
+    /// Ends the making; what is needed to be let in, but for the socket.
+    pub(crate) fn finish(self) -> impl Fn(std::net::SocketAddr) -> Address {
+        let reader = self.ledger.reader();
+        let (server, journal) = (reader.server(), reader.journal());
+        let tokens = self.tokens.clone();
+        move |socket| Address {
+            socket,
+            server,
+            journal,
+            tokens: tokens.clone(),
+        }
+    }
+}
+
+/// A document of 20 edits after its creation, a run each, as a person makes them.
+pub(crate) fn edited_document(phone: &mut Phone, edits: usize) -> (DocumentId, Vec<CheckedRun>) {
+    let (document, created) = phone.create(VILLAGE);
+    let mut runs = vec![created];
+    let mut narrative = String::new();
+    for number in 0..edits {
+        narrative.push_str("Musyawarah desa membahas rancangan anggaran tahun berjalan. ");
+        let edit = if number % 2 == 0 {
+            Edit::Narrative(narrative.clone())
+        } else {
+            Edit::Title(format!("Notulensi {number}"))
+        };
+        runs.push(phone.edits(&document, &[edit]));
+    }
+    (document, runs)
+}
+
+fn config() -> Config {
+    Config {
+        reserve_mib: 0,
+        ..Config::default()
+    }
+}

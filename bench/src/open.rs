@@ -1,0 +1,78 @@
+//! Starting on 100,000 documents, and memory with 1,000 idle connections.
+
+use std::time::Instant;
+
+use bukti_core::authority::Role;
+use bukti_tests::process::Server;
+
+use crate::folder::{Making, VILLAGE};
+use crate::verdict;
+use crate::wire::Wire;
+
+const DOCUMENTS: usize = 100_000;
+const CONNECTIONS: usize = 1_000;
+const CONNECTIONS_PER_DEVICE: usize = 4;
+const START_S_MAX: f64 = 1.0;
+const RESIDENT_MIB_MAX: f64 = 300.0;
+
+pub(crate) async fn measure() -> bool {
+    let empty = tempfile::tempdir().expect("a temporary folder");
+    drop(Making::found(empty.path()));
+    let empty_start = start(empty.path()).1;
+
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let mut making = Making::found(root.path());
+    let started = Instant::now();
+    making.documents(DOCUMENTS);
+    let made = started.elapsed().as_secs_f64();
+    let readers: Vec<_> = (0..CONNECTIONS / CONNECTIONS_PER_DEVICE)
+        .map(|_| making.phone(Role::Officer, "13.07.05.2005"))
+        .collect();
+    let address = making.finish();
+    println!(
+        "Starting on {DOCUMENTS} documents of {VILLAGE} (made in {made:.0} s) with the store intact"
+    );
+    let (server, full_start) = start(root.path());
+    let in_time = full_start <= START_S_MAX;
+    println!(
+        "  process start to listening: {full_start:.2} s, {} (empty folder: {empty_start:.2} s)",
+        verdict(in_time)
+    );
+    let before = resident_mib(server.pid());
+    let address = address(server.address());
+    let mut idle = Vec::new();
+    for reader in &readers {
+        for _ in 0..CONNECTIONS_PER_DEVICE {
+            let mut wire = Wire::open(&address, reader, None).await;
+            wire.up_to_date().await;
+            idle.push(wire);
+        }
+    }
+    let after = resident_mib(server.pid());
+    let in_memory = after <= RESIDENT_MIB_MAX;
+    println!(
+        "  resident: {before:.0} MiB after the start, {after:.0} MiB with {} idle connections, {}",
+        idle.len(),
+        verdict(in_memory)
+    );
+    println!(
+        "  a connection: {:.1} KiB",
+        (after - before) * 1024.0 / idle.len() as f64
+    );
+    in_time && in_memory
+}
+
+fn start(root: &std::path::Path) -> (Server, f64) {
+    let started = Instant::now();
+    let server = Server::start(root, &[]);
+    let took = started.elapsed().as_secs_f64();
+    (server, took)
+}
+
+fn resident_mib(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: Option<f64> =
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+    kib.unwrap_or(f64::NAN) / 1024.0
+}
