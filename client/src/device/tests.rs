@@ -1,1 +1,6 @@
+//! A device by itself, and devices with a ledger and both sides of the protocol in memory.
 
+mod alone;
+mod joined;
+mod trouble;
+mod world;

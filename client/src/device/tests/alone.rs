@@ -1,0 +1,217 @@
+//! What holds without any server.
+
+use bukti_core::authority::Role;
+use bukti_core::evidence::{Declared, Edit};
+use bukti_core::id::Incarnation;
+use bukti_core::journal::Storage;
+use bukti_core::journal::memory::{Fault, Skipped};
+use bukti_core::kv::MemoryKv;
+
+use super::world::{NOW, Phone, WARD, World, evidence};
+use crate::device::{Delivery, DeviceError};
+
+#[test]
+fn an_edit_survives_the_power_going_right_after_it() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut phone, "Papan");
+    phone.crash(&mut |_| 0);
+    let edits = [Edit::Title("Papan informasi".into())];
+    phone.device().edit(NOW, &id, &edits).unwrap().unwrap();
+    phone.crash(&mut |_| 0);
+    assert_eq!(
+        phone.device().show(&id).unwrap().evidence.title,
+        "Papan informasi"
+    );
+    assert_eq!(phone.device().unsent(), 2);
+}
+
+#[test]
+fn without_sync_calls_the_power_would_take_the_edit() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    phone.tail.without_sync(Skipped::Files);
+    world.create(&mut phone, "Papan");
+    phone.crash(&mut |_| 0);
+    assert!(phone.titles().is_empty());
+}
+
+#[test]
+fn an_edit_that_the_disk_does_not_take_is_an_error_and_not_shown_after_reopening() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut phone, "Papan");
+    // Measuring free space and writing succeed; the sync fails.
+    phone.tail.fail_at(3, Fault::Io);
+    let edits = [Edit::Title("Lain".into())];
+    let error = phone.device().edit(NOW, &id, &edits).unwrap_err();
+    assert!(!error.is_refusal());
+    phone.crash(&mut |_| 0);
+    assert_eq!(phone.titles(), ["Papan"]);
+}
+
+#[test]
+fn a_full_disk_refuses_the_edit_and_nothing_else() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut phone, "Papan");
+    phone.tail.set_free_bytes(1);
+    let error = phone
+        .device()
+        .edit(NOW, &id, &[Edit::Title("Lain".into())])
+        .unwrap_err();
+    assert!(error.is_refusal());
+    assert_eq!(phone.titles(), ["Papan"]);
+    phone.tail.set_free_bytes(u64::MAX);
+    assert!(
+        phone
+            .device()
+            .edit(NOW, &id, &[Edit::Title("Lain".into())])
+            .unwrap()
+            .is_some()
+    );
+}
+
+#[test]
+fn what_the_grants_do_not_allow_is_denied_before_it_is_sealed() {
+    let mut world = World::new();
+    let mut phone = world.phone("Budi", Role::Observer, WARD);
+    let (random, scope) = (world.draw(), WARD.parse().unwrap());
+    let denied = phone
+        .device()
+        .create(NOW, random, &scope, &evidence("Papan"));
+    assert!(matches!(denied, Err(DeviceError::Denied(_))));
+    assert_eq!(phone.device().unsent(), 0);
+}
+
+#[test]
+fn nothing_is_received_before_a_server_said_so() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut phone, "Papan");
+    assert_eq!(
+        phone.device().delivery(&id).unwrap(),
+        Delivery::Draft { unsent: 1 }
+    );
+    let ready = [Edit::Declare(Declared::Ready)];
+    phone.device().edit(NOW, &id, &ready).unwrap();
+    assert_eq!(
+        phone.device().delivery(&id).unwrap(),
+        Delivery::ReadyToSend { unsent: 2 }
+    );
+    world.sync(&mut phone);
+    assert_eq!(phone.device().delivery(&id).unwrap(), Delivery::Received);
+}
+
+#[test]
+fn setting_what_stands_already_seals_nothing() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut phone, "Papan");
+    let same = [Edit::Title("Papan".into())];
+    assert_eq!(phone.device().edit(NOW, &id, &same).unwrap(), None);
+    assert_eq!(phone.device().unsent(), 1);
+}
+
+#[test]
+fn the_tail_gives_its_space_back_and_keeps_what_waits() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut phone, "Papan");
+    let mut bytes_max = 0;
+    for round in 0..60 {
+        // Random letters do not deflate, so that a few edits fill a segment.
+        let mut text = String::new();
+        for step in 0..4_000u32 {
+            let letter = (step.wrapping_mul(2_654_435_761) ^ (round * 977)) >> 7;
+            text.push(char::from(b'a' + (letter % 26) as u8));
+        }
+        phone
+            .device()
+            .edit(NOW, &id, &[Edit::Narrative(text)])
+            .unwrap();
+        world.sync(&mut phone);
+        let names = phone.tail.list().unwrap();
+        let bytes: u64 = names
+            .iter()
+            .map(|name| phone.tail.length(name).unwrap())
+            .sum();
+        bytes_max = bytes_max.max(bytes);
+    }
+    assert!(bytes_max <= 3 * 1024 * 1024, "{bytes_max}");
+    let last = [Edit::Title("Terakhir".into())];
+    phone.device().edit(NOW, &id, &last).unwrap();
+    phone.reopen();
+    assert_eq!(phone.device().unsent(), 1);
+    assert_eq!(phone.titles(), ["Terakhir"]);
+}
+
+#[test]
+fn enrolling_again_keeps_unsent_work_and_brings_other_grants() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut phone, "Papan");
+    let before = phone.device().id();
+    let secret = world.draw();
+    world
+        .enrol(&mut phone, secret, "Siti", Role::UnitHead, "13.76")
+        .unwrap();
+    assert_eq!(phone.device().id(), before);
+    assert_eq!(phone.device().grants()[0].role, Role::UnitHead);
+    assert_eq!(phone.titles(), ["Papan"]);
+    assert_eq!(phone.device().unsent(), 1);
+    world.sync(&mut phone);
+    assert_eq!(phone.device().unsent(), 0);
+}
+
+#[test]
+fn another_server_is_refused_while_work_waits_for_the_first() {
+    let mut world = World::new();
+    let mut other = World::founded(2, bukti_core::id::JournalId([8; 16]));
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut phone, "Papan");
+    let kv = phone.close();
+    let secret = other.draw();
+    let refused = other
+        .enrol(&mut phone, secret, "Siti", Role::Officer, WARD)
+        .unwrap_err();
+    assert!(matches!(refused, DeviceError::OtherServer(_)), "{refused}");
+    phone.open(kv);
+    world.sync(&mut phone);
+    let secret = other.draw();
+    other
+        .enrol(&mut phone, secret, "Siti", Role::Officer, WARD)
+        .unwrap();
+    assert!(
+        phone.titles().is_empty(),
+        "the other server's evidence is elsewhere"
+    );
+    other.create(&mut phone, "Baru");
+    other.sync(&mut phone);
+    assert_eq!(phone.device().unsent(), 0);
+    assert!(phone.device().status().unwrap().differs.is_empty());
+}
+
+#[test]
+fn a_cut_enrolment_goes_on_with_the_same_key() {
+    let mut world = World::new();
+    let phone = Phone::empty();
+    let link = world.link([3; 16]);
+    let first = crate::device::Applicant::open(phone.folders(), &link, [1; 32]).unwrap();
+    for disk in [&phone.home, &phone.tail] {
+        disk.crash(&mut |_| 0);
+    }
+    let second = crate::device::Applicant::open(phone.folders(), &link, [2; 32]).unwrap();
+    assert_eq!(first.key().to_bytes(), second.key().to_bytes());
+    let forged = crate::device::Enrolment {
+        journal: vec![1],
+        certificate: vec![2],
+        token: vec![],
+    };
+    let incarnation = Incarnation(world.draw());
+    assert!(
+        second
+            .finish(MemoryKv::new(), &forged, incarnation)
+            .is_err()
+    );
+}

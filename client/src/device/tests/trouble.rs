@@ -1,0 +1,335 @@
+//! Refusals, copies, restores and servers thrown back.
+
+use bukti_core::authority::Role;
+use bukti_core::evidence::Edit;
+use bukti_core::id::Incarnation;
+use bukti_core::kv::MemoryKv;
+use bukti_sync_protocol::client::Event;
+use bukti_sync_protocol::item::Item;
+
+use super::world::{NOW, Phone, WARD, World, evidence};
+use crate::device::{Delivery, DeviceError, Reaction};
+
+/// A person without the right to write uses an app that does not care.
+fn dishonest(world: &mut World) -> Phone {
+    let mut phone = world.phone("Budi", Role::Observer, WARD);
+    phone.device().set_local_checks(false);
+    phone
+}
+
+#[test]
+fn a_refused_run_and_what_builds_on_it_lie_in_quarantine_with_their_words() {
+    let mut world = World::new();
+    let mut budi = dishonest(&mut world);
+    let id = world.create(&mut budi, "Papan");
+    budi.device()
+        .edit(NOW, &id, &[Edit::Title("Papan palsu".into())])
+        .unwrap();
+    let before = budi.device().incarnation();
+    world.sync(&mut budi);
+
+    let refused = budi.device().quarantined();
+    assert_eq!(refused.len(), 2);
+    assert!(refused.iter().all(|entry| entry.code == "forbidden"));
+    let words: Vec<&String> = refused.iter().flat_map(|entry| &entry.edits).collect();
+    assert!(
+        words.iter().any(|line| line.contains("Papan palsu")),
+        "{words:?}"
+    );
+    assert_eq!(budi.device().unsent(), 0);
+    assert_ne!(
+        budi.device().incarnation(),
+        before,
+        "a sealed number is never used again"
+    );
+
+    budi.crash(&mut |_| 0);
+    assert_eq!(budi.device().quarantined(), refused);
+    let bytes = budi.device().export_quarantined(&refused[0].run).unwrap();
+    assert!(bytes.windows(18).any(|part| part == b"bukti.quarantine.1"));
+}
+
+#[test]
+fn other_documents_go_on_when_one_is_refused() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    siti.device().set_local_checks(false);
+    let kept = world.create(&mut siti, "Papan");
+    let (random, elsewhere) = (world.draw(), "13.76.02.1002".parse().unwrap());
+    let created = siti
+        .device()
+        .create(NOW, random, &elsewhere, &evidence("Bukan"));
+    let refused = created.unwrap().0;
+    world.sync(&mut siti);
+    assert_eq!(siti.device().delivery(&kept).unwrap(), Delivery::Received);
+    assert!(matches!(
+        siti.device().delivery(&refused),
+        Err(DeviceError::UnknownDocument(_))
+    ));
+    siti.device()
+        .edit(NOW, &kept, &[Edit::Title("Papan baru".into())])
+        .unwrap();
+    world.sync(&mut siti);
+    assert_eq!(siti.device().unsent(), 0);
+    assert_eq!(siti.titles(), ["Papan baru"]);
+}
+
+#[test]
+fn refused_edits_are_entered_again_once_they_are_allowed() {
+    let mut world = World::new();
+    let mut budi = dishonest(&mut world);
+    let id = world.create(&mut budi, "Papan");
+    let edits = [
+        Edit::Narrative("Dipasang di kantor.".into()),
+        Edit::AddRow("1.1".into()),
+    ];
+    budi.device().edit(NOW, &id, &edits).unwrap();
+    let wanted = budi.device().show(&id).unwrap().evidence;
+    world.sync(&mut budi);
+    budi.device().set_local_checks(true);
+    let run = budi.device().quarantined()[0].run;
+    let (incarnation, random) = (Incarnation(world.draw()), world.draw());
+    let denied = budi.device().enter_again(NOW, incarnation, random, &run);
+    assert!(matches!(denied, Err(DeviceError::Denied(_))));
+
+    let secret = world.draw();
+    world
+        .enrol(&mut budi, secret, "Budi", Role::Officer, WARD)
+        .unwrap();
+    let (again, sealed) = budi
+        .device()
+        .enter_again(NOW, incarnation, random, &run)
+        .unwrap();
+    assert_ne!(again, id);
+    world.sync(&mut budi);
+    assert_eq!(budi.device().delivery(&again).unwrap(), Delivery::Received);
+    let shown = budi.device().show(&again).unwrap().evidence;
+    assert_eq!(
+        (&shown.title, &shown.narrative, &shown.rows),
+        (&wanted.title, &wanted.narrative, &wanted.rows)
+    );
+    let entries = budi.device().quarantined();
+    assert!(entries.iter().all(|entry| entry.entered_again == sealed));
+    assert_eq!(budi.device().status().unwrap().quarantined, 0);
+    let twice = budi.device().enter_again(NOW, incarnation, random, &run);
+    assert!(twice.is_err(), "they would stand there twice");
+}
+
+#[test]
+fn of_two_copies_of_a_store_both_keep_their_edits() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    siti.device()
+        .edit(NOW, &id, &[Edit::Narrative("Awal.".into())])
+        .unwrap();
+    world.sync(&mut siti);
+    let mut copy = siti.duplicate();
+    siti.device()
+        .edit(NOW, &id, &[Edit::AddRow("1.1".into())])
+        .unwrap();
+    copy.device()
+        .edit(NOW, &id, &[Edit::Narrative("Awal. Dari salinan.".into())])
+        .unwrap();
+    let new = world.create(&mut copy, "Hanya di salinan");
+    world.sync(&mut siti);
+
+    let before = copy.device().incarnation();
+    world.sync(&mut copy);
+    assert_ne!(copy.device().incarnation(), before);
+    let status = copy.device().status().unwrap();
+    assert_eq!(
+        (status.unsent, status.to_enter_again, status.quarantined),
+        (0, 0, 0)
+    );
+    world.sync(&mut siti);
+    for phone in [&mut siti, &mut copy] {
+        let shown = phone.device().show(&id).unwrap().evidence;
+        assert_eq!(shown.narrative, "Awal. Dari salinan.");
+        assert!(shown.rows.contains("1.1"));
+        assert_eq!(phone.device().delivery(&new).unwrap(), Delivery::Received);
+        assert!(phone.device().status().unwrap().differs.is_empty());
+    }
+    assert_eq!(siti.shown(&id), copy.shown(&id));
+}
+
+#[test]
+fn a_restored_store_doubles_nothing_that_the_server_has() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    siti.device()
+        .edit(NOW, &id, &[Edit::Narrative("Satu.".into())])
+        .unwrap();
+    let mut backup = siti.duplicate();
+    siti.device()
+        .edit(NOW, &id, &[Edit::AddRow("1.1".into())])
+        .unwrap();
+    world.sync(&mut siti);
+
+    world.sync(&mut backup);
+    let shown = backup.device().show(&id).unwrap().evidence;
+    assert_eq!(shown.narrative, "Satu.");
+    assert!(shown.rows.contains("1.1"));
+    assert_eq!(backup.titles().len(), 1);
+    let history = backup.device().history(&id).unwrap();
+    assert_eq!(history.len(), 3, "nothing was entered a second time");
+    assert_eq!(backup.device().unsent(), 0);
+}
+
+#[test]
+fn edits_made_on_a_restored_store_before_it_knew_are_kept() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let mut backup = siti.duplicate();
+    siti.device()
+        .edit(NOW, &id, &[Edit::AddRow("1.1".into())])
+        .unwrap();
+    world.sync(&mut siti);
+    backup
+        .device()
+        .edit(NOW, &id, &[Edit::AddRow("2.2".into())])
+        .unwrap();
+
+    // The first connection ends with the news; what is edited before the next counts, too.
+    let (_, restarts) = world.session(&mut backup, usize::MAX);
+    assert!(restarts);
+    backup
+        .device()
+        .edit(NOW, &id, &[Edit::AddRow("3.3".into())])
+        .unwrap();
+    backup.crash(&mut |_| 0);
+    world.sync(&mut backup);
+    let rows = backup.device().show(&id).unwrap().evidence.rows;
+    assert_eq!(rows.into_iter().collect::<Vec<_>>(), ["1.1", "2.2", "3.3"]);
+    let status = backup.device().status().unwrap();
+    assert_eq!(
+        (status.unsent, status.to_enter_again, status.quarantined),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn a_server_thrown_back_gets_unconfirmed_runs_again() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.sync(&mut siti);
+    let backup = world.journal.duplicate();
+    let id = world.create(&mut siti, "Papan");
+    // The receipt arrives, the feed does not: the connection is cut with the third answer.
+    let mut accepted = false;
+    for frames in 1..20 {
+        let (events, _) = world.session(&mut siti, frames);
+        accepted |= events
+            .iter()
+            .any(|event| matches!(event, Event::Accepted(_)));
+        if accepted {
+            break;
+        }
+    }
+    assert!(accepted);
+    assert_eq!(siti.device().delivery(&id).unwrap(), Delivery::Received);
+    world.restore(backup);
+    world.sync(&mut siti);
+    assert_eq!(siti.device().delivery(&id).unwrap(), Delivery::Received);
+    assert!(world.ledger.reader().document(&id).unwrap().is_some());
+}
+
+#[test]
+fn a_revoked_device_keeps_what_was_not_received_in_quarantine() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    siti.device()
+        .edit(NOW, &id, &[Edit::Title("Setelah".into())])
+        .unwrap();
+    let device = siti.device().id();
+    world.ledger.revoke(NOW, device).unwrap();
+    world.sync(&mut siti);
+    let status = siti.device().status().unwrap();
+    assert!(status.revoked);
+    assert_eq!((status.unsent, status.quarantined), (0, 1));
+    assert_eq!(siti.device().quarantined()[0].code, "revoked");
+    assert_eq!(siti.titles(), ["Papan"]);
+}
+
+#[test]
+fn a_page_counts_whole_or_not_at_all() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let mut budi = world.phone("Budi", Role::Officer, WARD);
+    world.sync(&mut budi);
+    world.create(&mut siti, "Papan");
+    let events = world.sync(&mut siti);
+    drop(events);
+    let before = budi.snapshot();
+    let events = world.sync(&mut budi);
+    let page = events
+        .into_iter()
+        .find(|event| matches!(event, Event::Page { .. }))
+        .unwrap();
+    // Back to before the page; then the page alone: its rows and its cursor come together.
+    let kv = budi.close();
+    kv.restore(&before);
+    budi.open(kv);
+    assert!(budi.titles().is_empty());
+    let cursor = |phone: &mut Phone| phone.device().opening(Vec::new(), "").unwrap().cursor;
+    let earlier = cursor(&mut budi);
+    let reaction = budi.device().handle_event(NOW, [0; 16], page).unwrap();
+    assert_eq!(reaction, Reaction::Applied);
+    assert_ne!(cursor(&mut budi), earlier);
+    assert_eq!(budi.titles(), ["Papan"]);
+}
+
+#[test]
+fn a_feed_that_lies_leaves_findings_and_goes_on() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let mut budi = world.phone("Budi", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let events = world.sync(&mut budi);
+    let mut items: Vec<Item> = events
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Page { items, .. } => Some(items),
+            _other => None,
+        })
+        .flatten()
+        .filter(|item| !matches!(item, Item::Fact { .. }))
+        .collect();
+    assert_eq!(items.len(), 1);
+    for item in &mut items {
+        match item {
+            Item::Record { run, .. } => *run.last_mut().unwrap() ^= 1,
+            Item::Whole { envelopes, .. } => envelopes.clear(),
+            Item::Own { .. } | Item::Fact { .. } => unreachable!("neither is in the list"),
+        }
+    }
+    items.push(Item::Fact {
+        position: 1,
+        statement: vec![1, 2, 3],
+    });
+    budi.close();
+    budi.open(MemoryKv::new());
+    let lie = Event::Page {
+        items,
+        cursor: vec![7],
+    };
+    assert_eq!(
+        budi.device().handle_event(NOW, [0; 16], lie).unwrap(),
+        Reaction::Applied
+    );
+    assert_eq!(budi.device().findings().unwrap().len(), 2);
+    assert!(matches!(
+        budi.device().show(&id),
+        Err(DeviceError::UnknownDocument(_))
+    ));
+    assert_eq!(
+        budi.device().opening(Vec::new(), "").unwrap().cursor,
+        Some(vec![7])
+    );
+}

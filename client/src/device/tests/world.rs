@@ -1,0 +1,323 @@
+//! A server and devices in memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bukti_core::authority::{Grant, Role};
+use bukti_core::evidence::NewEvidence;
+use bukti_core::id::{DocumentId, Incarnation, JournalId, ServerId};
+use bukti_core::journal;
+use bukti_core::journal::memory::MemoryStorage;
+use bukti_core::kv::{MemoryKv, MemorySnapshot};
+use bukti_core::ledger::{Ledger, Options};
+use bukti_core::record::{Invitation, invitation_hash};
+use bukti_sync_protocol::client::{Event, Input};
+use bukti_sync_protocol::link::InvitationLink;
+use bukti_sync_protocol::server::{self, Cx, ServerSession};
+use bukti_sync_protocol::token::TokenKey;
+use ed25519_dalek::SigningKey;
+
+use crate::device::{Applicant, Device, DeviceError, Enrolment, Folders};
+use crate::exchange::{Exchange, Moment};
+
+pub(super) const NOW: i64 = 1_760_000_000_000;
+pub(super) const WARD: &str = "13.76.01.1001";
+
+pub(super) type TestDevice = Device<MemoryStorage, MemoryKv>;
+
+pub(super) struct World {
+    pub(super) ledger: Ledger<MemoryStorage, MemoryKv>,
+    pub(super) journal: MemoryStorage,
+    key: SigningKey,
+    token_key: TokenKey,
+    drawn: u64,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::founded(1, JournalId([9; 16]))
+    }
+
+    pub(super) fn founded(seed: u8, id: JournalId) -> Self {
+        let key = SigningKey::from_bytes(&[seed; 32]);
+        let journal = MemoryStorage::new();
+        let ledger = Ledger::create(
+            journal.clone(),
+            Arc::new(MemoryKv::new()),
+            key.clone(),
+            id,
+            NOW,
+            options(),
+        );
+        Self {
+            ledger: ledger.unwrap(),
+            journal,
+            token_key: TokenKey::derive(&key),
+            key,
+            drawn: 0,
+        }
+    }
+
+    /// Throws the server back to a copy of its journal.
+    pub(super) fn restore(&mut self, journal: MemoryStorage) {
+        let kv = Arc::new(MemoryKv::new());
+        let key = self.key.clone();
+        let opened = Ledger::open(journal.clone(), kv, key, options(), &mut |_| {});
+        (self.ledger, self.journal) = (opened.unwrap().0, journal);
+    }
+
+    pub(super) fn link(&self, secret: [u8; 16]) -> InvitationLink {
+        InvitationLink {
+            url: "https://bukti.example".into(),
+            secret,
+            server: ServerId(self.key.verifying_key().to_bytes()),
+        }
+    }
+
+    /// Invites and enrols a new device.
+    pub(super) fn phone(&mut self, person: &str, role: Role, scope: &str) -> Phone {
+        let seed = self.draw();
+        let mut phone = Phone::empty();
+        self.enrol(&mut phone, seed, person, role, scope).unwrap();
+        phone
+    }
+
+    pub(super) fn enrol(
+        &mut self,
+        phone: &mut Phone,
+        secret: [u8; 16],
+        person: &str,
+        role: Role,
+        scope: &str,
+    ) -> Result<(), DeviceError> {
+        let grant = Grant {
+            role,
+            scope: scope.parse().unwrap(),
+        };
+        let invitation = Invitation {
+            hash: invitation_hash(&secret),
+            person: person.into(),
+            grants: vec![grant],
+            expires_at: NOW + 1_000_000,
+        };
+        self.ledger.invite(NOW, invitation).unwrap();
+        let kv = phone.close();
+        let seed = [self.draw(), self.draw()].concat().try_into().unwrap();
+        let applicant = Applicant::open(phone.folders(), &self.link(secret), seed)?;
+        let device = super::super::identity::device_of(applicant.key());
+        let enrolled = self.ledger.enrol(NOW, &secret, device).unwrap();
+        let enrolment = Enrolment {
+            journal: enrolled.founding_record,
+            certificate: enrolled.certificate,
+            token: self.token_key.issue(&device, NOW + 1_000_000),
+        };
+        let incarnation = Incarnation(self.draw());
+        phone.device = Some(applicant.finish(kv, &enrolment, incarnation)?);
+        Ok(())
+    }
+
+    pub(super) fn draw(&mut self) -> [u8; 16] {
+        self.drawn += 1;
+        let mut bytes = [0x5a; 16];
+        bytes[..8].copy_from_slice(&self.drawn.to_le_bytes());
+        bytes
+    }
+
+    /// Syncs until both sides have nothing more to say, over as many connections as that takes.
+    pub(super) fn sync(&mut self, phone: &mut Phone) -> Vec<Event> {
+        let mut events = Vec::new();
+        for _ in 0..5 {
+            let (learned, restarts) = self.session(phone, usize::MAX);
+            events.extend(learned);
+            if !restarts {
+                return events;
+            }
+        }
+        panic!("the device begins one life after the other");
+    }
+
+    /// One connection, cut after so many frames; tells whether the device wants another.
+    pub(super) fn session(&mut self, phone: &mut Phone, frames: usize) -> (Vec<Event>, bool) {
+        let device = phone.device();
+        let mut exchange = Exchange::open(device, 0, Vec::new(), "test").unwrap();
+        let nonce = [self.draw(), self.draw()].concat().try_into().unwrap();
+        let mut session = ServerSession::new(nonce, 0);
+        let (mut up, mut down) = (VecDeque::new(), VecDeque::<Vec<u8>>::new());
+        let mut events = Vec::new();
+        let mut left = frames;
+        let mut input = None;
+        loop {
+            let mut learned = |event: &Event| events.push(event.clone());
+            let mut moment = Moment {
+                mono: 0,
+                wall: NOW,
+                draw: &mut || self.draw(),
+            };
+            let sent = match input.take() {
+                Some(bytes) => {
+                    let bytes: Vec<u8> = bytes;
+                    let input = Input::Frame(&bytes);
+                    exchange.handle(device, &mut moment, input, &mut learned)
+                }
+                None => exchange.pump(device, &mut moment, &mut learned),
+            };
+            up.extend(sent.unwrap());
+            if left == 0 || exchange.is_closed() {
+                break;
+            }
+            left -= 1;
+            if let Some(frame) = up.pop_front() {
+                down.extend(self.drive(&mut session, server::Input::Frame(&frame)));
+            } else if let Some(frame) = down.pop_front() {
+                input = Some(frame);
+            } else {
+                break;
+            }
+        }
+        let restarts = exchange.restarts();
+        exchange.finish(device).unwrap();
+        (events, restarts)
+    }
+
+    fn drive(&mut self, session: &mut ServerSession, input: server::Input<'_>) -> Vec<Vec<u8>> {
+        let reader = self.ledger.reader();
+        let token_key = self.token_key.clone();
+        let cx = Cx {
+            now: 0,
+            wall: NOW,
+            reader: &reader,
+            token_key: &token_key,
+        };
+        let mut frames = Vec::new();
+        session.handle(&cx, input);
+        while let Some(output) = session.poll(&cx) {
+            let answer = match output {
+                server::Output::Send(bytes) => {
+                    frames.push(bytes);
+                    continue;
+                }
+                server::Output::Submit(batch) => {
+                    let outcomes = self.ledger.accept(NOW, batch).unwrap();
+                    session.handle(&cx, server::Input::Judged(outcomes));
+                    server::Input::Advanced
+                }
+                server::Output::Bound(_) => server::Input::Held(Vec::new()),
+                server::Output::Enrol { .. } => panic!("devices enrol elsewhere"),
+                server::Output::Failed(error) => panic!("{error}"),
+                server::Output::Close(_) => continue,
+            };
+            session.handle(&cx, answer);
+        }
+        frames
+    }
+
+    /// Starts a piece of evidence on a device.
+    pub(super) fn create(&mut self, phone: &mut Phone, title: &str) -> DocumentId {
+        let random = self.draw();
+        let scope = WARD.parse().unwrap();
+        let created = phone.device().create(NOW, random, &scope, &evidence(title));
+        created.unwrap().0
+    }
+}
+
+fn options() -> Options {
+    Options::new(journal::Options::server(0), 1)
+}
+
+pub(super) fn evidence(title: &str) -> NewEvidence {
+    NewEvidence {
+        kind: "photo".into(),
+        framework_id: "desa-antikorupsi".into(),
+        framework_version: "2024".into(),
+        cycle: 2026,
+        title: title.into(),
+        ..NewEvidence::default()
+    }
+}
+
+/// A device's folders and, while it runs, the device.
+pub(super) struct Phone {
+    pub(super) home: MemoryStorage,
+    pub(super) tail: MemoryStorage,
+    pub(super) quarantine: MemoryStorage,
+    pub(super) device: Option<TestDevice>,
+}
+
+impl Phone {
+    pub(super) fn empty() -> Self {
+        Self {
+            home: MemoryStorage::new(),
+            tail: MemoryStorage::new(),
+            quarantine: MemoryStorage::new(),
+            device: None,
+        }
+    }
+
+    pub(super) fn folders(&self) -> Folders<MemoryStorage> {
+        Folders {
+            home: Arc::new(self.home.clone()),
+            tail: Arc::new(self.tail.clone()),
+            quarantine: Arc::new(self.quarantine.clone()),
+        }
+    }
+
+    pub(super) fn device(&mut self) -> &mut TestDevice {
+        self.device.as_mut().unwrap()
+    }
+
+    /// Ends the process; answers the confirmed store.
+    pub(super) fn close(&mut self) -> MemoryKv {
+        self.device
+            .take()
+            .map_or_else(MemoryKv::new, Device::into_kv)
+    }
+
+    pub(super) fn open(&mut self, kv: MemoryKv) {
+        self.device = Some(Device::open(self.folders(), kv).unwrap());
+    }
+
+    pub(super) fn reopen(&mut self) {
+        let kv = self.close();
+        self.open(kv);
+    }
+
+    pub(super) fn snapshot(&mut self) -> MemorySnapshot {
+        let kv = self.close();
+        let snapshot = kv.snapshot();
+        self.open(kv);
+        snapshot
+    }
+
+    /// Another device folder with the same content, as a backup or a cloned phone has it.
+    pub(super) fn duplicate(&mut self) -> Self {
+        let kv = MemoryKv::new();
+        kv.restore(&self.snapshot());
+        let mut copy = Self {
+            home: self.home.duplicate(),
+            tail: self.tail.duplicate(),
+            quarantine: self.quarantine.duplicate(),
+            device: None,
+        };
+        copy.open(kv);
+        copy
+    }
+
+    /// Loses power, and with it whatever was not synced.
+    pub(super) fn crash(&mut self, choice: &mut dyn FnMut(usize) -> usize) {
+        let kv = self.close();
+        for disk in [&self.home, &self.tail, &self.quarantine] {
+            disk.crash(choice);
+        }
+        self.open(kv);
+    }
+
+    /// What everybody with the same heads sees, as bytes.
+    pub(super) fn shown(&mut self, id: &DocumentId) -> String {
+        serde_json::to_string(&self.device().show(id).unwrap()).unwrap()
+    }
+
+    pub(super) fn titles(&mut self) -> Vec<String> {
+        let list = self.device().list().unwrap();
+        list.into_iter().map(|summary| summary.title).collect()
+    }
+}
