@@ -212,7 +212,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             open: BTreeMap::new(),
             local_checks: true,
             session: Session::default(),
-            identity,
+            identity: *identity,
             tail,
             confirmed,
         };
@@ -294,13 +294,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
         Ok(())
     }
 
-    /// The certificate counts until a later statement replaces its grants.
     fn read_grants(&mut self) -> Result<(), DeviceError> {
-        let stated = self.confirmed.grants_of(&self.identity.device())?;
-        self.grants = match stated {
-            Some((at, grants)) if at >= self.identity.enrolled_at() => grants,
-            Some(_) | None => self.identity.grants().to_vec(),
-        };
+        self.grants = self.confirmed.grants_of(self.identity.certificate())?;
         Ok(())
     }
 

@@ -98,7 +98,7 @@ impl Exchange {
             while let Some(output) = self.session.poll() {
                 match output {
                     Output::Send(frame) => frames.push(frame),
-                    Output::Event(event) => self.learn(device, moment, event, learned)?,
+                    Output::Event(event) => self.learn(device, moment, &event, learned)?,
                     Output::Close => self.closed = true,
                 }
             }
@@ -117,10 +117,10 @@ impl Exchange {
         &mut self,
         device: &mut Device<S, K>,
         moment: &mut Moment<'_>,
-        event: Event,
+        event: &Event,
         learned: &mut dyn FnMut(&Event),
     ) -> Result<(), DeviceError> {
-        match &event {
+        match event {
             Event::Accepted(_) | Event::Progress { .. } | Event::Rejected { .. } => {
                 self.progressed = true;
             }
@@ -138,8 +138,8 @@ impl Exchange {
             | Event::Stale { .. }
             | Event::LeftScope(_) => {}
         }
-        let reaction = device.handle_event(moment.wall, (moment.draw)(), event.clone())?;
-        learned(&event);
+        let reaction = device.handle_event(moment.wall, (moment.draw)(), event)?;
+        learned(event);
         match reaction {
             Reaction::None => {}
             Reaction::Applied => self.session.handle(moment.mono, Input::Applied),

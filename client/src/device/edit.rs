@@ -137,7 +137,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let run = Run { envelope, changes };
         self.sendable(&run, document)?;
         let name = run.id();
-        self.tail.seal(run, replaces)?;
+        self.tail.seal(&run, replaces)?;
         Ok(name)
     }
 

@@ -6,7 +6,7 @@ use bukti_core::authority::Grant;
 use bukti_core::framework::Framework;
 use bukti_core::id::{DeviceId, Position, WallMs};
 use bukti_core::kv::Kv;
-use bukti_core::record::{Fact, Record, Signed};
+use bukti_core::record::{Certificate, Fact, Record, Signed};
 use bukti_core::region::Regions;
 
 use super::confirmed::{Confirmed, ConfirmedError};
@@ -101,26 +101,31 @@ impl<K: Kv> Confirmed<K> {
             .collect())
     }
 
-    /// The grants of one device as last stated, and when by the server's clock; nothing if no
-    /// statement about it came yet.
+    /// The grants of the device that holds `certificate`, as last stated. Positions decide, not
+    /// clocks: a certificate that the feed has not brought yet is newer than all that it brought.
     pub(super) fn grants_of(
         &self,
-        device: &DeviceId,
-    ) -> Result<Option<(WallMs, Vec<Grant>)>, ConfirmedError> {
-        let mut last: Option<(Position, WallMs, Vec<Grant>)> = None;
-        for topic in [ENROLMENT, GRANTS] {
-            for (position, signed) in self.statements(&of_device(topic, device)[1..])? {
-                let grants = match signed.fact() {
-                    Fact::Enrolment(certificate) => certificate.grants.clone(),
-                    Fact::Grants(fact) => fact.grants.clone(),
-                    _other => continue,
-                };
-                if last.as_ref().is_none_or(|(former, ..)| *former < position) {
-                    last = Some((position, signed.at(), grants));
-                }
+        certificate: &Certificate,
+    ) -> Result<Vec<Grant>, ConfirmedError> {
+        let mut enrolled = None;
+        for (position, signed) in
+            self.statements(&of_device(ENROLMENT, &certificate.device)[1..])?
+        {
+            if let Fact::Enrolment(stated) = signed.fact()
+                && stated == certificate
+            {
+                enrolled = Some(position);
             }
         }
-        Ok(last.map(|(_, at, grants)| (at, grants)))
+        let changed = self.statements(&of_device(GRANTS, &certificate.device)[1..])?;
+        for (position, signed) in changed {
+            if let Fact::Grants(fact) = signed.fact()
+                && enrolled.is_some_and(|enrolled| enrolled < position)
+            {
+                return Ok(fact.grants.clone());
+            }
+        }
+        Ok(certificate.grants.clone())
     }
 
     /// The frameworks in use, by id and version.

@@ -3,7 +3,6 @@
 //! The key is on the disk before the server hears of it: an enrolment that is cut after the server
 //! wrote it down is taken up again with the same key.
 
-use bukti_core::authority::Grant;
 use bukti_core::envelope::decode_exactly;
 use bukti_core::id::{DeviceId, JournalId, ServerId, WallMs};
 use bukti_core::journal::Storage;
@@ -88,9 +87,9 @@ impl Identity {
         &self.certificate.person
     }
 
-    /// The grants of its certificate; later statements may have replaced them.
-    pub fn grants(&self) -> &[Grant] {
-        &self.certificate.grants
+    /// What the server certified when it was enrolled.
+    pub(super) fn certificate(&self) -> &Certificate {
+        &self.certificate
     }
 
     /// The address of its server.
@@ -122,8 +121,8 @@ impl Identity {
 pub(super) enum Found {
     Nothing,
     /// A key that is not enrolled yet.
-    Key(SigningKey),
-    Enrolled(Identity),
+    Key(Box<SigningKey>),
+    Enrolled(Box<Identity>),
 }
 
 impl Found {
@@ -148,10 +147,10 @@ pub(super) fn load<S: Storage>(home: &S) -> Result<Found, IdentityError> {
     }
     let key = SigningKey::from_bytes(&stored.seed);
     let Some(enrolment) = stored.enrolment else {
-        return Ok(Found::Key(key));
+        return Ok(Found::Key(Box::new(key)));
     };
     let identity = read_enrolment(key, &enrolment).map_err(IdentityError::Damaged)?;
-    Ok(Found::Enrolled(identity))
+    Ok(Found::Enrolled(Box::new(identity)))
 }
 
 /// Keeps a key that no server knows yet.

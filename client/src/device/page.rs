@@ -20,11 +20,11 @@ use super::tail::Settled;
 use super::{ConfirmedError, Device, DeviceError, facts, whole};
 
 /// What a page brings for one document, in its order.
-enum Step {
-    Run(Arrival),
+enum Step<'a> {
+    Run(Box<Arrival>),
     Whole {
-        saved: Vec<u8>,
-        envelopes: Vec<item::Envelope>,
+        saved: &'a [u8],
+        envelopes: &'a [item::Envelope],
     },
 }
 
@@ -40,11 +40,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
     pub(super) fn apply_page(
         &mut self,
         now: WallMs,
-        items: Vec<Item>,
+        items: &[Item],
         cursor: &[u8],
     ) -> Result<(), DeviceError> {
         let mut findings = Vec::new();
-        let mut steps: BTreeMap<DocumentId, Vec<Step>> = BTreeMap::new();
+        let mut steps: BTreeMap<DocumentId, Vec<Step<'_>>> = BTreeMap::new();
         let mut statements = Vec::new();
         let mut owed = false;
         for item in items {
@@ -54,14 +54,14 @@ impl<S: Storage, K: Kv> Device<S, K> {
                     received_at,
                     carrier,
                     run,
-                } => open_run(&run).map(|run| {
+                } => open_run(run).map(|run| {
                     let arrival = Arrival {
-                        position,
-                        received_at,
-                        carrier,
+                        position: *position,
+                        received_at: *received_at,
+                        carrier: *carrier,
                         run,
                     };
-                    add(&mut steps, Step::Run(arrival));
+                    add(&mut steps, arrival);
                 }),
                 Item::Own {
                     position,
@@ -70,15 +70,15 @@ impl<S: Storage, K: Kv> Device<S, K> {
                     document,
                     last_seq,
                     last_hash,
-                } => match self.own_run(&run, last_seq, &last_hash)? {
+                } => match self.own_run(run, *last_seq, last_hash)? {
                     Own::Waits(checked) => {
                         let arrival = Arrival {
-                            position,
-                            received_at,
+                            position: *position,
+                            received_at: *received_at,
                             carrier: self.id(),
                             run: *checked,
                         };
-                        add(&mut steps, Step::Run(arrival));
+                        add(&mut steps, arrival);
                         Ok(())
                     }
                     Own::Held => Ok(()),
@@ -87,8 +87,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
                         Err(Unsound {
                             code: "own-run-lost",
                             sentence,
-                            document: Some(document),
-                            run: Some(run),
+                            document: Some(*document),
+                            run: Some(*run),
                         })
                     }
                 },
@@ -100,13 +100,13 @@ impl<S: Storage, K: Kv> Device<S, K> {
                     published: _,
                 } => {
                     let step = Step::Whole { saved, envelopes };
-                    steps.entry(document).or_default().push(step);
+                    steps.entry(*document).or_default().push(step);
                     Ok(())
                 }
                 Item::Fact {
                     position,
                     statement,
-                } => self.open_fact(position, &statement).map(|row| {
+                } => self.open_fact(*position, statement).map(|row| {
                     statements.extend(row);
                 }),
             };
@@ -118,7 +118,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
     fn store_page(
         &mut self,
         now: WallMs,
-        steps: BTreeMap<DocumentId, Vec<Step>>,
+        steps: BTreeMap<DocumentId, Vec<Step<'_>>>,
         statements: Vec<facts::KeyAndValue>,
         findings: Vec<Unsound>,
         owed: bool,
@@ -272,11 +272,10 @@ fn open_run(bytes: &[u8]) -> Result<CheckedRun, Unsound> {
     })
 }
 
-fn add(steps: &mut BTreeMap<DocumentId, Vec<Step>>, step: Step) {
-    if let Step::Run(arrival) = &step {
-        let document = arrival.run.envelope().body().document;
-        steps.entry(document).or_default().push(step);
-    }
+fn add(steps: &mut BTreeMap<DocumentId, Vec<Step<'_>>>, arrival: Arrival) {
+    let document = arrival.run.envelope().body().document;
+    let step = Step::Run(Box::new(arrival));
+    steps.entry(document).or_default().push(step);
 }
 
 /// A statement about the same thing may come again, or late.
@@ -286,21 +285,21 @@ fn newer<K: Kv>(change: &Change<'_, K>, key: &[u8], value: &[u8]) -> Result<bool
 }
 
 /// Steps with consecutive runs put together, since runs are cheaper to judge at once.
-enum Batched {
+enum Batched<'a> {
     Runs(Vec<Arrival>),
     Whole {
-        saved: Vec<u8>,
-        envelopes: Vec<item::Envelope>,
+        saved: &'a [u8],
+        envelopes: &'a [item::Envelope],
     },
 }
 
-fn merge_runs(steps: Vec<Step>) -> Vec<Batched> {
+fn merge_runs(steps: Vec<Step<'_>>) -> Vec<Batched<'_>> {
     let mut merged = Vec::new();
     for step in steps {
         match (step, merged.last_mut()) {
-            (Step::Run(arrival), Some(Batched::Runs(runs))) => runs.push(arrival),
+            (Step::Run(arrival), Some(Batched::Runs(runs))) => runs.push(*arrival),
             (Step::Run(arrival), Some(Batched::Whole { .. }) | None) => {
-                merged.push(Batched::Runs(vec![arrival]));
+                merged.push(Batched::Runs(vec![*arrival]));
             }
             (Step::Whole { saved, envelopes }, _) => {
                 merged.push(Batched::Whole { saved, envelopes });
@@ -342,11 +341,11 @@ impl State {
         })
     }
 
-    fn take(&mut self, step: Batched, unsound: &mut Vec<Unsound>) {
+    fn take(&mut self, step: Batched<'_>, unsound: &mut Vec<Unsound>) {
         match step {
             Batched::Runs(arrivals) => self.judge(arrivals, unsound),
             Batched::Whole { saved, envelopes } => {
-                if let Err(sentence) = self.replace(&saved, &envelopes) {
+                if let Err(sentence) = self.replace(saved, envelopes) {
                     unsound.push(Unsound {
                         code: "unsound-document",
                         sentence,

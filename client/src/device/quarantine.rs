@@ -124,7 +124,9 @@ impl<S: Storage> Quarantine<S> {
         let mut lines = edits.lines;
         lines.truncate(QUARANTINE_EDITS_MAX);
         for line in &mut lines {
-            line.truncate(line.floor_char_boundary(QUARANTINE_EDIT_BYTES_MAX));
+            let mut ends = (0..=QUARANTINE_EDIT_BYTES_MAX).rev();
+            let end = ends.find(|end| line.is_char_boundary(*end));
+            line.truncate(end.unwrap_or(0));
         }
         let stored = Stored {
             format: FORMAT.into(),

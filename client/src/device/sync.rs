@@ -120,7 +120,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         &mut self,
         now: WallMs,
         random: [u8; 16],
-        event: Event,
+        event: &Event,
     ) -> Result<Reaction, DeviceError> {
         match event {
             Event::Welcome {
@@ -128,29 +128,29 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 checkpoint,
                 server_time: _,
                 highest: _,
-            } => self.welcome(&token, checkpoint),
-            Event::Accepted(runs) => self.accepted(&runs),
-            Event::Missing { run, hashes } => self.missing(now, random, run, &hashes),
+            } => self.welcome(token, *checkpoint),
+            Event::Accepted(runs) => self.accepted(runs),
+            Event::Missing { run, hashes } => self.missing(now, random, *run, hashes),
             Event::Rejected {
                 run,
                 code,
                 sentence,
-            } => self.rejected(now, random, run, (&code, &sentence)),
+            } => self.rejected(now, random, *run, (code, sentence)),
             Event::Stale { highest: _ } => {
                 self.tail.renew(Incarnation(random), true)?;
                 Ok(Reaction::Reconnect)
             }
             Event::Page { items, cursor } => {
-                self.apply_page(now, items, &cursor)?;
+                self.apply_page(now, items, cursor)?;
                 Ok(Reaction::Applied)
             }
             Event::UpToDate {
                 cursor,
                 position,
                 digests,
-            } => self.up_to_date(now, random, &cursor, position, &digests),
+            } => self.up_to_date(now, random, cursor, *position, digests),
             Event::LeftScope(document) => {
-                self.leave_scope(&document)?;
+                self.leave_scope(document)?;
                 Ok(Reaction::None)
             }
             Event::Progress { .. } => Ok(Reaction::None),

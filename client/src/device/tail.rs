@@ -293,7 +293,7 @@ impl<S: Storage> Tail<S> {
     }
 
     /// Adds a sealed run; it is on the disk when this returns.
-    pub(super) fn seal(&mut self, run: Run, replaces: Vec<RunId>) -> Result<(), TailError> {
+    pub(super) fn seal(&mut self, run: &Run, replaces: Vec<RunId>) -> Result<(), TailError> {
         let bytes = run.to_bytes();
         self.append(TailRecord::Sealed {
             run: bytes,
@@ -436,7 +436,8 @@ impl State {
     }
 }
 
-/// Reads records in order. A base that was cut off counts for nothing.
+/// Reads records in order. A base that was cut off counts for nothing. Where a prefix was removed,
+/// the first records may belong to it: a base that replaces them stands further on.
 #[derive(Default)]
 struct Replay {
     state: Option<State>,
@@ -461,16 +462,18 @@ impl Replay {
                 };
                 self.base = Some((state, kept));
             }
-            TailRecord::Kept { run, reenter } => {
-                let (state, _) = self.base.as_mut().ok_or("a kept run without a base")?;
-                state.pending.push(Pending::read(&run, reenter)?);
-            }
+            TailRecord::Kept { run, reenter } => match (&mut self.base, &self.state) {
+                (Some((state, _)), _) => state.pending.push(Pending::read(&run, reenter)?),
+                (None, None) => {}
+                (None, Some(_)) => return Err("a kept run without a base".into()),
+            },
             other @ (TailRecord::Incarnation { .. }
             | TailRecord::Sealed { .. }
             | TailRecord::Settled { .. }) => {
                 self.base = None;
-                let state = self.state.as_mut().ok_or("a record before the base")?;
-                self.settled_bytes += state.take(other, length)?;
+                if let Some(state) = &mut self.state {
+                    self.settled_bytes += state.take(other, length)?;
+                }
                 return Ok(());
             }
         }
@@ -488,3 +491,6 @@ impl Replay {
 fn encode(record: &TailRecord) -> Vec<u8> {
     minicbor::to_vec(record).expect("writing to a vector cannot fail")
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,6 @@
 use bukti_core::authority::Role;
 use bukti_core::evidence::{Declared, Edit};
 use bukti_core::id::Incarnation;
-use bukti_core::journal::Storage;
 use bukti_core::journal::memory::{Fault, Skipped};
 use bukti_core::kv::MemoryKv;
 
@@ -111,39 +110,6 @@ fn setting_what_stands_already_seals_nothing() {
     let same = [Edit::Title("Papan".into())];
     assert_eq!(phone.device().edit(NOW, &id, &same).unwrap(), None);
     assert_eq!(phone.device().unsent(), 1);
-}
-
-#[test]
-fn the_tail_gives_its_space_back_and_keeps_what_waits() {
-    let mut world = World::new();
-    let mut phone = world.phone("Siti", Role::Officer, WARD);
-    let id = world.create(&mut phone, "Papan");
-    let mut bytes_max = 0;
-    for round in 0..60 {
-        // Random letters do not deflate, so that a few edits fill a segment.
-        let mut text = String::new();
-        for step in 0..4_000u32 {
-            let letter = (step.wrapping_mul(2_654_435_761) ^ (round * 977)) >> 7;
-            text.push(char::from(b'a' + (letter % 26) as u8));
-        }
-        phone
-            .device()
-            .edit(NOW, &id, &[Edit::Narrative(text)])
-            .unwrap();
-        world.sync(&mut phone);
-        let names = phone.tail.list().unwrap();
-        let bytes: u64 = names
-            .iter()
-            .map(|name| phone.tail.length(name).unwrap())
-            .sum();
-        bytes_max = bytes_max.max(bytes);
-    }
-    assert!(bytes_max <= 3 * 1024 * 1024, "{bytes_max}");
-    let last = [Edit::Title("Terakhir".into())];
-    phone.device().edit(NOW, &id, &last).unwrap();
-    phone.reopen();
-    assert_eq!(phone.device().unsent(), 1);
-    assert_eq!(phone.titles(), ["Terakhir"]);
 }
 
 #[test]

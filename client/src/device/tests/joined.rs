@@ -92,7 +92,7 @@ fn the_history_says_who_when_and_when_received_on_every_device() {
 
 #[test]
 fn a_link_that_is_cut_after_every_few_frames_still_ends_equal() {
-    for step in 1..12 {
+    for step in [1, 2, 5, 9] {
         let mut world = World::new();
         let mut siti = world.phone("Siti", Role::Officer, WARD);
         let mut budi = world.phone("Budi", Role::Officer, WARD);
@@ -102,7 +102,7 @@ fn a_link_that_is_cut_after_every_few_frames_still_ends_equal() {
                 .edit(NOW, &id, &[Edit::Narrative("x".repeat(3_000))])
                 .unwrap();
         }
-        for round in 0..60 {
+        for round in 0..40 {
             world.session(&mut siti, step + round);
             world.session(&mut budi, step + round);
             siti.reopen();

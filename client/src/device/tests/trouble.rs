@@ -212,29 +212,39 @@ fn edits_made_on_a_restored_store_before_it_knew_are_kept() {
 }
 
 #[test]
-fn a_server_thrown_back_gets_unconfirmed_runs_again() {
+fn a_server_that_is_behind_its_own_receipts_gets_the_runs_again() {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);
     world.sync(&mut siti);
-    let backup = world.journal.duplicate();
     let id = world.create(&mut siti, "Papan");
-    // The receipt arrives, the feed does not: the connection is cut with the third answer.
-    let mut accepted = false;
-    for frames in 1..20 {
-        let (events, _) = world.session(&mut siti, frames);
-        accepted |= events
-            .iter()
-            .any(|event| matches!(event, Event::Accepted(_)));
-        if accepted {
-            break;
-        }
-    }
-    assert!(accepted);
+    let run = siti.device().offers()[0].0;
+    let receipt = Event::Accepted(vec![(run, 1_000)]);
+    siti.device().handle_event(NOW, [0; 16], &receipt).unwrap();
+    siti.reopen();
     assert_eq!(siti.device().delivery(&id).unwrap(), Delivery::Received);
+    assert!(siti.device().offers().is_empty());
+
+    world.sync(&mut siti);
+    assert!(world.ledger.reader().document(&id).unwrap().is_some());
+    assert_eq!(siti.device().delivery(&id).unwrap(), Delivery::Received);
+}
+
+#[test]
+fn a_server_restored_from_a_backup_is_told_apart_and_nothing_held_is_lost() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let kept = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let backup = world.journal.duplicate();
+    siti.device()
+        .edit(NOW, &kept, &[Edit::AddRow("1.1".into())])
+        .unwrap();
+    world.sync(&mut siti);
     world.restore(backup);
     world.sync(&mut siti);
-    assert_eq!(siti.device().delivery(&id).unwrap(), Delivery::Received);
-    assert!(world.ledger.reader().document(&id).unwrap().is_some());
+    let rows = siti.device().show(&kept).unwrap().evidence.rows;
+    assert!(rows.contains("1.1"));
+    assert!(!siti.device().status().unwrap().differs.is_empty());
 }
 
 #[test]
@@ -278,7 +288,7 @@ fn a_page_counts_whole_or_not_at_all() {
     assert!(budi.titles().is_empty());
     let cursor = |phone: &mut Phone| phone.device().opening(Vec::new(), "").unwrap().cursor;
     let earlier = cursor(&mut budi);
-    let reaction = budi.device().handle_event(NOW, [0; 16], page).unwrap();
+    let reaction = budi.device().handle_event(NOW, [0; 16], &page).unwrap();
     assert_eq!(reaction, Reaction::Applied);
     assert_ne!(cursor(&mut budi), earlier);
     assert_eq!(budi.titles(), ["Papan"]);
@@ -320,7 +330,7 @@ fn a_feed_that_lies_leaves_findings_and_goes_on() {
         cursor: vec![7],
     };
     assert_eq!(
-        budi.device().handle_event(NOW, [0; 16], lie).unwrap(),
+        budi.device().handle_event(NOW, [0; 16], &lie).unwrap(),
         Reaction::Applied
     );
     assert_eq!(budi.device().findings().unwrap().len(), 2);
