@@ -236,12 +236,12 @@ impl Drop for Place {
                 }
             }
         }
-        if let Some(device) = gone.device {
-            if let Some(same) = table.by_device.get_mut(&device) {
-                same.remove(&self.id);
-                if same.is_empty() {
-                    table.by_device.remove(&device);
-                }
+        if let Some(device) = gone.device
+            && let Some(same) = table.by_device.get_mut(&device)
+        {
+            same.remove(&self.id);
+            if same.is_empty() {
+                table.by_device.remove(&device);
             }
         }
         if let Some(count) = table.by_address.get_mut(&gone.address) {

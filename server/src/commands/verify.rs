@@ -27,7 +27,7 @@ pub(super) fn serving(
     json: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Reply, Failure> {
-    with_reader(office.reader(), json, Vec::new(), progress)
+    with_reader(office.reader(), json, &[], progress)
 }
 
 /// While none does: opening finds what keeps a server from starting, too.
@@ -52,7 +52,7 @@ pub(super) fn stopped(
                     tear.bytes, tear.side_file
                 ));
             }
-            with_reader(&started.ledger.reader(), json, notes, progress)
+            with_reader(&started.ledger.reader(), json, &notes, progress)
         }
         Err(FolderError::Ledger(LedgerError::Open(OpenError::Damaged(found)))) => {
             let disk =
@@ -96,7 +96,7 @@ pub(super) fn stopped(
 fn with_reader(
     reader: &Reader,
     json: bool,
-    notes: Vec<String>,
+    notes: &[String],
     progress: &mut Progress<'_>,
 ) -> Result<Reply, Failure> {
     let seen =
@@ -122,7 +122,7 @@ fn with_reader(
         "{records} records and {documents} documents up to record {}, chain {}",
         upto.position, upto.chain
     );
-    Ok(report(json, &shown, journal.more + more, &what, &notes))
+    Ok(report(json, &shown, journal.more + more, &what, notes))
 }
 
 fn report(json: bool, shown: &[Shown], more: u64, what: &str, notes: &[String]) -> Reply {
