@@ -316,4 +316,4 @@ impl<S: Storage, K: Kv> Device<S, K> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -39,6 +39,36 @@ pub struct Settings {
     pub deadline: Option<Duration>,
     /// Attempts in a row without any progress before [`sync_once`] gives up.
     pub attempts_max: u32,
+    /// How long to pause between two attempts.
+    pub backoff: Backoff,
+}
+
+/// Pauses between attempts: each is drawn between nothing and a bound that doubles with every
+/// attempt that came to nothing, so that devices cut together do not come back together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first bound.
+    pub first_ms: u64,
+    /// The last bound.
+    pub max_ms: u64,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            first_ms: BACKOFF_FIRST_MS,
+            max_ms: BACKOFF_MAX_MS,
+        }
+    }
+}
+
+impl Backoff {
+    /// Milliseconds to wait after so many attempts in a row came to nothing.
+    fn pause_ms(self, attempts: u32, jitter: u64) -> u64 {
+        let doublings = attempts.saturating_sub(1).min(16);
+        let bound = self.first_ms.saturating_mul(1 << doublings);
+        jitter % (bound.min(self.max_ms) + 1)
+    }
 }
 
 impl Settings {
@@ -49,6 +79,7 @@ impl Settings {
             scopes: Vec::new(),
             deadline: None,
             attempts_max: 5,
+            backoff: Backoff::default(),
         }
     }
 }
@@ -412,7 +443,8 @@ impl<'a> Driver<'a> {
 
     fn pause(&self, after_ms: Option<u64>) -> Duration {
         let jitter = u64::from_le_bytes(clock::draw());
-        Duration::from_millis(backoff_ms(self.attempt, jitter).max(after_ms.unwrap_or(0)))
+        let pause_ms = self.settings.backoff.pause_ms(self.attempt, jitter);
+        Duration::from_millis(pause_ms.max(after_ms.unwrap_or(0)))
     }
 
     fn gave_up(&self, reason: String) -> SyncError {
@@ -422,14 +454,6 @@ impl<'a> Driver<'a> {
         let traffic = self.traffic;
         SyncError::Interrupted { reason, traffic }
     }
-}
-
-/// Milliseconds to wait after so many attempts in a row came to nothing: any number below a bound
-/// that doubles.
-fn backoff_ms(attempts: u32, jitter: u64) -> u64 {
-    let doublings = attempts.saturating_sub(1).min(16);
-    let bound = (BACKOFF_FIRST_MS << doublings).min(BACKOFF_MAX_MS);
-    jitter % (bound + 1)
 }
 
 /// What follows from how a connection ended; `asked` says that this side wanted it to.
@@ -471,21 +495,4 @@ fn ended(exchange: &Exchange, asked: bool, reason: String) -> End {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_minute_and_are_spread_below_their_bound() {
-        let longest = |attempts| {
-            (0..200_000)
-                .map(|jitter| backoff_ms(attempts, jitter))
-                .max()
-        };
-        assert_eq!(longest(1), Some(1_000));
-        assert_eq!(longest(2), Some(2_000));
-        assert_eq!(longest(6), Some(32_000));
-        assert_eq!(longest(7), Some(60_000));
-        assert_eq!(longest(u32::MAX), Some(60_000));
-        assert_eq!(backoff_ms(9, 0), 0);
-    }
-}
+mod tests;

@@ -3,4 +3,4 @@
 mod alone;
 mod joined;
 mod trouble;
-mod world;
+pub(crate) mod world;

@@ -9,7 +9,7 @@ use bukti_core::id::{DocumentId, Incarnation, JournalId, ServerId};
 use bukti_core::journal;
 use bukti_core::journal::memory::MemoryStorage;
 use bukti_core::kv::{MemoryKv, MemorySnapshot};
-use bukti_core::ledger::{Ledger, Options};
+use bukti_core::ledger::{EnrolError, Ledger, Options};
 use bukti_core::record::{Invitation, invitation_hash};
 use bukti_sync_protocol::client::{Event, Input};
 use bukti_sync_protocol::link::InvitationLink;
@@ -20,25 +20,27 @@ use ed25519_dalek::SigningKey;
 use crate::device::{Applicant, Device, DeviceError, Enrolment, Folders};
 use crate::exchange::{Exchange, Moment};
 
-pub(super) const NOW: i64 = 1_760_000_000_000;
-pub(super) const WARD: &str = "13.76.01.1001";
+pub(crate) const NOW: i64 = 1_760_000_000_000;
+pub(crate) const WARD: &str = "13.76.01.1001";
 
-pub(super) type TestDevice = Device<MemoryStorage, MemoryKv>;
+pub(crate) type TestDevice = Device<MemoryStorage, MemoryKv>;
 
-pub(super) struct World {
-    pub(super) ledger: Ledger<MemoryStorage, MemoryKv>,
-    pub(super) journal: MemoryStorage,
+pub(crate) struct World {
+    pub(crate) ledger: Ledger<MemoryStorage, MemoryKv>,
+    pub(crate) journal: MemoryStorage,
     key: SigningKey,
     token_key: TokenKey,
+    /// What invitation links name.
+    pub(crate) url: String,
     drawn: u64,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::founded(1, JournalId([9; 16]))
     }
 
-    pub(super) fn founded(seed: u8, id: JournalId) -> Self {
+    pub(crate) fn founded(seed: u8, id: JournalId) -> Self {
         let key = SigningKey::from_bytes(&[seed; 32]);
         let journal = MemoryStorage::new();
         let ledger = Ledger::create(
@@ -54,42 +56,36 @@ impl World {
             journal,
             token_key: TokenKey::derive(&key),
             key,
+            url: "https://bukti.example".into(),
             drawn: 0,
         }
     }
 
     /// Throws the server back to a copy of its journal.
-    pub(super) fn restore(&mut self, journal: MemoryStorage) {
+    pub(crate) fn restore(&mut self, journal: MemoryStorage) {
         let kv = Arc::new(MemoryKv::new());
         let key = self.key.clone();
         let opened = Ledger::open(journal.clone(), kv, key, options(), &mut |_| {});
         (self.ledger, self.journal) = (opened.unwrap().0, journal);
     }
 
-    pub(super) fn link(&self, secret: [u8; 16]) -> InvitationLink {
+    pub(crate) fn link(&self, secret: [u8; 16]) -> InvitationLink {
         InvitationLink {
-            url: "https://bukti.example".into(),
+            url: self.url.clone(),
             secret,
             server: ServerId(self.key.verifying_key().to_bytes()),
         }
     }
 
     /// Invites and enrols a new device.
-    pub(super) fn phone(&mut self, person: &str, role: Role, scope: &str) -> Phone {
+    pub(crate) fn phone(&mut self, person: &str, role: Role, scope: &str) -> Phone {
         let seed = self.draw();
         let mut phone = Phone::empty();
         self.enrol(&mut phone, seed, person, role, scope).unwrap();
         phone
     }
 
-    pub(super) fn enrol(
-        &mut self,
-        phone: &mut Phone,
-        secret: [u8; 16],
-        person: &str,
-        role: Role,
-        scope: &str,
-    ) -> Result<(), DeviceError> {
+    pub(crate) fn invite(&mut self, secret: [u8; 16], person: &str, role: Role, scope: &str) {
         let grant = Grant {
             role,
             scope: scope.parse().unwrap(),
@@ -101,6 +97,17 @@ impl World {
             expires_at: NOW + 1_000_000,
         };
         self.ledger.invite(NOW, invitation).unwrap();
+    }
+
+    pub(crate) fn enrol(
+        &mut self,
+        phone: &mut Phone,
+        secret: [u8; 16],
+        person: &str,
+        role: Role,
+        scope: &str,
+    ) -> Result<(), DeviceError> {
+        self.invite(secret, person, role, scope);
         let kv = phone.close();
         let seed = [self.draw(), self.draw()].concat().try_into().unwrap();
         let applicant = Applicant::open(phone.folders(), &self.link(secret), seed)?;
@@ -116,7 +123,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn draw(&mut self) -> [u8; 16] {
+    pub(crate) fn draw(&mut self) -> [u8; 16] {
         self.drawn += 1;
         let mut bytes = [0x5a; 16];
         bytes[..8].copy_from_slice(&self.drawn.to_le_bytes());
@@ -124,7 +131,7 @@ impl World {
     }
 
     /// Syncs until both sides have nothing more to say, over as many connections as that takes.
-    pub(super) fn sync(&mut self, phone: &mut Phone) -> Vec<Event> {
+    pub(crate) fn sync(&mut self, phone: &mut Phone) -> Vec<Event> {
         let mut events = Vec::new();
         for _ in 0..5 {
             let (learned, restarts) = self.session(phone, usize::MAX);
@@ -137,7 +144,7 @@ impl World {
     }
 
     /// One connection, cut after so many frames; tells whether the device wants another.
-    pub(super) fn session(&mut self, phone: &mut Phone, frames: usize) -> (Vec<Event>, bool) {
+    pub(crate) fn session(&mut self, phone: &mut Phone, frames: usize) -> (Vec<Event>, bool) {
         let device = phone.device();
         let mut exchange = Exchange::open(device, 0, Vec::new(), "test").unwrap();
         let nonce = [self.draw(), self.draw()].concat().try_into().unwrap();
@@ -179,7 +186,11 @@ impl World {
         (events, restarts)
     }
 
-    fn drive(&mut self, session: &mut ServerSession, input: server::Input<'_>) -> Vec<Vec<u8>> {
+    pub(crate) fn drive(
+        &mut self,
+        session: &mut ServerSession,
+        input: server::Input<'_>,
+    ) -> Vec<Vec<u8>> {
         let reader = self.ledger.reader();
         let token_key = self.token_key.clone();
         let cx = Cx {
@@ -202,7 +213,13 @@ impl World {
                     server::Input::Advanced
                 }
                 server::Output::Bound(_) => server::Input::Held(Vec::new()),
-                server::Output::Enrol { .. } => panic!("devices enrol elsewhere"),
+                server::Output::Enrol { secret, device } => {
+                    let enrolled = self.ledger.enrol(NOW, &secret, device);
+                    server::Input::Enrolled(enrolled.map_err(|error| match error {
+                        EnrolError::Refused(refusal) => refusal,
+                        EnrolError::Ledger(error) => panic!("{error}"),
+                    }))
+                }
                 server::Output::Failed(error) => panic!("{error}"),
                 server::Output::Close(_) => continue,
             };
@@ -212,7 +229,7 @@ impl World {
     }
 
     /// Starts a piece of evidence on a device.
-    pub(super) fn create(&mut self, phone: &mut Phone, title: &str) -> DocumentId {
+    pub(crate) fn create(&mut self, phone: &mut Phone, title: &str) -> DocumentId {
         let random = self.draw();
         let scope = WARD.parse().unwrap();
         let created = phone.device().create(NOW, random, &scope, &evidence(title));
@@ -224,7 +241,7 @@ fn options() -> Options {
     Options::new(journal::Options::server(0), 1)
 }
 
-pub(super) fn evidence(title: &str) -> NewEvidence {
+pub(crate) fn evidence(title: &str) -> NewEvidence {
     NewEvidence {
         kind: "photo".into(),
         framework_id: "desa-antikorupsi".into(),
@@ -236,15 +253,15 @@ pub(super) fn evidence(title: &str) -> NewEvidence {
 }
 
 /// A device's folders and, while it runs, the device.
-pub(super) struct Phone {
-    pub(super) home: MemoryStorage,
-    pub(super) tail: MemoryStorage,
-    pub(super) quarantine: MemoryStorage,
-    pub(super) device: Option<TestDevice>,
+pub(crate) struct Phone {
+    pub(crate) home: MemoryStorage,
+    pub(crate) tail: MemoryStorage,
+    pub(crate) quarantine: MemoryStorage,
+    pub(crate) device: Option<TestDevice>,
 }
 
 impl Phone {
-    pub(super) fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self {
             home: MemoryStorage::new(),
             tail: MemoryStorage::new(),
@@ -253,7 +270,7 @@ impl Phone {
         }
     }
 
-    pub(super) fn folders(&self) -> Folders<MemoryStorage> {
+    pub(crate) fn folders(&self) -> Folders<MemoryStorage> {
         Folders {
             home: Arc::new(self.home.clone()),
             tail: Arc::new(self.tail.clone()),
@@ -261,27 +278,27 @@ impl Phone {
         }
     }
 
-    pub(super) fn device(&mut self) -> &mut TestDevice {
+    pub(crate) fn device(&mut self) -> &mut TestDevice {
         self.device.as_mut().unwrap()
     }
 
     /// Ends the process; answers the confirmed store.
-    pub(super) fn close(&mut self) -> MemoryKv {
+    pub(crate) fn close(&mut self) -> MemoryKv {
         self.device
             .take()
             .map_or_else(MemoryKv::new, Device::into_kv)
     }
 
-    pub(super) fn open(&mut self, kv: MemoryKv) {
+    pub(crate) fn open(&mut self, kv: MemoryKv) {
         self.device = Some(Device::open(self.folders(), kv).unwrap());
     }
 
-    pub(super) fn reopen(&mut self) {
+    pub(crate) fn reopen(&mut self) {
         let kv = self.close();
         self.open(kv);
     }
 
-    pub(super) fn snapshot(&mut self) -> MemorySnapshot {
+    pub(crate) fn snapshot(&mut self) -> MemorySnapshot {
         let kv = self.close();
         let snapshot = kv.snapshot();
         self.open(kv);
@@ -289,7 +306,7 @@ impl Phone {
     }
 
     /// Another device folder with the same content, as a backup or a cloned phone has it.
-    pub(super) fn duplicate(&mut self) -> Self {
+    pub(crate) fn duplicate(&mut self) -> Self {
         let kv = MemoryKv::new();
         kv.restore(&self.snapshot());
         let mut copy = Self {
@@ -303,7 +320,7 @@ impl Phone {
     }
 
     /// Loses power, and with it whatever was not synced.
-    pub(super) fn crash(&mut self, choice: &mut dyn FnMut(usize) -> usize) {
+    pub(crate) fn crash(&mut self, choice: &mut dyn FnMut(usize) -> usize) {
         let kv = self.close();
         for disk in [&self.home, &self.tail, &self.quarantine] {
             disk.crash(choice);
@@ -312,11 +329,11 @@ impl Phone {
     }
 
     /// What everybody with the same heads sees, as bytes.
-    pub(super) fn shown(&mut self, id: &DocumentId) -> String {
+    pub(crate) fn shown(&mut self, id: &DocumentId) -> String {
         serde_json::to_string(&self.device().show(id).unwrap()).unwrap()
     }
 
-    pub(super) fn titles(&mut self) -> Vec<String> {
+    pub(crate) fn titles(&mut self) -> Vec<String> {
         let list = self.device().list().unwrap();
         list.into_iter().map(|summary| summary.title).collect()
     }

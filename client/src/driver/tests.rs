@@ -1,0 +1,211 @@
+//! The driver over real sockets on this machine, with a ledger in memory behind them.
+
+use std::cell::RefCell;
+
+use bukti_core::authority::Role;
+use bukti_core::evidence::Edit;
+use bukti_core::id::Incarnation;
+use bukti_core::kv::MemoryKv;
+use bukti_sync_protocol::bye::ByeCode;
+use bukti_sync_protocol::server::{Input, ServerSession};
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpListener;
+use tokio_tungstenite::accept_async;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::*;
+use crate::device::Applicant;
+use crate::device::tests::world::{NOW, Phone, WARD, World};
+
+#[test]
+fn pauses_grow_to_a_minute_and_are_spread_below_their_bound() {
+    let backoff = Backoff::default();
+    let longest = |attempts| {
+        let jitters = 0..200_000;
+        jitters
+            .map(|jitter| backoff.pause_ms(attempts, jitter))
+            .max()
+    };
+    assert_eq!(longest(1), Some(1_000));
+    assert_eq!(longest(2), Some(2_000));
+    assert_eq!(longest(6), Some(32_000));
+    assert_eq!(longest(7), Some(60_000));
+    assert_eq!(longest(u32::MAX), Some(60_000));
+    assert_eq!(backoff.pause_ms(9, 0), 0);
+}
+
+/// Serves one connection after the other, each cut after as many frames as `cuts` says.
+async fn serve(world: &RefCell<World>, listener: &TcpListener, cuts: impl Fn(u32) -> usize) {
+    for connection in 0.. {
+        let (stream, _) = listener.accept().await.unwrap();
+        let Ok(mut socket) = accept_async(stream).await else {
+            continue;
+        };
+        let nonce = u8::try_from(connection % 250).unwrap();
+        let mut session = ServerSession::new([nonce; 32], 0);
+        let mut left = cuts(connection);
+        'frames: while let Some(Ok(message)) = socket.next().await {
+            let Message::Binary(frame) = message else {
+                continue;
+            };
+            let answers = world.borrow_mut().drive(&mut session, Input::Frame(&frame));
+            for answer in answers {
+                if left == 0 {
+                    break 'frames;
+                }
+                left -= 1;
+                if socket.send(Message::Binary(answer.into())).await.is_err() {
+                    break 'frames;
+                }
+            }
+        }
+    }
+}
+
+async fn listening(world: &mut World) -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.url = format!("http://{}", listener.local_addr().unwrap());
+    listener
+}
+
+/// Runs `work` while the server serves.
+async fn beside<T>(server: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        () = server => panic!("the server never ends"),
+        done = work => done,
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        attempts_max: 2,
+        backoff: Backoff {
+            first_ms: 1,
+            max_ms: 2,
+        },
+        ..Settings::new("test")
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_device_enrols_and_syncs_over_connections_that_are_cut() {
+    let mut world = World::new();
+    let listener = listening(&mut world).await;
+    let link = world.link([4; 16]);
+    world.invite([4; 16], "Siti", Role::Officer, WARD);
+    let mut phone = Phone::empty();
+    let world = RefCell::new(world);
+    let applicant = Applicant::open(phone.folders(), &link, [5; 32]).unwrap();
+    let work = async {
+        let enrolment = enrol(&applicant, &link).await.unwrap();
+        let life = Incarnation([6; 16]);
+        phone.device = Some(applicant.finish(MemoryKv::new(), &enrolment, life).unwrap());
+        let id = world.borrow_mut().create(&mut phone, "Papan");
+        let text = [Edit::Narrative("Dipasang di depan kantor. ".repeat(400))];
+        phone.device().edit(NOW, &id, &text).unwrap();
+        let mut cuts = 0;
+        let mut progress = |progress: Progress<'_>| {
+            cuts += u32::from(matches!(progress, Progress::Cut { .. }));
+        };
+        let synced = sync_once(phone.device(), &settings(), &mut progress)
+            .await
+            .unwrap();
+        assert!(cuts >= 2, "{cuts}");
+        assert_eq!(synced.traffic.connections, cuts + 1);
+        assert!(synced.traffic.bytes_sent > 0 && synced.traffic.bytes_received > 0);
+        assert_eq!(phone.device().unsent(), 0);
+        assert!(
+            world
+                .borrow()
+                .ledger
+                .reader()
+                .document(&id)
+                .unwrap()
+                .is_some()
+        );
+    };
+    beside(serve(&world, &listener, |at| 1 + at as usize), work).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn without_a_server_everything_is_kept_and_that_is_said() {
+    let mut world = World::new();
+    let listener = listening(&mut world).await;
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut phone, "Papan");
+    drop(listener);
+    let failed = sync_once(phone.device(), &settings(), &mut |_| {}).await;
+    assert!(
+        matches!(failed, Err(SyncError::NotReached { .. })),
+        "{failed:?}"
+    );
+    assert_eq!(phone.device().unsent(), 1);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_link_that_is_cut_before_anything_is_learned_is_given_up_in_the_end() {
+    let mut world = World::new();
+    let listener = listening(&mut world).await;
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let world = RefCell::new(world);
+    let settings = settings();
+    let mut ignored = |_: Progress<'_>| {};
+    let sync = sync_once(phone.device(), &settings, &mut ignored);
+    let failed = beside(serve(&world, &listener, |_| 0), sync).await;
+    assert!(
+        matches!(failed, Err(SyncError::Interrupted { .. })),
+        "{failed:?}"
+    );
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_revoked_device_is_refused_and_does_not_try_again() {
+    let mut world = World::new();
+    let listener = listening(&mut world).await;
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let device = phone.device().id();
+    world.ledger.revoke(NOW, device).unwrap();
+    let world = RefCell::new(world);
+    let settings = settings();
+    let mut ignored = |_: Progress<'_>| {};
+    let sync = sync_once(phone.device(), &settings, &mut ignored);
+    let refused = beside(serve(&world, &listener, |_| usize::MAX), sync).await;
+    let Err(SyncError::Refused(bye)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(bye.code, ByeCode::Revoked);
+    assert!(phone.device().status().unwrap().revoked);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_watch_sends_what_is_entered_meanwhile_and_ends_when_nobody_asks_any_more() {
+    let mut world = World::new();
+    let listener = listening(&mut world).await;
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut phone, "Papan");
+    let world = RefCell::new(world);
+    let settings = settings();
+    let (requests, mut asked) = mpsc::channel(1);
+    let mut requests = Some(requests);
+    let mut entered = false;
+    let mut progress = |progress: Progress<'_>| {
+        let Progress::Traffic { unsent: 0, .. } = progress else {
+            return;
+        };
+        if !entered {
+            entered = true;
+            let edit: Request<_, _> = Box::new(move |device| {
+                let edits = [Edit::Title("Papan informasi".into())];
+                device.edit(NOW, &id, &edits).unwrap().unwrap();
+            });
+            requests.as_ref().unwrap().try_send(edit).ok().unwrap();
+        } else if world.borrow().ledger.reader().envelopes(&id).unwrap().len() == 2 {
+            requests = None;
+        }
+    };
+    let watching = watch(phone.device(), &settings, &mut progress, &mut asked);
+    beside(serve(&world, &listener, |_| usize::MAX), watching)
+        .await
+        .unwrap();
+    assert_eq!(phone.device().unsent(), 0);
+}
