@@ -28,6 +28,10 @@ use crate::socket;
 /// thousand idle connections; a frame here is at most 4 KiB.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 
+/// Bytes of a message that is read at all. One that is a little longer than a frame is answered with
+/// a reason; beyond this the connection is dropped.
+const MESSAGE_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
+
 /// Bytes of frames that wait to be written. Each frame is flushed, so this is for one.
 const WRITE_BUFFER_BYTES: usize = 0;
 
@@ -99,8 +103,8 @@ async fn sync(
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .max_message_size(FRAME_BYTES_MAX)
-        .max_frame_size(FRAME_BYTES_MAX)
+        .max_message_size(MESSAGE_BYTES_MAX)
+        .max_frame_size(MESSAGE_BYTES_MAX)
         .on_upgrade(move |socket| async move {
             let tracker = app.tracker.clone();
             tracker
@@ -180,7 +184,6 @@ async fn connection(
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(serving);
