@@ -57,7 +57,6 @@ impl Printed {
     ///
     /// # Panics
     /// If it did not, with all that was printed.
-    #[must_use]
     pub fn ok(self) -> Self {
         assert_eq!(self.status, Some(0), "{self:?}");
         self

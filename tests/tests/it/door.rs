@@ -1,0 +1,167 @@
+//! What the server says to those who knock: HTTP, origins, and messages that are no frames.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use bukti_sync_protocol::bye::ByeCode;
+use bukti_sync_protocol::frame::{Frame, decode};
+use bukti_sync_protocol::limits::FRAME_BYTES_MAX;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::field::Field;
+use crate::wire::{Heard, Wire};
+
+/// Closed because of what was sent.
+const POLICY: Option<u16> = Some(1008);
+
+#[test]
+fn health_is_told_to_whoever_asks_and_metrics_on_their_own_port_only() {
+    let metrics = free_port();
+    let field = Field::open(&["--metrics-listen", &metrics.to_string()]);
+    assert_eq!(
+        get(field.address(), "/health/live"),
+        (200, "live\n".to_owned())
+    );
+    assert_eq!(
+        get(field.address(), "/health/ready"),
+        (200, "ready\n".to_owned())
+    );
+    assert_eq!(get(field.address(), "/metrics").0, 404);
+    assert_eq!(get(field.address(), "/").0, 404);
+    let (status, text) = get(metrics, "/metrics");
+    assert_eq!(status, 200);
+    let position = format!("bukti_journal_position {}", field.position());
+    assert!(text.contains(&position), "{text}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    assert_eq!(get(metrics, "/health/live").0, 404);
+}
+
+#[test]
+fn a_browser_gets_in_from_a_listed_origin_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("server.toml");
+    std::fs::write(&config, "origins = [\"https://bukti.example\"]\n").unwrap();
+    let field = Field::empty(&["--config", config.to_str().unwrap()]);
+    for (origin, status) in [
+        ("Origin: https://bukti.example\r\n", 101),
+        ("", 101),
+        ("Origin: https://elsewhere.example\r\n", 403),
+        ("Origin: http://bukti.example\r\n", 403),
+        ("Origin: https://bukti.example:8443\r\n", 403),
+        ("Origin: null\r\n", 403),
+    ] {
+        assert_eq!(upgrade(field.address(), origin), status, "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_frame_is_answered_with_its_reason_and_ends_the_connection() {
+    let field = Field::empty(&[]);
+    let messages = [
+        Message::Text("hello".into()),
+        Message::Binary(Vec::new().into()),
+        Message::Binary(vec![0xff; 100].into()),
+        Message::Binary(vec![0; FRAME_BYTES_MAX].into()),
+        Message::Binary(vec![0; FRAME_BYTES_MAX + 1].into()),
+    ];
+    for message in messages {
+        let mut wire = Wire::open(field.address()).await;
+        let shown = format!("{message:?}");
+        wire.send_message(message).await;
+        let (bye, code) = farewell(&mut wire).await;
+        assert_eq!(bye, Some(ByeCode::Malformed), "{shown}");
+        assert_eq!(code, POLICY, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_far_longer_than_a_frame_drops_its_connection_only() {
+    let field = Field::empty(&[]);
+    let mut wire = Wire::open(field.address()).await;
+    let long = vec![0; 1024 * 1024];
+    wire.send_message(Message::Binary(long.into())).await;
+    let (bye, _) = farewell(&mut wire).await;
+    assert_eq!(bye, None);
+    assert_eq!(get(field.address(), "/health/ready").0, 200);
+}
+
+#[tokio::test]
+async fn who_connects_and_says_nothing_is_sent_away() {
+    let field = Field::empty(&[]);
+    let mut wire = Wire::open(field.address()).await;
+    let (bye, code) = farewell(&mut wire).await;
+    assert_eq!((bye, code), (Some(ByeCode::Timeout), POLICY));
+}
+
+#[test]
+fn a_head_of_http_that_never_ends_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("server.toml");
+    std::fs::write(&config, "handshake_timeout_s = 1\n").unwrap();
+    let field = Field::empty(&["--config", config.to_str().unwrap()]);
+    let mut stream = connect(field.address());
+    stream.write_all(b"GET /v1/sync HTTP/1.1\r\nHost:").unwrap();
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    let rest = String::from_utf8_lossy(&rest);
+    assert!(rest.is_empty() || rest.contains(" 408 "), "{rest}");
+}
+
+/// What the server says last, and with which code it closes.
+async fn farewell(wire: &mut Wire) -> (Option<ByeCode>, Option<u16>) {
+    let mut bye = None;
+    loop {
+        match wire.hear().await {
+            Heard::Frame(bytes) => {
+                if let Ok(Some(Frame::Bye(said))) = decode(&bytes) {
+                    bye = Some(said.code);
+                }
+            }
+            Heard::Closed(code) => return (bye, code),
+        }
+    }
+}
+
+/// A port that was free a moment ago; only the metrics' port cannot be asked for afterwards.
+fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+fn connect(server: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(server).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    stream
+}
+
+/// Status and body.
+fn get(server: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = connect(server);
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (status_of(head), body.to_owned())
+}
+
+/// The status of an upgrade to a WebSocket with one more header.
+fn upgrade(server: SocketAddr, header: &str) -> u16 {
+    let mut stream = connect(server);
+    let head = format!(
+        "GET /v1/sync HTTP/1.1\r\nHost: {server}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{header}\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    status_of(&line)
+}
+
+fn status_of(head: &str) -> u16 {
+    let status = head.split(' ').nth(1).unwrap();
+    status.parse().unwrap()
+}
