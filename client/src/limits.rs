@@ -47,3 +47,15 @@ pub const SOCKET_BUFFER_BYTES: usize = 8 * 1024;
 /// Bytes written but not yet taken by the connection before it counts as broken: all credit that a
 /// server may give at once, and as much again.
 pub const SOCKET_WRITE_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes of cache of the confirmed store. A device holds a few hundred documents of a few KiB.
+pub const STORE_CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Attempts in a row without any progress before `bukti sync` says that the server is not reached.
+pub const SYNC_ATTEMPTS_MAX: u32 = 3;
+
+/// Commands that wait for the process that syncs.
+pub const REQUESTS_QUEUED: usize = 16;
+
+/// Milliseconds between two looks of a command that waits for the process that syncs.
+pub const SYNC_LOOK_EVERY_MS: u64 = 100;

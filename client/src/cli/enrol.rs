@@ -1,0 +1,107 @@
+//! `bukti enrol`: joins the device to a server.
+
+use std::path::Path;
+
+use bukti_client::clock;
+use bukti_client::device::{Applicant, DeviceError, Folders};
+use bukti_client::driver::{self, EnrolError};
+use bukti_command::Reply;
+use bukti_core::authority::Grant;
+use bukti_core::id::Incarnation;
+use bukti_sync_protocol::bye::ByeCode;
+use bukti_sync_protocol::link::InvitationLink;
+use serde_json::json;
+
+use super::desk::FieldDevice;
+use super::failure::Failure;
+use super::{folder, sync};
+
+/// Reads a link before anything is made for it.
+pub(super) fn link(typed: &str) -> Result<InvitationLink, Failure> {
+    typed.trim().parse().map_err(Failure::wrong)
+}
+
+/// Runs in the process that holds the folder and nothing else in it.
+pub(super) fn run(folder: &Path, typed: &str, json: bool) -> Result<Reply, Failure> {
+    let link = link(typed)?;
+    let folders = Folders::on_disk(folder).map_err(|error| folder::cannot_use(folder, &error))?;
+    let applicant = Applicant::open(folders, &link, clock::draw())?;
+    let enrolment = sync::runtime()?
+        .block_on(driver::enrol(&applicant, &link))
+        .map_err(refused)?;
+    let store = folder::store(folder)?;
+    let device = match applicant.finish(store, &enrolment, Incarnation(clock::draw())) {
+        // The device is enrolled, and what its store held comes again.
+        Err(DeviceError::Confirmed(_)) => folder::open(folder)?,
+        finished => finished?,
+    };
+    Ok(answer(&device, json))
+}
+
+fn refused(error: EnrolError) -> Failure {
+    match error {
+        EnrolError::NotReached { .. } => Failure::NotReached(error.to_string()),
+        EnrolError::Refused(bye) => match bye.code {
+            ByeCode::InvitationUsed | ByeCode::InvitationExpired | ByeCode::InvitationUnknown => {
+                Failure::Wrong(format!("{} Ask for another link.", bye.sentence))
+            }
+            ByeCode::Timeout | ByeCode::Busy | ByeCode::Full | ByeCode::Shutdown => {
+                Failure::NotReached(format!("the server does not enrol now: {}", bye.sentence))
+            }
+            ByeCode::Done
+            | ByeCode::Version
+            | ByeCode::Malformed
+            | ByeCode::Unauthorised
+            | ByeCode::Revoked
+            | ByeCode::Credit
+            | ByeCode::Fragment
+            | ByeCode::Flood
+            | ByeCode::Fault
+            | ByeCode::Other(_) => Failure::Failed(bye.sentence),
+        },
+    }
+}
+
+fn answer(device: &FieldDevice, json: bool) -> Reply {
+    let identity = device.identity();
+    let grants: Vec<String> = device.grants().iter().map(Grant::to_string).collect();
+    if json {
+        return Reply::json(&json!({
+            "person": identity.person(),
+            "device": device.id().to_string(),
+            "grants": device.grants(),
+            "url": identity.url(),
+            "server": identity.server().to_string(),
+            "journal": identity.journal().to_string(),
+        }));
+    }
+    Reply::done(format!(
+        "Enrolled with {} as {}: {}.\nRun 'bukti sync' to receive frameworks, regions and evidence.",
+        identity.url(),
+        identity.person(),
+        grants.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_cannot_be_right_is_refused_before_a_folder_is_made() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("data");
+        for typed in [
+            "",
+            "https://bukti.example/enrol",
+            "ftp://x/enrol#a.b",
+            "https://x/enrol#a.b",
+        ] {
+            assert!(
+                matches!(run(&folder, typed, false), Err(Failure::Wrong(_))),
+                "{typed}"
+            );
+        }
+        assert!(!folder.exists());
+    }
+}

@@ -1,0 +1,110 @@
+//! The data folder: where it is and what a command finds in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bukti_client::device::{DeviceError, Folders};
+use bukti_client::limits::STORE_CACHE_BYTES;
+use bukti_core::kv::KvError;
+use bukti_core::kv::sled::{SledKv, move_aside};
+
+use super::desk::FieldDevice;
+use super::failure::{Failure, chain};
+
+/// Folder of the confirmed store within the data folder.
+const STORE: &str = "store";
+
+/// The folder named by `--data`, or the platform's for programs' data.
+pub(super) fn locate(named: Option<&Path>, cwd: &Path) -> Result<PathBuf, Failure> {
+    match named {
+        Some(folder) => Ok(cwd.join(folder)),
+        None => dirs::data_dir()
+            .map(|folder| folder.join("bukti"))
+            .ok_or_else(|| {
+                Failure::Failed("this system names no folder for data: give --data".into())
+            }),
+    }
+}
+
+/// Opens the device that `folder` holds.
+pub(super) fn open(folder: &Path) -> Result<FieldDevice, Failure> {
+    let folders = Folders::on_disk(folder).map_err(|error| cannot_use(folder, &error))?;
+    match FieldDevice::open(folders.clone(), store(folder)?) {
+        Err(DeviceError::Confirmed(_)) => {
+            // Everything in the store comes again with the next sync.
+            aside(folder)?;
+            Ok(FieldDevice::open(folders, store(folder)?)?)
+        }
+        opened => Ok(opened?),
+    }
+}
+
+/// The confirmed store of `folder`. A damaged one is moved aside and begun anew.
+pub(super) fn store(folder: &Path) -> Result<SledKv, Failure> {
+    let path = folder.join(STORE);
+    let opened = match SledKv::open(&path, STORE_CACHE_BYTES) {
+        Err(KvError::Damaged { .. }) => {
+            aside(folder)?;
+            SledKv::open(&path, STORE_CACHE_BYTES)
+        }
+        opened => opened,
+    };
+    opened.map_err(|error| Failure::failed(&error))
+}
+
+fn aside(folder: &Path) -> Result<(), Failure> {
+    let moved = move_aside(&folder.join(STORE)).map_err(|error| Failure::failed(&error))?;
+    tracing::warn!(
+        moved = %moved.display(),
+        "the confirmed store was damaged and begins anew: the next sync brings its content"
+    );
+    Ok(())
+}
+
+/// Whether there is a data folder at all. A mistyped name must not make one.
+pub(super) fn must_exist(folder: &Path) -> Result<(), Failure> {
+    match fs::metadata(folder) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(Failure::Failed(format!(
+                "no device is enrolled in {}: run 'bukti enrol LINK' with an invitation link",
+                folder.display()
+            )))
+        }
+        Err(error) => Err(cannot_use(folder, &error)),
+    }
+}
+
+pub(super) fn cannot_use(folder: &Path, error: &std::io::Error) -> Failure {
+    Failure::Failed(format!(
+        "cannot use {} as data folder: {}",
+        folder.display(),
+        chain(error)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_folder_starts_where_the_command_was_called() {
+        let found = locate(Some(Path::new("d")), Path::new("/home/ani")).unwrap();
+        assert_eq!(found, Path::new("/home/ani/d"));
+        let found = locate(Some(Path::new("/d")), Path::new("/home/ani")).unwrap();
+        assert_eq!(found, Path::new("/d"));
+    }
+
+    #[test]
+    fn a_folder_without_a_device_is_no_device() {
+        let temp = tempfile::tempdir().unwrap();
+        let missing = temp.path().join("mistyped");
+        assert!(
+            matches!(must_exist(&missing), Err(Failure::Failed(text)) if text.contains("enrol"))
+        );
+        assert!(!missing.exists());
+        assert!(
+            matches!(open(temp.path()), Err(Failure::Failed(text)) if text.contains("not enrolled"))
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! `bukti status`: whose device this is, what waits, what was received, what is wrong.
+
+use bukti_client::device::{Delivery, Finding, Status, Summary};
+use bukti_command::Reply;
+use bukti_command::show::{ago, plain, show_time};
+use bukti_core::authority::Grant;
+use bukti_core::id::WallMs;
+use serde::Serialize;
+
+use super::desk::{Desk, short};
+use super::failure::Failure;
+use super::words::count;
+
+/// Findings that are shown to people; JSON holds all.
+const FINDINGS_SHOWN: usize = 5;
+
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    status: Status,
+    /// Documents of which the server has every edit.
+    received: usize,
+    /// Documents with values that wait for a choice.
+    conflicts: usize,
+    /// What should not be, the oldest first.
+    found: Vec<Finding>,
+    delivery: Vec<Delivered>,
+}
+
+/// Whether the server has one document.
+#[derive(Serialize)]
+struct Delivered {
+    id: String,
+    #[serde(flatten)]
+    delivery: Delivery,
+}
+
+pub(super) fn run(desk: &mut Desk<'_>) -> Result<Reply, Failure> {
+    let summaries = desk.device.list()?;
+    let answer = Answer {
+        status: desk.device.status()?,
+        received: count_of(&summaries, |summary| summary.delivery == Delivery::Received),
+        conflicts: count_of(&summaries, |summary| summary.conflicts > 0),
+        found: desk.device.findings()?,
+        delivery: summaries
+            .into_iter()
+            .map(|summary| Delivered {
+                id: summary.id.to_string(),
+                delivery: summary.delivery,
+            })
+            .collect(),
+    };
+    Ok(desk.answer(&answer, || text(&answer, desk.now)))
+}
+
+fn count_of(summaries: &[Summary], is: impl Fn(&Summary) -> bool) -> usize {
+    summaries.iter().filter(|summary| is(summary)).count()
+}
+
+fn text(answer: &Answer, now: WallMs) -> String {
+    let Answer {
+        status,
+        received,
+        conflicts,
+        found,
+        ..
+    } = answer;
+    let grants: Vec<String> = status.grants.iter().map(Grant::to_string).collect();
+    let mut lines = vec![
+        fact("Person", &status.person),
+        fact(
+            "Server",
+            &format!("{} ({})", status.url, short(&status.server)),
+        ),
+        fact("Device", &status.device.to_string()),
+        fact(
+            "Grants",
+            &if grants.is_empty() {
+                "none".to_owned()
+            } else {
+                grants.join(", ")
+            },
+        ),
+        fact("Last contact", &last_contact(status.up_to_date_at, now)),
+        fact(
+            "Evidence",
+            &format!("{}, {received} on the server", status.documents),
+        ),
+        fact("Unsent", &unsent(status)),
+        fact("Conflicts", &advise(*conflicts, "see 'bukti conflicts'")),
+        fact(
+            "Quarantine",
+            &advise(status.quarantined, "see 'bukti quarantine list'"),
+        ),
+        fact("Differences", &differences(status)),
+        fact("Findings", &status.findings.to_string()),
+    ];
+    if status.revoked {
+        lines.push("The server revoked this device: it can neither send nor receive.".to_owned());
+    }
+    for finding in found.iter().rev().take(FINDINGS_SHOWN) {
+        lines.push(plain(&format!(
+            "  {} {}: {}",
+            show_time(finding.at),
+            finding.code,
+            finding.sentence
+        )));
+    }
+    lines.join("\n")
+}
+
+fn fact(name: &str, value: &str) -> String {
+    plain(&format!("{name:<13} {value}"))
+}
+
+fn last_contact(at: Option<WallMs>, now: WallMs) -> String {
+    match at {
+        Some(at) => format!("{} ({})", show_time(at), ago(at, now)),
+        None => "never: run 'bukti sync' where there is a link".to_owned(),
+    }
+}
+
+fn unsent(status: &Status) -> String {
+    match (status.unsent, status.to_enter_again) {
+        (0, 0) => "0".to_owned(),
+        (unsent, 0) => count(unsent, "run"),
+        (unsent, again) => format!("{}, {again} to be entered again", count(unsent, "run")),
+    }
+}
+
+fn advise(number: usize, advice: &str) -> String {
+    match number {
+        0 => "0".to_owned(),
+        number => format!("{number}: {advice}"),
+    }
+}
+
+fn differences(status: &Status) -> String {
+    if status.differs.is_empty() {
+        return "none".to_owned();
+    }
+    let scopes: Vec<String> = status.differs.iter().map(ToString::to_string).collect();
+    format!("the server's digest differed for {}", scopes.join(", "))
+}

@@ -1,0 +1,351 @@
+//! `bukti sync`: exchanges everything new with the server, once.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::time::Duration;
+
+use bukti_client::driver::{self, Progress, Settings, SyncError, Synced, Traffic};
+use bukti_client::limits::SYNC_ATTEMPTS_MAX;
+use bukti_command::show::{plain, show_bytes};
+use bukti_command::{Exit, Reply};
+use bukti_sync_protocol::client::Event;
+use bukti_sync_protocol::item::Item;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::desk::FieldDevice;
+use super::failure::{Failure, chain};
+use super::folder;
+use super::line;
+use super::words::count;
+
+/// How often the bar turns while nothing comes.
+const BAR_TICK: Duration = Duration::from_millis(120);
+
+/// What a sync did and what it left.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Summary {
+    /// Runs that the server has on its disk since.
+    pub(super) sent: u64,
+    /// Runs and whole documents of others.
+    pub(super) received: u64,
+    pub(super) bytes_up: u64,
+    pub(super) bytes_down: u64,
+    pub(super) frames_up: u64,
+    pub(super) frames_down: u64,
+    /// Connections that stood.
+    pub(super) connections: u32,
+    pub(super) reconnects: u32,
+    /// Whether everything in scope was here at the end.
+    pub(super) up_to_date: bool,
+    /// Runs that no server has confirmed.
+    pub(super) unsent: usize,
+    /// Refused runs that nobody dealt with.
+    pub(super) quarantined: usize,
+}
+
+impl Summary {
+    /// Counts what a session learned.
+    pub(super) fn learn(&mut self, event: &Event) {
+        match event {
+            Event::Accepted(runs) => self.sent += runs.len() as u64,
+            Event::Page { items, .. } => {
+                self.received += items.iter().filter(|item| is_of_others(item)).count() as u64;
+            }
+            Event::Welcome { .. }
+            | Event::Missing { .. }
+            | Event::Rejected { .. }
+            | Event::Stale { .. }
+            | Event::UpToDate { .. }
+            | Event::LeftScope(_)
+            | Event::Progress { .. }
+            | Event::Bye(_) => {}
+        }
+    }
+
+    pub(super) fn carry(&mut self, traffic: Traffic) {
+        self.bytes_up = traffic.bytes_sent;
+        self.bytes_down = traffic.bytes_received;
+        self.frames_up = traffic.frames_sent;
+        self.frames_down = traffic.frames_received;
+        self.connections = traffic.connections;
+        self.reconnects = traffic.connections.saturating_sub(1);
+    }
+
+    /// What it took since an earlier moment.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        Self {
+            sent: self.sent - before.sent,
+            received: self.received - before.received,
+            bytes_up: self.bytes_up - before.bytes_up,
+            bytes_down: self.bytes_down - before.bytes_down,
+            frames_up: self.frames_up - before.frames_up,
+            frames_down: self.frames_down - before.frames_down,
+            connections: self.connections - before.connections,
+            reconnects: self.reconnects - before.reconnects,
+            ..*self
+        }
+    }
+
+    pub(super) fn reply(&self, json: bool) -> Reply {
+        match json {
+            true => Reply::json(self),
+            false => Reply::done(self.text()),
+        }
+    }
+
+    fn text(&self) -> String {
+        let waits = match (self.unsent, self.quarantined) {
+            (0, 0) => "Nothing waits.".to_owned(),
+            (unsent, 0) => format!("{} still to send.", count(unsent, "run")),
+            (0, refused) => format!(
+                "{} refused: see 'bukti quarantine list'.",
+                count(refused, "run")
+            ),
+            (unsent, refused) => format!(
+                "{} still to send, {refused} refused: see 'bukti quarantine list'.",
+                count(unsent, "run")
+            ),
+        };
+        let state = if self.up_to_date {
+            "Up to date"
+        } else {
+            "Not up to date"
+        };
+        format!(
+            "{state}: sent {}, received {}. {waits}\n\
+             {} up, {} down in {} frames, {}, {}.\n",
+            self.sent,
+            self.received,
+            show_bytes(self.bytes_up),
+            show_bytes(self.bytes_down),
+            self.frames_up + self.frames_down,
+            count(self.connections as usize, "connection"),
+            count(self.reconnects as usize, "reconnect")
+        )
+    }
+}
+
+/// Own runs come back by name and statements are the server's.
+fn is_of_others(item: &Item) -> bool {
+    match item {
+        Item::Record { .. } | Item::Whole { .. } => true,
+        Item::Own { .. } | Item::Fact { .. } => false,
+    }
+}
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        attempts_max: SYNC_ATTEMPTS_MAX,
+        ..Settings::new(concat!("bukti ", env!("CARGO_PKG_VERSION")))
+    }
+}
+
+/// One thread does everything: the work is one connection and one disk.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start: {error}")))
+}
+
+/// Syncs in this process.
+pub(super) fn run(
+    device: &mut FieldDevice,
+    folder: &Path,
+    typed: line::Sync,
+    json: bool,
+) -> Result<Reply, Failure> {
+    let settings = Settings {
+        deadline: Some(typed.timeout),
+        ..settings()
+    };
+    let mut summary = Summary::default();
+    let bar = Bar::new(!json && io::stderr().is_terminal());
+    let ended = runtime()?.block_on(driver::sync_once(device, &settings, &mut |progress| {
+        if let Progress::Learned(event) = &progress {
+            summary.learn(event);
+        }
+        if let Progress::Traffic { traffic, .. } = &progress {
+            summary.carry(*traffic);
+        }
+        bar.show(&progress, &summary);
+    }));
+    bar.clear();
+    summary.up_to_date = ended.is_ok();
+    match &ended {
+        Ok(Synced { traffic }) | Err(SyncError::Interrupted { traffic, .. }) => {
+            summary.carry(*traffic);
+        }
+        Err(SyncError::NotReached { .. } | SyncError::Refused(_)) => {}
+        // What is on the disk counts, not what this process holds.
+        Err(SyncError::Device(_)) => *device = folder::open(folder)?,
+    }
+    let status = device.status()?;
+    (summary.unsent, summary.quarantined) = (status.unsent, status.quarantined);
+    Ok(match ended {
+        Ok(_synced) => summary.reply(json),
+        Err(error) => failed(&summary, &error, json),
+    })
+}
+
+/// What came through is told along with why no more did.
+pub(super) fn failed(summary: &Summary, error: &SyncError, json: bool) -> Reply {
+    let failure = match error {
+        SyncError::NotReached { .. } | SyncError::Interrupted { .. } => {
+            Failure::NotReached(format!("{}; everything entered is kept", chain(error)))
+        }
+        SyncError::Refused(_) | SyncError::Device(_) => Failure::failed(error),
+    };
+    not_finished(summary, &failure, json)
+}
+
+pub(super) fn not_finished(summary: &Summary, failure: &Failure, json: bool) -> Reply {
+    let Reply { stderr, exit, .. } = failure.reply();
+    let stdout = match (json, exit) {
+        (true, _) | (false, Exit::ServerNotReached) => summary.reply(json).stdout,
+        (false, _) => String::new(),
+    };
+    Reply {
+        stdout,
+        stderr,
+        exit,
+    }
+}
+
+/// A line on a terminal that shows what goes on.
+struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    fn new(is_wanted: bool) -> Self {
+        Self(is_wanted.then(|| {
+            let style = ProgressStyle::with_template("{spinner} {msg}");
+            let bar = ProgressBar::new_spinner();
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.enable_steady_tick(BAR_TICK);
+            bar
+        }))
+    }
+
+    fn show(&self, progress: &Progress<'_>, summary: &Summary) {
+        let Some(bar) = &self.0 else {
+            return;
+        };
+        let amounts = |unsent: usize| {
+            format!(
+                "{} up, {} down · sent {}, {unsent} to send, received {}",
+                show_bytes(summary.bytes_up),
+                show_bytes(summary.bytes_down),
+                summary.sent,
+                summary.received
+            )
+        };
+        match progress {
+            Progress::Connecting { attempt: 1 } => bar.set_message("Connecting"),
+            Progress::Connecting { attempt } => {
+                bar.set_message(format!("Connecting, attempt {attempt}"))
+            }
+            Progress::Connected => bar.set_message("Connected"),
+            Progress::Traffic { unsent: 0, .. } => {
+                bar.set_message(format!("Receiving {}", amounts(0)))
+            }
+            Progress::Traffic { unsent, .. } => {
+                bar.set_message(format!("Sending {}", amounts(*unsent)))
+            }
+            Progress::Learned(Event::Progress { received, total }) => bar.set_message(format!(
+                "Receiving a large document, {} of {}",
+                show_bytes(*received),
+                show_bytes(*total)
+            )),
+            Progress::Learned(_) => {}
+            Progress::Cut { reason, pause } => bar.set_message(plain(&format!(
+                "Waiting {} s: {reason}",
+                pause.as_secs() + 1
+            ))),
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bukti_core::id::{DeviceId, RunId};
+
+    use super::*;
+
+    #[test]
+    fn the_summary_counts_what_the_server_confirmed_and_what_others_wrote() {
+        let mut summary = Summary::default();
+        summary.learn(&Event::Accepted(vec![
+            (RunId([1; 16]), 7),
+            (RunId([2; 16]), 8),
+        ]));
+        summary.learn(&Event::Page {
+            items: vec![
+                Item::Fact {
+                    position: 3,
+                    statement: Vec::new(),
+                },
+                Item::Record {
+                    position: 4,
+                    received_at: 0,
+                    carrier: DeviceId([1; 32]),
+                    run: Vec::new(),
+                },
+            ],
+            cursor: Vec::new(),
+        });
+        assert_eq!((summary.sent, summary.received), (2, 1));
+    }
+
+    #[test]
+    fn a_sync_that_did_not_finish_prints_its_summary_and_exits_with_3() {
+        let error = SyncError::NotReached {
+            reason: "connection refused".into(),
+        };
+        let reply = failed(
+            &Summary {
+                unsent: 2,
+                ..Summary::default()
+            },
+            &error,
+            true,
+        );
+        let summary: serde_json::Value = serde_json::from_str(&reply.stdout).unwrap();
+        assert_eq!(summary["unsent"], 2);
+        assert_eq!(summary["up_to_date"], false);
+        assert_eq!(reply.exit, Exit::ServerNotReached);
+        assert_eq!(
+            reply.stderr,
+            "the server was not reached: connection refused; everything entered is kept\n"
+        );
+    }
+
+    #[test]
+    fn the_summary_for_people_says_what_still_waits() {
+        let summary = Summary {
+            sent: 3,
+            received: 1,
+            bytes_up: 2048,
+            bytes_down: 100,
+            frames_up: 4,
+            frames_down: 5,
+            connections: 2,
+            reconnects: 1,
+            up_to_date: true,
+            unsent: 1,
+            quarantined: 2,
+        };
+        assert_eq!(
+            summary.reply(false).stdout,
+            "Up to date: sent 3, received 1. 1 run still to send, 2 refused: see 'bukti quarantine list'.\n\
+             2.0 KiB up, 100 B down in 9 frames, 2 connections, 1 reconnect.\n"
+        );
+        assert!(Summary::default().text().contains("Nothing waits."));
+    }
+}

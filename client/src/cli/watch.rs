@@ -1,0 +1,338 @@
+//! `bukti sync --watch`: stays in sync, and serves the commands of others meanwhile.
+//!
+//! One task owns the device and the connection. A command that comes over the control socket is a
+//! closure sent to that task; what it enters is pushed as soon as it has answered.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bukti_client::clock;
+use bukti_client::driver::{self, Progress, SyncError};
+use bukti_client::limits::{REQUESTS_QUEUED, SYNC_LOOK_EVERY_MS};
+use bukti_command::control::{ControlServer, Request};
+use bukti_command::show::{plain, show_time};
+use bukti_command::{FolderLock, LockError, Reply, parse};
+use bukti_core::journal::disk::DiskStorage;
+use bukti_core::kv::sled::SledKv;
+use bukti_sync_protocol::client::Event;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::desk::FieldDevice;
+use super::failure::Failure;
+use super::line::{self, Command, Line};
+use super::sync::{self, Summary};
+use super::{at_desk, folder};
+
+type Work = driver::Request<DiskStorage, SledKv>;
+
+/// Holds the folder until Ctrl-C.
+pub(super) fn run(folder: &Path, json: bool) -> Result<Reply, Failure> {
+    let lock = FolderLock::acquire(folder).map_err(|error| match error {
+        LockError::Busy { .. } => Failure::Failed(format!(
+            "{error}: it syncs already, or a command runs; try again when it has ended"
+        )),
+        LockError::Open { .. } | LockError::Io { .. } => Failure::failed(&error),
+    })?;
+    let control = ControlServer::bind(&lock)
+        .map_err(|error| Failure::Failed(format!("cannot take commands: {error}")))?;
+    let mut device = folder::open(folder)?;
+    let (sender, requests) = tokio::sync::mpsc::channel(REQUESTS_QUEUED);
+    let hub = Arc::new(Hub {
+        folder: folder.to_owned(),
+        sender: Mutex::new(Some(sender)),
+        view: Mutex::default(),
+    });
+    let stop = control.stopper();
+    let serving = thread::Builder::new()
+        .name("control".into())
+        .spawn({
+            let hub = Arc::clone(&hub);
+            move || control.serve(move |request, _progress| hub.serve(&request))
+        })
+        .map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+    let ended = sync::runtime()?.block_on(follow(&mut device, &hub, requests, json));
+    hub.close();
+    stop.stop();
+    if serving.join().is_err() {
+        tracing::warn!("the thread that takes commands stopped unexpectedly");
+    }
+    match ended? {
+        Ok(_synced) => Ok(Reply::done("")),
+        Err(error) => Err(match &error {
+            SyncError::NotReached { .. } | SyncError::Interrupted { .. } => {
+                Failure::NotReached(error.to_string())
+            }
+            SyncError::Refused(_) | SyncError::Device(_) => Failure::failed(&error),
+        }),
+    }
+}
+
+/// Syncs until a signal asks to end; then says goodbye in order.
+async fn follow(
+    device: &mut FieldDevice,
+    hub: &Hub,
+    mut requests: tokio::sync::mpsc::Receiver<Work>,
+    json: bool,
+) -> Result<Result<driver::Synced, SyncError>, Failure> {
+    let cannot = |error: io::Error| Failure::Failed(format!("cannot take signals: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let settings = sync::settings();
+    let mut show = |progress: Progress<'_>| {
+        let mut view = hub.view();
+        view.note(&progress);
+        if let Some(news) = News::of(&progress, &view) {
+            news.print(json);
+        }
+    };
+    let mut watching = pin!(driver::watch(device, &settings, &mut show, &mut requests));
+    loop {
+        tokio::select! {
+            ended = &mut watching => return Ok(ended),
+            _ = interrupt.recv() => hub.close(),
+            _ = terminate.recv() => hub.close(),
+        }
+    }
+}
+
+/// Where commands and the task that owns the device meet.
+#[derive(Debug)]
+struct Hub {
+    folder: PathBuf,
+    /// `None` once the end is near.
+    sender: Mutex<Option<tokio::sync::mpsc::Sender<Work>>>,
+    view: Mutex<View>,
+}
+
+/// What the session is known to be doing.
+#[derive(Debug, Clone, Default)]
+struct View {
+    summary: Summary,
+    connected: bool,
+    up_to_date: bool,
+    /// Why the last connection ended.
+    cut: Option<String>,
+}
+
+impl View {
+    fn note(&mut self, progress: &Progress<'_>) {
+        match progress {
+            Progress::Connecting { .. } => {}
+            Progress::Connected => {
+                (self.connected, self.up_to_date) = (true, false);
+                self.cut = None;
+            }
+            Progress::Traffic { traffic, unsent } => {
+                self.summary.carry(*traffic);
+                self.summary.unsent = *unsent;
+            }
+            Progress::Learned(event) => {
+                self.summary.learn(event);
+                match event {
+                    Event::UpToDate { .. } => self.up_to_date = true,
+                    Event::Page { .. } => self.up_to_date = false,
+                    Event::Welcome { .. }
+                    | Event::Accepted(_)
+                    | Event::Missing { .. }
+                    | Event::Rejected { .. }
+                    | Event::Stale { .. }
+                    | Event::LeftScope(_)
+                    | Event::Progress { .. }
+                    | Event::Bye(_) => {}
+                }
+            }
+            Progress::Cut { reason, .. } => {
+                (self.connected, self.up_to_date) = (false, false);
+                self.cut = Some((*reason).to_owned());
+            }
+        }
+    }
+}
+
+impl Hub {
+    /// Runs one command where the device is.
+    fn serve(&self, request: &Request) -> Reply {
+        let words = std::iter::once("bukti").chain(request.args.iter().map(String::as_str));
+        match parse::<Line>(words) {
+            Ok(line) => self
+                .place(line, request)
+                .unwrap_or_else(|failure| failure.reply()),
+            Err(reply) => reply,
+        }
+    }
+
+    fn place(&self, line: Line, request: &Request) -> Result<Reply, Failure> {
+        match &line.command {
+            Command::Enrol { .. } => Err(Failure::Failed(
+                "this folder is held by 'bukti sync --watch': end it, then enrol".into(),
+            )),
+            Command::Sync(typed) => self.wait_for_sync(*typed, line.common.json),
+            Command::Kinds { .. }
+            | Command::Indicators(_)
+            | Command::Evidence { .. }
+            | Command::Conflicts { .. }
+            | Command::Resolve { .. }
+            | Command::Status
+            | Command::Quarantine { .. } => {
+                let (folder, request) = (self.folder.clone(), request.clone());
+                self.ask(move |device| at_desk(device, &folder, &line, &request))?
+            }
+        }
+    }
+
+    /// Has the task that owns the device do `work`.
+    fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut FieldDevice) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let ending = || {
+            Failure::NotReached(
+                "'bukti sync --watch' is ending: nothing was done, try again".into(),
+            )
+        };
+        let sender = locked(&self.sender).clone().ok_or_else(ending)?;
+        let (answer, answered) = mpsc::sync_channel(1);
+        let work: Work = Box::new(move |device| {
+            // Whoever asked waits for the answer; the channel has room for it.
+            let _ = answer.send(work(device));
+        });
+        sender.blocking_send(work).map_err(|_| ending())?;
+        answered.recv().map_err(|_| ending())
+    }
+
+    /// `bukti sync` beside a watch: waits until the watch has nothing more to do.
+    fn wait_for_sync(&self, typed: line::Sync, json: bool) -> Result<Reply, Failure> {
+        if typed.watch {
+            return Err(Failure::Failed(
+                "another process syncs this folder already".into(),
+            ));
+        }
+        let before = self.view().summary.clone();
+        let until = Instant::now() + typed.timeout;
+        loop {
+            let status = self.ask(FieldDevice::status)??;
+            let view = self.view().clone();
+            let mut summary = view.summary.since(&before);
+            (summary.unsent, summary.quarantined) = (status.unsent, status.quarantined);
+            summary.up_to_date = view.up_to_date && status.unsent == 0;
+            if summary.up_to_date {
+                return Ok(summary.reply(json));
+            }
+            let reason = match (&view.cut, Instant::now() < until) {
+                (None, true) => {
+                    thread::sleep(Duration::from_millis(SYNC_LOOK_EVERY_MS));
+                    continue;
+                }
+                (Some(reason), _) => reason.clone(),
+                (None, false) => "the time is over".to_owned(),
+            };
+            let failure = Failure::NotReached(format!(
+                "the server was not reached: {reason}; everything entered is kept, and 'bukti sync \
+                 --watch' goes on trying"
+            ));
+            return Ok(sync::not_finished(&summary, &failure, json));
+        }
+    }
+
+    /// Takes no more commands, which ends the session.
+    fn close(&self) {
+        locked(&self.sender).take();
+    }
+
+    fn view(&self) -> MutexGuard<'_, View> {
+        locked(&self.view)
+    }
+}
+
+/// Neither a sender nor a view can be left half changed.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Something worth a line.
+struct News {
+    text: String,
+    json: Value,
+}
+
+impl News {
+    fn of(progress: &Progress<'_>, view: &View) -> Option<Self> {
+        let (text, json) = match progress {
+            Progress::Connecting { .. } | Progress::Traffic { .. } => return None,
+            Progress::Connected => ("connected".to_owned(), json!({ "event": "connected" })),
+            Progress::Cut { reason, pause } => (
+                format!(
+                    "not connected: {reason}; next attempt in {} s",
+                    pause.as_secs() + 1
+                ),
+                json!({ "event": "cut", "reason": reason, "pause_ms": pause.as_millis() as u64 }),
+            ),
+            Progress::Learned(event) => Self::learned(event, view)?,
+        };
+        Some(Self { text, json })
+    }
+
+    fn learned(event: &Event, view: &View) -> Option<(String, Value)> {
+        let summary = &view.summary;
+        Some(match event {
+            Event::Accepted(runs) => (
+                format!("sent {}", runs.len()),
+                json!({ "event": "sent", "runs": runs.len() }),
+            ),
+            Event::Page { items, .. } => (
+                format!("received {}", items.len()),
+                json!({ "event": "received", "items": items.len() }),
+            ),
+            Event::UpToDate { position, .. } => (
+                format!("up to date, {} to send", summary.unsent),
+                json!({
+                    "event": "up_to_date",
+                    "position": position,
+                    "sent": summary.sent,
+                    "received": summary.received,
+                    "unsent": summary.unsent,
+                }),
+            ),
+            Event::Rejected {
+                run,
+                code,
+                sentence,
+            } => (
+                format!("refused: {sentence} See 'bukti quarantine list'."),
+                json!({
+                    "event": "refused",
+                    "run": run.to_string(),
+                    "code": code,
+                    "sentence": sentence,
+                }),
+            ),
+            Event::Bye(bye) => (
+                format!("the session ended: {}", bye.sentence),
+                json!({ "event": "bye", "code": bye.code.as_str(), "sentence": bye.sentence }),
+            ),
+            Event::LeftScope(document) => (
+                format!("{document} moved out of your scope"),
+                json!({ "event": "left_scope", "document": document.to_string() }),
+            ),
+            Event::Welcome { .. }
+            | Event::Missing { .. }
+            | Event::Stale { .. }
+            | Event::Progress { .. } => return None,
+        })
+    }
+
+    /// A reader that has gone away does not end the sync.
+    fn print(&self, json: bool) {
+        let line = match json {
+            true => self.json.to_string(),
+            false => plain(&format!("{} {}", show_time(clock::wall()), self.text)),
+        };
+        let mut stdout = io::stdout().lock();
+        let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    }
+}
