@@ -143,3 +143,6 @@ fn at_desk(
         Command::Enrol { .. } => unreachable!("whoever calls enrols without an open device"),
     }
 }
+
+#[cfg(test)]
+mod tests;
