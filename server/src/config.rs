@@ -191,7 +191,7 @@ impl Config {
         toml::from_str(&text).map_err(|error| {
             let line = error
                 .span()
-                .map(|span| text[..span.start].lines().count().max(1));
+                .map(|span| text[..span.start].matches('\n').count() + 1);
             let message = error.message().replace('\n', " ");
             let reason = match line {
                 Some(line) => format!("line {line}: {message}"),

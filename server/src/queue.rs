@@ -147,3 +147,77 @@ impl<A> Waiting<A> {
         batch
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bukti_core::ledger::testing::Phone;
+
+    use super::*;
+
+    fn submissions(count: usize) -> Vec<Submission> {
+        let mut phone = Phone::new(1);
+        let carrier = phone.id();
+        let mut create = || Submission {
+            carrier,
+            run: phone.create("13.07.05.2001").1,
+        };
+        (0..count).map(|_| create()).collect()
+    }
+
+    fn taken(queue: &Queue<()>) -> Vec<SessionId> {
+        match queue.take() {
+            Work::Accept(batch) => batch.into_iter().map(|(session, _)| session).collect(),
+            Work::Administer(()) | Work::Closed => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_small_sender_waits_for_one_turn_of_a_large_one() {
+        let queue = Queue::<()>::default();
+        let (large, small) = (SessionId(1), SessionId(2));
+        queue.submit(large, submissions(5)).unwrap();
+        queue.submit(small, submissions(1)).unwrap();
+        assert_eq!(taken(&queue), [large, small, large, large, large, large]);
+        assert_eq!(queue.depth(), 0);
+    }
+
+    #[test]
+    fn runs_of_one_session_keep_their_order() {
+        let queue = Queue::<()>::default();
+        let runs = submissions(20);
+        let ids: Vec<_> = runs.iter().map(|submission| submission.run.id()).collect();
+        queue.submit(SessionId(1), runs).unwrap();
+        let Work::Accept(batch) = queue.take() else {
+            panic!("runs wait")
+        };
+        assert_eq!(
+            batch
+                .iter()
+                .map(|(_, run)| run.run.id())
+                .collect::<Vec<_>>(),
+            ids
+        );
+    }
+
+    #[test]
+    fn a_batch_ends_at_its_limit_and_requests_go_first() {
+        let queue = Queue::default();
+        queue
+            .submit(SessionId(1), submissions(limits::GROUP_RECORDS_MAX + 1))
+            .unwrap();
+        queue.request(()).unwrap();
+        assert!(matches!(queue.take(), Work::Administer(())));
+        assert_eq!(taken(&queue).len(), limits::GROUP_RECORDS_MAX);
+        assert_eq!(taken(&queue).len(), 1);
+    }
+
+    #[test]
+    fn a_closed_queue_gives_out_what_waits_and_takes_no_more() {
+        let queue = Queue::<()>::default();
+        queue.submit(SessionId(1), submissions(1)).unwrap();
+        queue.close();
+        assert!(queue.submit(SessionId(1), submissions(1)).is_err());
+        assert_eq!(taken(&queue), [SessionId(1)]);
+        assert!(matches!(queue.take(), Work::Closed));
+    }
+}
