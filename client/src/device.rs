@@ -198,11 +198,13 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let identity::Found::Enrolled(identity) = identity::load(&*folders.home)? else {
             return Err(DeviceError::NotEnrolled);
         };
-        let (tail, recovery) = Tail::open(folders.tail)?.ok_or(DeviceError::TailMissing)?;
+        let (mut tail, recovery) = Tail::open(folders.tail)?.ok_or(DeviceError::TailMissing)?;
         let mut confirmed = Confirmed::open(kv, identity.journal())?;
         if confirmed.meta().own_through < tail.settled_through() {
-            // The store was thrown back behind runs whose bytes are gone from the tail. The feed
-            // would only name them; with no cursor it brings their documents whole.
+            // The store was thrown back behind runs whose bytes are gone from the tail. Until they
+            // come again, an edit would repeat their sequence numbers under the same actor.
+            tail.renew(tail.successor(), false)?;
+            // The feed would only name them; with no cursor it brings their documents whole.
             confirmed.void_cursor(tail.settled_through())?;
         }
         let mut device = Self {

@@ -36,6 +36,8 @@ pub mod domain {
     pub const TOKEN: &str = "bukti.token.1";
     /// Name of an item that travels in fragments.
     pub const ITEM: &str = "bukti.item.1";
+    /// The incarnation that follows another without a random draw.
+    pub const INCARNATION: &str = "bukti.incarnation.1";
     /// Fingerprint of a set of concurrent values.
     pub const CONFLICT: &str = "bukti.conflict.1";
 }

@@ -61,17 +61,32 @@ impl<S: Storage, K: Kv> Device<S, K> {
         for edit in edits {
             self.allow(action_of(edit), kind, &scope)?;
         }
-        let actor = self.actor(id);
         let document = self
             .document(id)?
             .ok_or(DeviceError::UnknownDocument(*id))?;
         let mut edited = document.clone();
+        if self.hides_own_changes(id, &edited) {
+            self.tail.renew(self.tail.successor(), false)?;
+        }
+        let actor = self.actor(id);
         let Some(change) = change_with(&mut edited, actor, now, edits, id)? else {
             return Ok(None);
         };
         let run = self.seal(now, *id, None, vec![change], &edited, Vec::new())?;
         self.keep_open(*id, edited);
         Ok(Some(run))
+    }
+
+    /// Whether the tail holds changes of the present actor that the document lacks, because what
+    /// they build on was lost with the confirmed store: an edit would repeat their sequence
+    /// numbers.
+    fn hides_own_changes(&self, id: &DocumentId, document: &Automerge) -> bool {
+        self.tail.of(*id).any(|pending| {
+            let body = pending.body();
+            let last = body.last_hash.into();
+            body.incarnation == self.tail.incarnation()
+                && document.get_change_meta_by_hash(&last).is_none()
+        })
     }
 
     fn allow(&self, action: Action, kind: DocumentKind, scope: &Scope) -> Result<(), DeviceError> {

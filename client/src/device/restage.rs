@@ -145,18 +145,19 @@ impl<S: Storage, K: Kv> Device<S, K> {
     }
 
     fn readable(&mut self, pending: &Pending) -> Result<RefusedEdits, DeviceError> {
-        let Some(document) = self.document(&pending.document())? else {
+        let id = pending.document();
+        if let Some(document) = self.document(&id)? {
+            let edits = edits_in(document, pending);
+            if !edits.lines.is_empty() {
+                return Ok(edits);
+            }
+        }
+        // The document leaves out what contradicts it, so its state before is looked for.
+        let Some(mut document) = self.base_of(&id, &[pending])? else {
             return Ok(RefusedEdits::default());
         };
-        let entries = evidence::history(document).into_iter();
-        let own = entries.filter(|entry| pending.hashes.contains(&entry.change));
-        Ok(RefusedEdits {
-            lines: own
-                .flat_map(|entry| entry.edits)
-                .map(|edit| edit.to_string())
-                .collect(),
-            title: evidence::view(document).title,
-        })
+        extend(&mut document, &[pending]);
+        Ok(edits_in(&document, pending))
     }
 
     /// Makes the edits of `runs` again under the present incarnation; `None` if the state that
@@ -279,6 +280,19 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let run = self.seal(now, id, staged.root, changes, &document, replaces)?;
         self.open.remove(&id);
         Ok(Some(run))
+    }
+}
+
+/// What a run did, in words, if the document has it.
+fn edits_in(document: &Automerge, pending: &Pending) -> RefusedEdits {
+    let entries = evidence::history(document).into_iter();
+    let own = entries.filter(|entry| pending.hashes.contains(&entry.change));
+    RefusedEdits {
+        lines: own
+            .flat_map(|entry| entry.edits)
+            .map(|edit| edit.to_string())
+            .collect(),
+        title: evidence::view(document).title,
     }
 }
 

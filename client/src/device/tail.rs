@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use automerge::Change;
 use bukti_core::envelope::{Body, Run, decode_exactly};
+use bukti_core::hash::{Hasher, domain};
 use bukti_core::id::{ChangeHash, DocumentId, Incarnation, JournalId, Position, RunId};
 use bukti_core::journal::{
     CreateError, Journal, JournalFailure, OpenError, Options, ReadError, Recovery, Storage,
@@ -308,6 +309,15 @@ impl<S: Storage> Tail<S> {
         }
         self.append(TailRecord::Settled { runs, how })?;
         self.compact()
+    }
+
+    /// An incarnation for a store that finds out by itself that it needs another. It follows from
+    /// all that the tail ever wrote, so no earlier one of this store is like it; a copy that comes
+    /// to the same one is stale as copies are.
+    pub(super) fn successor(&self) -> Incarnation {
+        let (_, chain) = self.journal.head();
+        let hasher = Hasher::new(domain::INCARNATION).fixed(&self.state.incarnation.0);
+        Incarnation(hasher.fixed(&chain.0).finish_16())
     }
 
     /// Begins a new incarnation; with `reenter`, nothing sealed so far is pushed any more.

@@ -179,6 +179,58 @@ fn confirmed_data_thrown_back_behind_own_runs_comes_again_whole() {
 }
 
 #[test]
+fn an_edit_made_before_lost_own_runs_came_again_repeats_no_sequence_number() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let older = siti.snapshot();
+    siti.device()
+        .edit(NOW, &id, &[Edit::Title("Papan baru".into())])
+        .unwrap();
+    world.sync(&mut siti);
+    let kv = siti.close();
+    kv.restore(&older);
+    siti.open(kv);
+    let narrative = Edit::Narrative("Dari depan.".into());
+    siti.device().edit(NOW, &id, &[narrative]).unwrap();
+    world.sync(&mut siti);
+    assert!(siti.device().quarantined().is_empty());
+    let shown = siti.device().show(&id).unwrap().evidence;
+    assert_eq!(shown.title, "Papan baru");
+    assert_eq!(shown.narrative, "Dari depan.");
+}
+
+#[test]
+fn an_edit_beside_waiting_runs_whose_base_was_lost_repeats_no_sequence_number() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let mut budi = world.phone("Budi", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    world.sync(&mut budi);
+    let older = budi.snapshot();
+    siti.device()
+        .edit(NOW, &id, &[Edit::Title("Papan baru".into())])
+        .unwrap();
+    world.sync(&mut siti);
+    world.sync(&mut budi);
+    budi.device()
+        .edit(NOW, &id, &[Edit::AddRow("1.1".into())])
+        .unwrap();
+    let kv = budi.close();
+    kv.restore(&older);
+    budi.open(kv);
+    budi.device()
+        .edit(NOW, &id, &[Edit::AddRow("1.2".into())])
+        .unwrap();
+    world.sync(&mut budi);
+    assert!(budi.device().quarantined().is_empty());
+    let rows = budi.device().show(&id).unwrap().evidence.rows;
+    assert!(rows.contains("1.1") && rows.contains("1.2"), "{rows:?}");
+}
+
+#[test]
 fn a_crash_between_a_page_and_the_tail_loses_and_doubles_nothing() {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);
