@@ -1,4 +1,4 @@
-//! The whole system: real processes, real sockets, real disks.
+//! The whole system: real processes, real sockets, real disks, and one thread of virtual time.
 
 mod architecture;
 mod door;
@@ -8,5 +8,6 @@ mod kill;
 mod rejection;
 mod scale;
 mod service;
+mod sim;
 mod wire;
 mod wrong_use;

@@ -1,0 +1,565 @@
+//! The server of a simulated world: the production ledger and sessions, with the queue, the locks
+//! and the restarts that its driver adds.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bukti_client::device::Enrolment;
+use bukti_core::authority::Grant;
+use bukti_core::id::{DeviceId, JournalId, Position, ServerId, WallMs};
+use bukti_core::journal::memory::{Fault, MemoryStorage, Skipped};
+use bukti_core::journal::{self};
+use bukti_core::kv::{MemoryKv, MemorySnapshot};
+use bukti_core::ledger::{
+    AdminError, Ledger, LedgerError, Options, Outcome, Reader, Submission, Verdict,
+};
+use bukti_core::record::{Invitation, invitation_hash};
+use bukti_sync_protocol::Mono;
+use bukti_sync_protocol::bye::{Bye, ByeCode};
+use bukti_sync_protocol::fragment::PartialItem;
+use bukti_sync_protocol::limits::TOKEN_LIFE_MS;
+use bukti_sync_protocol::server::{Cx, Input, Output, ServerSession};
+use bukti_sync_protocol::token::TokenKey;
+use ed25519_dalek::SigningKey;
+
+use super::Planted;
+use super::random::Random;
+use super::script::{Rows, SERVER_START, Stage};
+
+/// Names one connection for good.
+pub type ConnectionId = u64;
+
+/// A ledger as the simulation runs it.
+pub type SimLedger = Ledger<MemoryStorage, MemoryKv>;
+/// Its reader.
+pub type SimReader = Reader<MemoryStorage, MemoryKv>;
+
+/// Runs that one commit takes from the queue at most.
+const BATCH_RUNS_MAX: usize = 16;
+/// Snapshots of the rows that a crash may throw the store back to.
+const SNAPSHOTS_KEPT: usize = 6;
+/// Connections of one device at a time; the oldest gives way.
+const CONNECTIONS_PER_DEVICE: usize = 4;
+
+/// What the server wants done, in this order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send a message.
+    Send(ConnectionId, Vec<u8>),
+    /// Close the connection.
+    Close(ConnectionId),
+    /// Something waits in the queue.
+    Queued,
+    /// The process ended.
+    Died,
+}
+
+/// A server that can lose power.
+#[derive(Debug)]
+pub struct Server {
+    storage: MemoryStorage,
+    kv: Arc<MemoryKv>,
+    key: SigningKey,
+    token_key: TokenKey,
+    ledger: Option<SimLedger>,
+    sessions: BTreeMap<ConnectionId, Serving>,
+    queue: VecDeque<Queued>,
+    partials: BTreeMap<DeviceId, Vec<PartialItem>>,
+    snapshots: VecDeque<MemorySnapshot>,
+    doom: Option<(Stage, Rows)>,
+    planted: Option<Planted>,
+    random: Random,
+    /// The last position that readers saw.
+    watermark: Position,
+    /// What went wrong that nothing in the world explains.
+    faults: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Serving {
+    session: ServerSession,
+    device: Option<DeviceId>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    connection: ConnectionId,
+    submission: Submission,
+    /// Answered before it was written, by a planted fault.
+    answered: bool,
+}
+
+/// The wall clock of the server.
+pub fn wall(now: Mono) -> WallMs {
+    SERVER_START + now as WallMs
+}
+
+fn options() -> Options {
+    let journal = journal::Options {
+        segment_bytes: 64 * 1024,
+        ..journal::Options::server(0)
+    };
+    Options {
+        cache_bytes: 256 * 1024,
+        checkpoint_every: 40,
+        ..Options::new(journal, 1)
+    }
+}
+
+impl Server {
+    /// Founds a server.
+    ///
+    /// # Errors
+    /// What the ledger says.
+    pub fn found(mut random: Random, planted: Option<Planted>) -> Result<Self, LedgerError> {
+        let storage = MemoryStorage::new();
+        let kv = Arc::new(MemoryKv::new());
+        let key = SigningKey::from_bytes(&random.bytes());
+        let journal = JournalId(random.bytes());
+        let ledger = Ledger::create(
+            storage.clone(),
+            Arc::clone(&kv),
+            key.clone(),
+            journal,
+            wall(0),
+            options(),
+        )?;
+        Ok(Self {
+            token_key: TokenKey::derive(&key),
+            storage,
+            kv,
+            key,
+            ledger: Some(ledger),
+            sessions: BTreeMap::new(),
+            queue: VecDeque::new(),
+            partials: BTreeMap::new(),
+            snapshots: VecDeque::new(),
+            doom: None,
+            planted,
+            random,
+            watermark: 0,
+            faults: Vec::new(),
+        })
+    }
+
+    /// From here on a planted fault has its effect.
+    pub fn begin(&self) {
+        if self.planted == Some(Planted::UnsyncedServer) {
+            self.storage.without_sync(Skipped::Files);
+        }
+    }
+
+    /// The server's public key.
+    pub fn id(&self) -> ServerId {
+        ServerId(self.key.verifying_key().to_bytes())
+    }
+
+    /// Whether it runs.
+    pub fn is_up(&self) -> bool {
+        self.ledger.is_some()
+    }
+
+    /// Reads what counts, if it runs.
+    pub fn reader(&self) -> Option<SimReader> {
+        self.ledger.as_ref().map(Ledger::reader)
+    }
+
+    /// The ledger, for what an administrator does.
+    pub fn ledger(&mut self) -> Option<&mut SimLedger> {
+        self.ledger.as_mut()
+    }
+
+    /// What went wrong so far that nothing in the world explains.
+    pub fn take_faults(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.faults)
+    }
+
+    /// Makes an invitation; gives its secret.
+    ///
+    /// # Errors
+    /// What the ledger says.
+    pub fn invite(&mut self, person: &str, grants: Vec<Grant>) -> Result<[u8; 16], AdminError> {
+        let secret = self.random.bytes();
+        let invitation = Invitation {
+            hash: invitation_hash(&secret),
+            person: person.to_owned(),
+            grants,
+            expires_at: wall(3_600_000),
+        };
+        let ledger = self
+            .ledger
+            .as_mut()
+            .expect("people are invited by a server that runs");
+        ledger.invite(wall(0), invitation)?;
+        Ok(secret)
+    }
+
+    /// Uses an invitation.
+    pub fn enrol(&mut self, secret: &[u8; 16], device: DeviceId) -> Enrolment {
+        let ledger = self
+            .ledger
+            .as_mut()
+            .expect("people enrol at a server that runs");
+        let enrolled = ledger
+            .enrol(wall(0), secret, device)
+            .expect("the invitation was made a moment ago");
+        Enrolment {
+            journal: enrolled.founding_record,
+            certificate: enrolled.certificate,
+            token: self.token_key.issue(&device, wall(TOKEN_LIFE_MS as Mono)),
+        }
+    }
+
+    /// A connection is accepted; false if nobody listens.
+    pub fn accept(&mut self, now: Mono, connection: ConnectionId) -> bool {
+        if self.ledger.is_none() {
+            return false;
+        }
+        let session = ServerSession::new(self.random.bytes(), now);
+        let device = None;
+        self.sessions
+            .insert(connection, Serving { session, device });
+        true
+    }
+
+    /// When a session wants a tick.
+    pub fn deadline(&self, connection: ConnectionId) -> Option<Mono> {
+        self.sessions.get(&connection)?.session.deadline()
+    }
+
+    /// Gives a session what happened and performs what it asks for, in order.
+    pub fn handle(
+        &mut self,
+        now: Mono,
+        connection: ConnectionId,
+        input: Input<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(reader) = self.reader() else {
+            return;
+        };
+        let Some(mut serving) = self.sessions.remove(&connection) else {
+            return;
+        };
+        let gone = matches!(input, Input::Disconnected);
+        let cx = Cx {
+            now,
+            wall: wall(now),
+            reader: &reader,
+            token_key: &self.token_key.clone(),
+        };
+        serving.session.handle(&cx, input);
+        let mut closed = gone;
+        let mut ahead = VecDeque::new();
+        while let Some(output) = ahead.pop_front().or_else(|| serving.session.poll(&cx)) {
+            match output {
+                Output::Send(bytes) => effects.push(Effect::Send(connection, bytes)),
+                Output::Submit(submissions) => {
+                    if let Some(outcomes) = self.submit(connection, submissions, &reader) {
+                        serving.session.handle(&cx, Input::Judged(outcomes));
+                    }
+                    effects.push(Effect::Queued);
+                }
+                Output::Enrol { secret, device } => {
+                    let ledger = self.ledger.as_mut().expect("it was up a moment ago");
+                    let enrolled = match ledger.enrol(wall(now), &secret, device) {
+                        Ok(enrolled) => Ok(enrolled),
+                        Err(bukti_core::ledger::EnrolError::Refused(refusal)) => Err(refusal),
+                        Err(bukti_core::ledger::EnrolError::Ledger(error)) => {
+                            self.faults.push(format!("enrolling failed: {error}"));
+                            return;
+                        }
+                    };
+                    serving.session.handle(&cx, Input::Enrolled(enrolled));
+                }
+                Output::Bound(device) => {
+                    serving.device = Some(device);
+                    let held = self.partials.remove(&device).unwrap_or_default();
+                    serving.session.handle(&cx, Input::Held(held));
+                    ahead.extend(self.make_room(device, effects));
+                }
+                Output::Failed(reason) => {
+                    if let Some((Stage::Call(_), rows)) = self.doom {
+                        effects.push(Effect::Close(connection));
+                        self.lose_power(rows, effects);
+                        return;
+                    }
+                    self.faults
+                        .push(format!("a session of the server failed: {reason}"));
+                }
+                Output::Close(bye) => {
+                    if bye.code == ByeCode::Malformed || bye.code == ByeCode::Credit {
+                        self.faults
+                            .push(format!("the server closed an honest session: {bye:?}"));
+                    }
+                    closed = true;
+                    break;
+                }
+            }
+        }
+        if closed {
+            let partials = serving.session.take_partials();
+            if let Some(device) = serving.device
+                && !partials.is_empty()
+            {
+                self.partials.insert(device, partials);
+            }
+            if !gone {
+                effects.push(Effect::Close(connection));
+            }
+        } else {
+            self.sessions.insert(connection, serving);
+        }
+    }
+
+    /// Closes the oldest of a device's sessions where it has too many.
+    fn make_room(&mut self, device: DeviceId, effects: &mut Vec<Effect>) -> Option<Output> {
+        let mut theirs = self
+            .sessions
+            .iter()
+            .filter(|(_, serving)| serving.device == Some(device));
+        let oldest = *theirs.next()?.0;
+        if theirs.count() + 2 > CONNECTIONS_PER_DEVICE {
+            self.sessions.remove(&oldest);
+            effects.push(Effect::Close(oldest));
+        }
+        None
+    }
+
+    /// Queues runs. With the planted fault, answers before anything is written.
+    fn submit(
+        &mut self,
+        connection: ConnectionId,
+        submissions: Vec<Submission>,
+        reader: &SimReader,
+    ) -> Option<Vec<Outcome>> {
+        let early = self.planted == Some(Planted::EarlyAnswers);
+        let next = reader.watermark().position + 1 + self.queue.len() as u64;
+        let outcomes = (next..)
+            .zip(&submissions)
+            .map(|(position, submission)| Outcome {
+                run: submission.run.id(),
+                verdict: Verdict::Accepted(position),
+            })
+            .collect();
+        let queued = submissions.into_iter().map(|submission| Queued {
+            connection,
+            submission,
+            answered: early,
+        });
+        self.queue.extend(queued);
+        early.then_some(outcomes)
+    }
+
+    /// Commits what is queued and answers it.
+    pub fn commit(&mut self, now: Mono, effects: &mut Vec<Effect>) {
+        if self.queue.is_empty() {
+            return;
+        }
+        let Some(ledger) = &mut self.ledger else {
+            return;
+        };
+        if let Some((Stage::BeforeWriting, rows)) = self.doom {
+            self.lose_power(rows, effects);
+            return;
+        }
+        let many = self.random.between(1, BATCH_RUNS_MAX as u64) as usize;
+        let taken: Vec<Queued> = self.queue.drain(..many.min(self.queue.len())).collect();
+        let batch = taken
+            .iter()
+            .map(|queued| queued.submission.clone())
+            .collect();
+        let outcomes = match ledger.accept(wall(now), batch) {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                self.ended(&error, effects);
+                return;
+            }
+        };
+        if let Some((Stage::BeforeAnswering, rows)) = self.doom {
+            self.lose_power(rows, effects);
+            return;
+        }
+        if self.random.chance(30) {
+            self.snapshots.push_back(self.kv.snapshot());
+            if self.snapshots.len() > SNAPSHOTS_KEPT {
+                self.snapshots.pop_front();
+            }
+        }
+        let mut answers: Vec<(ConnectionId, Vec<Outcome>)> = Vec::new();
+        for (queued, outcome) in taken.into_iter().zip(outcomes) {
+            if queued.answered {
+                continue;
+            }
+            match answers.last_mut() {
+                Some((connection, outcomes)) if *connection == queued.connection => {
+                    outcomes.push(outcome);
+                }
+                Some(_) | None => answers.push((queued.connection, vec![outcome])),
+            }
+        }
+        for (connection, outcomes) in answers {
+            self.handle(now, connection, Input::Judged(outcomes), effects);
+        }
+        self.advanced(now, effects);
+        if !self.queue.is_empty() {
+            effects.push(Effect::Queued);
+        }
+    }
+
+    /// Tells every session that the journal has grown.
+    pub fn advanced(&mut self, now: Mono, effects: &mut Vec<Effect>) {
+        let Some(reader) = self.reader() else {
+            return;
+        };
+        let position = reader.watermark().position;
+        if position < self.watermark {
+            let before = self.watermark;
+            self.faults.push(format!(
+                "the watermark went back from {before} to {position}"
+            ));
+        }
+        self.watermark = position;
+        let connections: Vec<ConnectionId> = self.sessions.keys().copied().collect();
+        for connection in connections {
+            self.handle(now, connection, Input::Advanced, effects);
+        }
+    }
+
+    /// An administrator's statement.
+    pub fn administer<T>(
+        &mut self,
+        now: Mono,
+        effects: &mut Vec<Effect>,
+        act: impl FnOnce(&mut SimLedger, WallMs) -> Result<T, AdminError>,
+    ) {
+        let Some(ledger) = &mut self.ledger else {
+            return;
+        };
+        match act(ledger, wall(now)) {
+            Ok(_) => self.advanced(now, effects),
+            Err(AdminError::Invalid(_) | AdminError::Full) => {}
+            Err(AdminError::Ledger(error)) => self.ended(&error, effects),
+        }
+    }
+
+    /// Plans where the server loses power.
+    pub fn crash(&mut self, stage: Stage, rows: Rows, effects: &mut Vec<Effect>) {
+        if self.ledger.is_none() || self.doom.is_some() {
+            return;
+        }
+        match stage {
+            Stage::Idle => self.lose_power(rows, effects),
+            Stage::BeforeWriting | Stage::BeforeAnswering => self.doom = Some((stage, rows)),
+            Stage::Call(call) => {
+                self.storage.fail_at(call, Fault::Io);
+                self.doom = Some((stage, rows));
+            }
+        }
+    }
+
+    fn ended(&mut self, error: &LedgerError, effects: &mut Vec<Effect>) {
+        match self.doom {
+            Some((_, rows)) => self.lose_power(rows, effects),
+            None => {
+                self.faults
+                    .push(format!("the ledger ended for no reason: {error:?}"));
+                self.lose_power(Rows::Stay, effects);
+            }
+        }
+    }
+
+    fn lose_power(&mut self, rows: Rows, effects: &mut Vec<Effect>) {
+        self.ledger = None;
+        self.doom = None;
+        for connection in std::mem::take(&mut self.sessions).into_keys() {
+            effects.push(Effect::Close(connection));
+        }
+        self.queue.clear();
+        self.partials.clear();
+        let random = &mut self.random;
+        self.storage.crash(&mut |below| random.index(below));
+        match rows {
+            Rows::Stay => {}
+            Rows::Earlier => {
+                if !self.snapshots.is_empty() {
+                    let which = self.random.index(self.snapshots.len());
+                    self.kv.restore(&self.snapshots[which]);
+                }
+            }
+            Rows::Vanish => self.kv.restore(&MemorySnapshot::default()),
+        }
+        effects.push(Effect::Died);
+    }
+
+    /// Comes up again.
+    pub fn start(&mut self) {
+        if self.ledger.is_some() {
+            return;
+        }
+        let opened = Ledger::open(
+            self.storage.clone(),
+            Arc::clone(&self.kv),
+            self.key.clone(),
+            options(),
+            &mut |_progress| {},
+        );
+        match opened {
+            Ok((ledger, _opened)) => {
+                self.ledger = Some(ledger);
+                self.begin();
+            }
+            Err(error) => self
+                .faults
+                .push(format!("the server does not come up again: {error:?}")),
+        }
+    }
+
+    /// Voids planned crashes, so that the world can come to rest.
+    pub fn calm(&mut self, effects: &mut Vec<Effect>) {
+        if self.ledger.is_some() {
+            self.lose_power(Rows::Stay, effects);
+        }
+    }
+
+    /// What a second server makes of a copy of the journal alone: its rows.
+    ///
+    /// # Errors
+    /// What the ledger says.
+    pub fn rows_made_anew(&self) -> Result<MemorySnapshot, LedgerError> {
+        let kv = Arc::new(MemoryKv::new());
+        let copy = self.storage.duplicate();
+        Ledger::open(
+            copy,
+            Arc::clone(&kv),
+            self.key.clone(),
+            options(),
+            &mut |_progress| {},
+        )?;
+        Ok(kv.snapshot())
+    }
+
+    /// The rows as they are.
+    pub fn rows(&self) -> MemorySnapshot {
+        self.kv.snapshot()
+    }
+
+    /// Ends a device's sessions at once, as the driver does on revocation.
+    pub fn revoked(&mut self, now: Mono, device: DeviceId, effects: &mut Vec<Effect>) {
+        let theirs: Vec<ConnectionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, serving)| serving.device == Some(device))
+            .map(|(connection, _)| *connection)
+            .collect();
+        for connection in theirs {
+            self.handle(now, connection, Input::Revoked, effects);
+        }
+    }
+
+    /// Ends a session on the driver's account.
+    pub fn end(&mut self, now: Mono, connection: ConnectionId, effects: &mut Vec<Effect>) {
+        let bye = Bye::new(ByeCode::Timeout, "Nothing was heard for a minute.");
+        self.handle(now, connection, Input::End(bye), effects);
+    }
+}
