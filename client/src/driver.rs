@@ -4,6 +4,7 @@
 //! with pauses that grow from one second to a minute and are drawn at random below their bound.
 //! All work on the disk happens between two frames, on the task that runs this.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bukti_core::journal::Storage;
@@ -280,18 +281,9 @@ impl<'a> Driver<'a> {
     ) -> Result<End, DeviceError> {
         let attempt = self.attempt;
         (self.progress)(Progress::Connecting { attempt });
-        let connected = tokio::select! {
-            connected = Socket::connect(url) => connected,
-            () = self.until_deadline() => return Ok(End::TimeOver),
-        };
-        let mut socket = match connected {
+        let mut socket = match self.connect(url, device, requests).await {
             Ok(socket) => socket,
-            Err(reason) => {
-                return Ok(End::Again {
-                    reason,
-                    after_ms: None,
-                });
-            }
+            Err(end) => return Ok(end),
         };
         self.traffic.connections += 1;
         (self.progress)(Progress::Connected);
@@ -305,6 +297,29 @@ impl<'a> Driver<'a> {
         }
         exchange.finish(device)?;
         Ok(end)
+    }
+
+    /// Connects, serving requests meanwhile: an address that answers nothing takes long to fail.
+    async fn connect<S: Storage, K: Kv>(
+        &self,
+        url: &str,
+        device: &mut Device<S, K>,
+        requests: &mut mpsc::Receiver<Request<S, K>>,
+    ) -> Result<Socket, End> {
+        let mut connecting = pin!(Socket::connect(url));
+        loop {
+            tokio::select! {
+                connected = &mut connecting => return connected.map_err(|reason| End::Again {
+                    reason,
+                    after_ms: None,
+                }),
+                () = self.until_deadline() => return Err(End::TimeOver),
+                request = requests.recv(), if !self.once => match request {
+                    Some(request) => request(device),
+                    None => return Err(End::Done),
+                },
+            }
+        }
     }
 
     async fn converse<S: Storage, K: Kv>(
