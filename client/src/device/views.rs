@@ -73,7 +73,6 @@ pub struct Summary {
     /// What the officer says of it.
     pub declared: Declared,
     /// Whether the server has it.
-    #[serde(flatten)]
     pub delivery: Delivery,
     /// Values that wait for a choice.
     pub conflicts: u64,
@@ -420,6 +419,14 @@ impl<S: Storage, K: Kv> Device<S, K> {
     pub fn unsent(&self) -> usize {
         let pending = self.tail.pending().iter();
         pending.filter(|run| run.received.is_none()).count()
+    }
+
+    /// Own runs that the server has on its disk and that the feed has not named yet.
+    pub fn accepted_runs(&self) -> impl Iterator<Item = RunId> {
+        let pending = self.tail.pending().iter();
+        pending
+            .filter(|run| run.received.is_some())
+            .map(|run| run.id())
     }
 
     fn unsent_of(&self, id: DocumentId) -> usize {
