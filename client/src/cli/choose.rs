@@ -292,7 +292,7 @@ fn units(framework: &Framework) -> String {
 }
 
 /// A code that evidence can support: a row, or an indicator as a whole.
-pub(super) fn row(framework: &Framework, code: &str) -> Result<String, Failure> {
+pub(super) fn supportable(framework: &Framework, code: &str) -> Result<String, Failure> {
     match framework.find(code) {
         Some(Item::Row(_) | Item::Indicator(_)) => Ok(code.to_owned()),
         Some(Item::Component(component)) => {
@@ -310,18 +310,35 @@ pub(super) fn row(framework: &Framework, code: &str) -> Result<String, Failure> 
     }
 }
 
+/// The code of a row.
+pub(super) fn row(framework: &Framework, code: &str) -> Result<String, Failure> {
+    let code = supportable(framework, code)?;
+    let whole = framework
+        .indicator_of(&code)
+        .filter(|indicator| indicator.code == code);
+    match whole {
+        None => Ok(code),
+        Some(indicator) if indicator.rows.is_empty() => Err(Failure::Wrong(format!(
+            "{code} is an indicator without rows: expected --indicator {code}"
+        ))),
+        Some(indicator) => {
+            let rows = span(indicator.rows.iter().map(|row| row.code.as_str()));
+            Err(Failure::Wrong(format!(
+                "{code} is an indicator: expected one of its rows {rows}, or --indicator {code}"
+            )))
+        }
+    }
+}
+
 /// The code of an indicator.
 pub(super) fn indicator(framework: &Framework, code: &str) -> Result<String, Failure> {
-    match framework.find(code) {
-        Some(Item::Row(row)) => Err(Failure::Wrong(format!(
-            "{} is a row: expected an indicator such as {}, or --row {}",
-            row.code,
-            framework
-                .indicator_of(code)
-                .map_or("", |indicator| &indicator.code),
-            row.code
+    let code = supportable(framework, code)?;
+    match framework.indicator_of(&code) {
+        Some(indicator) if indicator.code != code => Err(Failure::Wrong(format!(
+            "{code} is a row: expected an indicator such as {}, or --row {code}",
+            indicator.code
         ))),
-        Some(Item::Indicator(_) | Item::Component(_)) | None => row(framework, code),
+        Some(_) | None => Ok(code),
     }
 }
 

@@ -3,7 +3,7 @@
 use bukti_client::device::{ConflictRow, Summary, ValueRow};
 use bukti_command::show::plain;
 use bukti_command::{Column, Reply, Table};
-use bukti_core::evidence::Edit;
+use bukti_core::evidence::{Edit, FieldPath};
 use bukti_core::id::{ChangeHash, DocumentId};
 use serde::Serialize;
 use serde_json::json;
@@ -118,9 +118,13 @@ fn said(row: &ValueRow) -> String {
         .unwrap_or_default()
 }
 
-/// Fields of the kind are named by their code alone.
 fn field(conflict: &ConflictRow) -> String {
-    let path = conflict.path.to_string();
+    field_name(&conflict.path)
+}
+
+/// The name by which people choose: fields of the kind by their code alone.
+pub(super) fn field_name(path: &FieldPath) -> String {
+    let path = path.to_string();
     match path.strip_prefix("fields/") {
         Some(code) => code.to_owned(),
         None => path,
@@ -249,7 +253,7 @@ impl Keep {
 
 #[cfg(test)]
 mod tests {
-    use bukti_core::evidence::{Content, FieldPath};
+    use bukti_core::evidence::Content;
     use bukti_core::id::Fingerprint;
 
     use super::*;

@@ -118,7 +118,7 @@ fn change(desk: &mut Desk<'_>, typed: &line::Edit) -> Result<Reply, Failure> {
         let in_use = desk.device.frameworks()?;
         let framework = framework_of(&view, &in_use)?;
         for code in &typed.add_rows {
-            edits.push(Edit::AddRow(choose::row(framework, code)?));
+            edits.push(Edit::AddRow(choose::supportable(framework, code)?));
         }
     }
     for code in &typed.remove_rows {

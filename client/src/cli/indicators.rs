@@ -100,7 +100,7 @@ fn keep_only(
     code: &str,
 ) -> Result<(), Failure> {
     if framework.find(code).is_none() {
-        choose::row(framework, code)?;
+        choose::supportable(framework, code)?;
     }
     let indicator = framework
         .indicator_of(code)

@@ -1,5 +1,6 @@
 //! `bukti sync`: exchanges everything new with the server, once.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use bukti_client::driver::{self, Progress, Settings, SyncError, Synced, Traffic}
 use bukti_client::limits::SYNC_ATTEMPTS_MAX;
 use bukti_command::show::{plain, show_bytes};
 use bukti_command::{Exit, Reply};
+use bukti_core::id::RunId;
 use bukti_sync_protocol::client::Event;
 use bukti_sync_protocol::item::Item;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -42,16 +44,55 @@ pub(super) struct Summary {
     pub(super) unsent: usize,
     /// Refused runs that nobody dealt with.
     pub(super) quarantined: usize,
+    #[serde(skip)]
+    sightings: Sightings,
+}
+
+/// The server tells of an own run twice, by a receipt and in the feed, in either order; it counts
+/// as sent once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Sightings {
+    /// By a receipt; the feed is to name them.
+    accepted: BTreeSet<RunId>,
+    /// In the feed of this connection; the receipt may follow.
+    named: BTreeSet<RunId>,
 }
 
 impl Summary {
-    /// Counts what a session learned.
-    pub(super) fn learn(&mut self, event: &Event) {
-        match event {
-            Event::Accepted(runs) => self.sent += runs.len() as u64,
-            Event::Page { items, .. } => {
-                self.received += items.iter().filter(|item| is_of_others(item)).count() as u64;
+    /// Starts a count on a device that may know of receipts already.
+    pub(super) fn starting_from(device: &FieldDevice) -> Self {
+        Self {
+            sightings: Sightings {
+                accepted: device.accepted_runs().collect(),
+                named: BTreeSet::new(),
+            },
+            ..Self::default()
+        }
+    }
+
+    /// Counts what the driver tells.
+    pub(super) fn note(&mut self, progress: &Progress<'_>) {
+        match progress {
+            Progress::Connected => self.sightings.named.clear(),
+            Progress::Traffic { traffic, unsent } => {
+                self.carry(*traffic);
+                self.unsent = *unsent;
             }
+            Progress::Learned(event) => self.learn(event),
+            Progress::Connecting { .. } | Progress::Cut { .. } => {}
+        }
+    }
+
+    fn learn(&mut self, event: &Event) {
+        match event {
+            Event::Accepted(runs) => {
+                for (run, _position) in runs {
+                    if !self.sightings.named.remove(run) && self.sightings.accepted.insert(*run) {
+                        self.sent += 1;
+                    }
+                }
+            }
+            Event::Page { items, .. } => items.iter().for_each(|item| self.arrive(item)),
             Event::Welcome { .. }
             | Event::Missing { .. }
             | Event::Rejected { .. }
@@ -63,7 +104,19 @@ impl Summary {
         }
     }
 
-    pub(super) fn carry(&mut self, traffic: Traffic) {
+    fn arrive(&mut self, item: &Item) {
+        match item {
+            Item::Record { .. } | Item::Whole { .. } => self.received += 1,
+            Item::Own { run, .. } => {
+                if !self.sightings.accepted.remove(run) && self.sightings.named.insert(*run) {
+                    self.sent += 1;
+                }
+            }
+            Item::Fact { .. } => {}
+        }
+    }
+
+    fn carry(&mut self, traffic: Traffic) {
         self.bytes_up = traffic.bytes_sent;
         self.bytes_down = traffic.bytes_received;
         self.frames_up = traffic.frames_sent;
@@ -83,7 +136,7 @@ impl Summary {
             frames_down: self.frames_down - before.frames_down,
             connections: self.connections - before.connections,
             reconnects: self.reconnects - before.reconnects,
-            ..*self
+            ..self.clone()
         }
     }
 
@@ -126,14 +179,6 @@ impl Summary {
     }
 }
 
-/// Own runs come back by name and statements are the server's.
-fn is_of_others(item: &Item) -> bool {
-    match item {
-        Item::Record { .. } | Item::Whole { .. } => true,
-        Item::Own { .. } | Item::Fact { .. } => false,
-    }
-}
-
 pub(super) fn settings() -> Settings {
     Settings {
         attempts_max: SYNC_ATTEMPTS_MAX,
@@ -160,15 +205,10 @@ pub(super) fn run(
         deadline: Some(typed.timeout),
         ..settings()
     };
-    let mut summary = Summary::default();
+    let mut summary = Summary::starting_from(device);
     let bar = Bar::new(!json && io::stderr().is_terminal());
     let ended = runtime()?.block_on(driver::sync_once(device, &settings, &mut |progress| {
-        if let Progress::Learned(event) = &progress {
-            summary.learn(event);
-        }
-        if let Progress::Traffic { traffic, .. } = &progress {
-            summary.carry(*traffic);
-        }
+        summary.note(&progress);
         bar.show(&progress, &summary);
     }));
     bar.clear();
@@ -274,17 +314,53 @@ impl Bar {
 
 #[cfg(test)]
 mod tests {
-    use bukti_core::id::{DeviceId, RunId};
+    use bukti_core::id::{ChangeHash, DeviceId, DocumentId};
 
     use super::*;
 
+    fn accepted(runs: &[u8]) -> Event {
+        Event::Accepted(runs.iter().map(|run| (RunId([*run; 16]), 7)).collect())
+    }
+
+    fn named(runs: &[u8]) -> Event {
+        let own = |run: &u8| Item::Own {
+            position: 7,
+            received_at: 0,
+            run: RunId([*run; 16]),
+            document: DocumentId([1; 16]),
+            last_seq: 1,
+            last_hash: ChangeHash([1; 32]),
+        };
+        Event::Page {
+            items: runs.iter().map(own).collect(),
+            cursor: Vec::new(),
+        }
+    }
+
     #[test]
-    fn the_summary_counts_what_the_server_confirmed_and_what_others_wrote() {
+    fn a_run_counts_as_sent_once_whether_receipt_or_feed_comes_first() {
         let mut summary = Summary::default();
-        summary.learn(&Event::Accepted(vec![
-            (RunId([1; 16]), 7),
-            (RunId([2; 16]), 8),
-        ]));
+        summary.learn(&accepted(&[1, 2]));
+        summary.learn(&named(&[1, 2, 3]));
+        summary.note(&Progress::Learned(&accepted(&[3])));
+        assert_eq!((summary.sent, summary.received), (3, 0));
+        assert_eq!(summary.sightings, Sightings::default());
+    }
+
+    #[test]
+    fn a_run_counts_as_sent_once_across_a_cut() {
+        let mut summary = Summary::default();
+        summary.learn(&accepted(&[1]));
+        summary.note(&Progress::Connected);
+        summary.learn(&named(&[1, 2]));
+        summary.note(&Progress::Connected);
+        assert_eq!(summary.sent, 2);
+        assert_eq!(summary.sightings, Sightings::default());
+    }
+
+    #[test]
+    fn what_others_wrote_counts_as_received_and_statements_do_not() {
+        let mut summary = Summary::default();
         summary.learn(&Event::Page {
             items: vec![
                 Item::Fact {
@@ -300,7 +376,7 @@ mod tests {
             ],
             cursor: Vec::new(),
         });
-        assert_eq!((summary.sent, summary.received), (2, 1));
+        assert_eq!((summary.sent, summary.received), (0, 1));
     }
 
     #[test]
@@ -340,6 +416,7 @@ mod tests {
             up_to_date: true,
             unsent: 1,
             quarantined: 2,
+            ..Summary::default()
         };
         assert_eq!(
             summary.reply(false).stdout,

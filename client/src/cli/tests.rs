@@ -163,7 +163,7 @@ impl Person {
             items,
             cursor: vec![1],
         };
-        device.handle_event(clock::wall(), [0; 16], page).unwrap();
+        device.handle_event(clock::wall(), [0; 16], &page).unwrap();
         assert_eq!(device.findings().unwrap(), []);
     }
 
@@ -179,7 +179,7 @@ impl Person {
                 code: "denied".into(),
                 sentence: sentence.into(),
             };
-            device.handle_event(clock::wall(), run.0, refused).unwrap();
+            device.handle_event(clock::wall(), run.0, &refused).unwrap();
         }
     }
 

@@ -45,7 +45,10 @@ pub(super) fn run(folder: &Path, json: bool) -> Result<Reply, Failure> {
     let hub = Arc::new(Hub {
         folder: folder.to_owned(),
         sender: Mutex::new(Some(sender)),
-        view: Mutex::default(),
+        view: Mutex::new(View {
+            summary: Summary::starting_from(&device),
+            ..View::default()
+        }),
     });
     let stop = control.stopper();
     let serving = thread::Builder::new()
@@ -121,31 +124,25 @@ struct View {
 
 impl View {
     fn note(&mut self, progress: &Progress<'_>) {
+        self.summary.note(progress);
         match progress {
-            Progress::Connecting { .. } => {}
+            Progress::Connecting { .. } | Progress::Traffic { .. } => {}
             Progress::Connected => {
                 (self.connected, self.up_to_date) = (true, false);
                 self.cut = None;
             }
-            Progress::Traffic { traffic, unsent } => {
-                self.summary.carry(*traffic);
-                self.summary.unsent = *unsent;
-            }
-            Progress::Learned(event) => {
-                self.summary.learn(event);
-                match event {
-                    Event::UpToDate { .. } => self.up_to_date = true,
-                    Event::Page { .. } => self.up_to_date = false,
-                    Event::Welcome { .. }
-                    | Event::Accepted(_)
-                    | Event::Missing { .. }
-                    | Event::Rejected { .. }
-                    | Event::Stale { .. }
-                    | Event::LeftScope(_)
-                    | Event::Progress { .. }
-                    | Event::Bye(_) => {}
-                }
-            }
+            Progress::Learned(event) => match event {
+                Event::UpToDate { .. } => self.up_to_date = true,
+                Event::Page { .. } => self.up_to_date = false,
+                Event::Welcome { .. }
+                | Event::Accepted(_)
+                | Event::Missing { .. }
+                | Event::Rejected { .. }
+                | Event::Stale { .. }
+                | Event::LeftScope(_)
+                | Event::Progress { .. }
+                | Event::Bye(_) => {}
+            },
             Progress::Cut { reason, .. } => {
                 (self.connected, self.up_to_date) = (false, false);
                 self.cut = Some((*reason).to_owned());

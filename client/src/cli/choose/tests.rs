@@ -195,7 +195,15 @@ fn a_row_that_is_not_in_the_framework_is_answered_with_those_that_are() {
     let in_use = frameworks();
     let (village, city) = (&in_use[0], &in_use[1]);
     assert_eq!(row(village, "I.1.3"), Ok("I.1.3".into()));
-    assert_eq!(row(village, "I.1"), Ok("I.1".into()));
+    assert_eq!(supportable(village, "I.1"), Ok("I.1".into()));
+    assert_eq!(
+        wrong(row(village, "I.1")),
+        "I.1 is an indicator: expected one of its rows I.1.1 to I.1.10, or --indicator I.1"
+    );
+    assert_eq!(
+        wrong(row(city, "A.1")),
+        "A.1 is an indicator without rows: expected --indicator A.1"
+    );
     let said = [
         wrong(row(village, "I.1.99")),
         wrong(row(village, "i.4.2")),

@@ -12,6 +12,7 @@ use bukti_core::scope::Scope;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::cli::conflicts::field_name;
 use crate::cli::desk::{Desk, is_doubtful, short, when, who};
 use crate::cli::failure::Failure;
 use crate::cli::state::{delivery, state};
@@ -90,7 +91,7 @@ pub(super) fn show(desk: &mut Desk<'_>, typed: &str) -> Result<Reply, Failure> {
         summary: desk.summary(id)?,
         shown,
     };
-    Ok(Reply::done(page.text()))
+    Ok(Reply::done(page.text(desk.columns)))
 }
 
 /// One piece of evidence for people: what everybody sees, and how it stands here.
@@ -102,34 +103,43 @@ struct Page {
 }
 
 impl Page {
-    fn text(&self) -> String {
+    fn text(&self, columns: Option<u16>) -> String {
         let view = &self.shown.evidence;
-        let mut lines = vec![plain(&view.title), String::new()];
-        lines.extend(
-            self.facts(view)
-                .iter()
-                .map(|(name, value)| fact(name, value)),
-        );
-        lines.extend(fields(view));
-        lines.extend(files(view));
-        if !view.narrative.is_empty() {
-            lines.push(String::new());
-            lines.extend(view.narrative.lines().map(plain));
-        }
-        if !view.conflicts.is_empty() {
-            let paths: Vec<String> = view
-                .conflicts
-                .iter()
-                .map(|conflict| conflict.path.to_string())
-                .collect();
-            lines.push(String::new());
-            lines.push(plain(&format!(
-                "Several people wrote {}: see 'bukti conflicts {}'.",
-                paths.join(", "),
+        let facts = self.facts(view);
+        let facts: Vec<String> = facts
+            .iter()
+            .map(|(name, value)| fact(name, value))
+            .collect();
+        let narrative: Vec<String> = view.narrative.lines().map(plain).collect();
+        let parts = [
+            Some(plain(&view.title)),
+            Some(facts.join("\n")),
+            fields(view, columns).map(|table| table.trim_end().to_owned()),
+            Some(files(view).join("\n")),
+            Some(narrative.join("\n")),
+            self.choices(view),
+        ];
+        let parts: Vec<String> = parts
+            .into_iter()
+            .flatten()
+            .filter(|part| !part.is_empty())
+            .collect();
+        parts.join("\n\n")
+    }
+
+    fn choices(&self, view: &EvidenceView) -> Option<String> {
+        let paths: Vec<String> = view
+            .conflicts
+            .iter()
+            .map(|conflict| field_name(&conflict.path))
+            .collect();
+        (!paths.is_empty()).then(|| {
+            plain(&format!(
+                "Several people wrote {} at once: see 'bukti conflicts {}'.",
+                paths.join(" and "),
                 short(&self.shown.id)
-            )));
-        }
-        lines.join("\n")
+            ))
+        })
     }
 
     fn facts(&self, view: &EvidenceView) -> Vec<(&'static str, String)> {
@@ -145,7 +155,7 @@ impl Page {
         };
         let mut facts = vec![
             ("Id", self.shown.id.to_string()),
-            ("Kind", view.kind.clone()),
+            ("Kind", kind_name(&view.kind)),
             ("Region", format!("{} {}", self.shown.scope, self.place)),
             ("Framework", framework),
             ("Declared", declared),
@@ -175,30 +185,26 @@ fn fact(name: &str, value: &str) -> String {
     plain(&format!("{name:<10} {value}"))
 }
 
-fn fields(view: &EvidenceView) -> Vec<String> {
+fn fields(view: &EvidenceView, columns: Option<u16>) -> Option<String> {
+    if view.fields.is_empty() {
+        return None;
+    }
     let kinds = Kinds::built_in();
     let kind = kinds.kind(&view.kind);
-    let width = view
-        .fields
-        .keys()
-        .map(|code| code.chars().count())
-        .max()
-        .unwrap_or(0);
-    let mut lines = Vec::new();
-    if !view.fields.is_empty() {
-        lines.push(String::new());
-    }
+    let mut table = Table::new(["Field", "Name", "Value"].map(Column::text));
     for (code, content) in &view.fields {
-        let label = kind
-            .and_then(|kind| kind.field(code))
-            .map(|field| field.label.english());
-        let value = value(content);
-        lines.push(plain(&match label {
-            Some(label) => format!("{code:<width$} {value} – {label}"),
-            None => format!("{code:<width$} {value}"),
-        }));
+        let field = kind.and_then(|kind| kind.field(code));
+        let name = field.map_or("", |field| field.label.english());
+        table.row([code, name, &value(content)]);
     }
-    lines
+    Some(table.draw(columns))
+}
+
+fn kind_name(code: &str) -> String {
+    match Kinds::built_in().kind(code) {
+        Some(kind) => format!("{code} ({})", kind.label.english()),
+        None => code.to_owned(),
+    }
 }
 
 /// A text stands as it is; everything else as the history writes it.
@@ -212,7 +218,7 @@ fn value(content: &Content) -> String {
 fn files(view: &EvidenceView) -> Vec<String> {
     let mut lines = Vec::new();
     if !view.files.is_empty() {
-        lines.extend([String::new(), count(view.files.len(), "file")]);
+        lines.push(count(view.files.len(), "file"));
     }
     for file in &view.files {
         let part = file
