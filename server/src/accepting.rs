@@ -15,6 +15,7 @@ use std::time::Instant;
 use bukti_core::id::{DeviceId, DocumentId, WallMs};
 use bukti_core::kv::SledKv;
 use bukti_core::ledger::{self, LedgerError, Outcome, Submission, Verdict};
+use bukti_core::scope::Scope;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -217,8 +218,13 @@ impl LedgerThread {
         let started = Instant::now();
         let outcomes = self.ledger.accept(wall_now(), runs)?;
         self.metrics.accepted_batch(started.elapsed(), &outcomes);
-        self.wake_readers(&documents, &outcomes);
+        let changed = self.changed_scopes(&documents, &outcomes);
+        // Receipts first: a device that has everything may leave when the feed has named its runs.
         self.answer(&from, outcomes);
+        match changed {
+            Some(scopes) => self.sessions.advance(&scopes),
+            None => self.sessions.advance_all(),
+        }
         Ok(())
     }
 
@@ -241,7 +247,13 @@ impl LedgerThread {
         }
     }
 
-    fn wake_readers(&self, documents: &[DocumentId], outcomes: &[Outcome]) {
+    /// Where something was accepted, or nothing if that cannot be read: then all are woken, and
+    /// whoever reads will find out.
+    fn changed_scopes(
+        &self,
+        documents: &[DocumentId],
+        outcomes: &[Outcome],
+    ) -> Option<BTreeSet<Scope>> {
         let changed: BTreeSet<&DocumentId> = documents
             .iter()
             .zip(outcomes)
@@ -249,17 +261,10 @@ impl LedgerThread {
             .map(|(document, _)| document)
             .collect();
         let reader = self.ledger.reader();
-        let mut scopes = BTreeSet::new();
-        for document in changed {
-            match reader.document(document) {
-                Ok(Some(row)) => {
-                    scopes.insert(row.scope);
-                }
-                // A store that cannot be read: whoever reads will find out.
-                Ok(None) | Err(_) => return self.sessions.advance_all(),
-            }
-        }
-        self.sessions.advance(&scopes);
+        let rows = changed
+            .into_iter()
+            .map(|document| reader.document(document).ok().flatten());
+        rows.map(|row| row.map(|row| row.scope)).collect()
     }
 }
 

@@ -182,8 +182,8 @@ impl Connection {
         tokio::select! {
             biased;
             () = self.app.stopping.cancelled() => Happened::Shutdown,
-            () = self.place.signals.wake.notified() => Happened::Woken,
             outcomes = self.place.outcomes.recv() => Happened::Outcomes(outcomes),
+            () = self.place.signals.wake.notified() => Happened::Woken,
             enrolled = self.enrolled.recv() => Happened::Enrolled(enrolled),
             message = socket.recv() => Happened::Message(message),
             _ = pings.tick() => Happened::Ping,
