@@ -384,7 +384,7 @@ impl OwnDevice {
                         };
                         self.events = self.events.wrapping_add(1);
                         let random = [self.events; 16];
-                        match self.device.handle_event(0, random, event).unwrap() {
+                        match self.device.handle_event(0, random, &event).unwrap() {
                             Reaction::None => {}
                             Reaction::Applied => session.handle(0, Input::Applied),
                             Reaction::Reconnect => return false,
