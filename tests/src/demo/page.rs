@@ -25,12 +25,8 @@ pub struct Page {
     columns: u16,
     is_terminal: bool,
     headings: usize,
-    progress: Option<Progress>,
-}
-
-#[derive(Debug)]
-struct Progress {
-    shown: String,
+    /// What stands in the progress line.
+    progress: Option<String>,
     told_at: Instant,
 }
 
@@ -43,6 +39,7 @@ impl Page {
             is_terminal: stdout().is_terminal(),
             headings: 0,
             progress: None,
+            told_at: Instant::now(),
         }
     }
 
@@ -54,7 +51,7 @@ impl Page {
     /// Begins a part.
     pub fn heading(&mut self, text: &str) {
         self.headings += 1;
-        let line = self.bold(&format!("{}  {text}", self.headings));
+        let line = self.bold(&format!("{:<3}{text}", self.headings));
         self.print(&format!("\n{line}\n"));
     }
 
@@ -66,12 +63,24 @@ impl Page {
 
     /// A fact with its name before it; what does not fit goes below itself.
     pub fn fact(&mut self, name: &str, text: &str) {
-        const NAME: usize = 12;
-        let wrapped = wrap(text, self.width().saturating_sub(NAME));
+        self.hanging(&format!("{name:<12}"), text);
+    }
+
+    /// A statement that was checked, and what contradicts it.
+    pub fn claim(&mut self, says: &str, contradicted_by: Option<&str>) {
+        match contradicted_by {
+            None => self.hanging("✓ ", says),
+            Some(seen) => self.hanging("✗ ", &format!("{says}: {seen}")),
+        }
+    }
+
+    fn hanging(&mut self, name: &str, text: &str) {
+        let indent = name.chars().count();
+        let wrapped = wrap(text, self.width().saturating_sub(indent));
         let names = std::iter::once(name).chain(std::iter::repeat(""));
         let lines: Vec<String> = names
             .zip(wrapped)
-            .map(|(name, line)| format!("{name:<NAME$}{line}"))
+            .map(|(name, line)| format!("{name:<indent$}{line}"))
             .collect();
         self.indented(lines.iter().map(String::as_str));
     }
@@ -93,28 +102,16 @@ impl Page {
         self.indented(std::iter::once(line));
     }
 
-    /// Says how work stands: in place on a terminal, now and then in a pipe.
+    /// Says how work stands: in place on a terminal; in a pipe only when it takes long.
     pub fn progress(&mut self, text: &str) {
-        let now = Instant::now();
         if self.is_terminal {
             let cut: String = text.chars().take(self.width()).collect();
-            if self.progress.as_ref().is_none_or(|last| last.shown != cut) {
+            if self.progress.as_deref() != Some(cut.as_str()) {
                 write_out(&format!("\r\u{1b}[2K{INDENT}{cut}"));
-                self.progress = Some(Progress {
-                    shown: cut,
-                    told_at: now,
-                });
+                self.progress = Some(cut);
             }
-        } else if self
-            .progress
-            .as_ref()
-            .is_none_or(|last| now.duration_since(last.told_at) >= TELL_EVERY)
-        {
-            write_out(&format!("{INDENT}{text}\n"));
-            self.progress = Some(Progress {
-                shown: text.to_owned(),
-                told_at: now,
-            });
+        } else if self.told_at.elapsed() >= TELL_EVERY {
+            self.print(&format!("{INDENT}{text}\n"));
         }
     }
 
@@ -146,6 +143,7 @@ impl Page {
     fn print(&mut self, text: &str) {
         self.progress_done();
         write_out(text);
+        self.told_at = Instant::now();
     }
 }
 

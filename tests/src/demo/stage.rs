@@ -29,6 +29,9 @@ pub const TOWN: Link = Link {
     cut_after: None,
 };
 
+/// When a sync over the bad link gives up.
+const SYNC_SECONDS_MAX: &str = "120";
+
 /// How often a process that works is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -266,7 +269,10 @@ impl Stage {
     /// The demo was interrupted.
     pub fn begin_sync(&self, person: usize) -> Result<Syncing, Stopped> {
         self.go_on()?;
-        let child = self.person(person).phone.spawn(&["sync", "--json"]);
+        let child =
+            self.person(person)
+                .phone
+                .spawn(&["sync", "--json", "--timeout", SYNC_SECONDS_MAX]);
         Ok(Syncing {
             person,
             name: self.person(person).name,

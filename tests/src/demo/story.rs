@@ -41,6 +41,8 @@ pub struct Story<'a> {
     began: Instant,
     /// The piece of evidence that both officers write on.
     shared: String,
+    /// Edits that waited on the officers' devices when the link appeared.
+    waiting: u64,
     /// What syncing over the bad link took, by person.
     costs: BTreeMap<usize, Cost>,
 }
@@ -67,6 +69,7 @@ impl<'a> Story<'a> {
             claims: Claims::default(),
             began: Instant::now(),
             shared: String::new(),
+            waiting: 0,
             costs: BTreeMap::new(),
         }
     }
@@ -102,18 +105,16 @@ impl<'a> Story<'a> {
     fn verdict(&mut self) {
         self.page.heading("Checked");
         for claim in self.claims.all() {
-            match &claim.contradicted_by {
-                None => self.page.fact("yes", &claim.says),
-                Some(seen) => self.page.fact("NO", &format!("{}: {seen}", claim.says)),
-            }
+            self.page
+                .claim(&claim.says, claim.contradicted_by.as_deref());
         }
         let held = match self.claims.hold() {
-            true => "everything held",
+            true => "Everything held",
             false => "NOT everything held",
         };
         let seconds = self.began.elapsed().as_secs();
         self.page.gap();
-        self.page.text(&format!("{held}, in {seconds} s"));
+        self.page.text(&format!("{held}, in {seconds} s."));
     }
 
     fn name(&self, person: usize) -> &'static str {
@@ -141,6 +142,14 @@ impl<'a> Story<'a> {
     }
 }
 
+/// `1 cut`, `2 cuts`.
+fn counted(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        number => format!("{number} {one}s"),
+    }
+}
+
 /// A number in an answer; 0 where there is none.
 fn number(answer: &Value, key: &str) -> u64 {
     answer[key].as_u64().unwrap_or_default()
@@ -160,6 +169,8 @@ fn list<'v>(answer: &'v Value, key: &str) -> &'v [Value] {
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
         other => other.to_string(),
     }
 }

@@ -21,7 +21,7 @@ pub const NARRATIVE_OF_BUDI: &str = "Residents of all five hamlets were invited 
 pub const SENTENCE_OF_BUDI: &str = "Residents of all five hamlets were invited by letter.";
 
 /// Lines of the minutes of one meeting.
-const LINES: u64 = 60;
+const LINES: u64 = 90;
 
 /// Minutes of a hamlet meeting, different for every `meeting`.
 pub fn minutes(meeting: u64) -> String {

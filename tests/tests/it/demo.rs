@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use bukti_tests::process::binary;
 
 /// Bits a second, round trip and life of a connection in milliseconds: cut often, over soon.
-const LINK: &str = "400000,40,700";
+const LINK: &str = "200000,40,900";
 
 fn demo(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(binary("bukti-demo"))
@@ -34,7 +34,7 @@ fn the_demo_shows_the_main_job_and_finds_that_everything_held() {
         "(SIGKILL)",
         "forbidden",
         "verify: ok",
-        "everything held",
+        "Everything held",
     ] {
         assert!(stdout.contains(told), "'{told}' is missing in:\n{stdout}");
     }

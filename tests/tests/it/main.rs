@@ -1,10 +1,12 @@
 //! The whole system: real processes, real sockets, real disks, and one thread of virtual time.
 
 mod architecture;
+mod demo;
 mod door;
 mod field;
 mod forge;
 mod kill;
+mod readme;
 mod rejection;
 mod scale;
 mod service;

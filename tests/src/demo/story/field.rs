@@ -1,17 +1,20 @@
 //! The bad link: cut again and again, and the server killed in the middle.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bukti_command::show::show_bytes;
-use serde_json::Value;
 
-use super::{ALL, Cost, OFFICERS, Story, number, text};
+use super::{ALL, Cost, OFFICERS, Story, counted, number, text};
 use crate::demo::Stopped;
 use crate::demo::stage::{Stage, Syncing};
 
 /// Rounds of syncing after which something is wrong. The first brings the officers' work to the
 /// server; what one sent after the other was done comes with the second.
 const ROUNDS_MAX: usize = 5;
+
+/// Bytes from the devices since a cut that show a connection in the middle of its work: more than
+/// it takes to open it.
+const FLOWING_BYTES: u64 = 4 * 1024;
 
 /// What went over everybody's link.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,20 +48,6 @@ impl Wire {
     }
 }
 
-/// How the server stood when it was killed and when it was back.
-struct Killed {
-    /// Records on its disk before.
-    before: u64,
-    /// Records on its disk after.
-    after: u64,
-    /// Who was in the middle of a sync.
-    syncing: Vec<usize>,
-    /// What was cut until then.
-    cuts: u64,
-    /// How long it took until it listened again.
-    took: Duration,
-}
-
 impl Story<'_> {
     pub(super) fn over_a_bad_link(&mut self) -> Result<(), Stopped> {
         let link = self.options.link;
@@ -75,8 +64,8 @@ impl Story<'_> {
             .collect();
         let began = Instant::now();
         let before = Wire::of(self.stage, &ALL);
-        let killed = self.officers_sync(before, began)?;
-        self.tell_killed(&killed);
+        let records = self.records()?;
+        self.officers_sync(before, began)?;
         let mut rounds = 1;
         while rounds < ROUNDS_MAX && (rounds == 1 || !self.all_hold_the_same()?) {
             self.sync_round(&ALL, before, began)?;
@@ -92,9 +81,9 @@ impl Story<'_> {
         self.page.fact(
             "Done",
             &format!(
-                "after {} s and {} cuts, with {} up and {} down on the wire",
+                "after {} s and {}, with {} up and {} down on the wire",
                 began.elapsed().as_secs(),
-                wire.cuts,
+                counted(wire.cuts, "cut"),
                 show_bytes(wire.bytes_up),
                 show_bytes(wire.bytes_down),
             ),
@@ -103,98 +92,93 @@ impl Story<'_> {
             .check("the link was cut while they synced", wire.cuts > 0, || {
                 "it never was".into()
             });
+        let (came, waited) = (self.records()? - records, self.waiting);
+        self.claims.check(
+            format!("each of the {waited} edits that waited is on the server's disk, once"),
+            came == waited && waited > 0,
+            || format!("{came} records came"),
+        );
         self.check_up_to_date()
     }
 
-    /// Both officers sync at once; the server is killed once the link was cut and records arrived.
-    fn officers_sync(&mut self, before: Wire, began: Instant) -> Result<Killed, Stopped> {
-        let records = number(&self.stage.server_json(&["status"])?, "position");
+    /// Both officers sync at once. The server is killed when the link was cut, records arrived and
+    /// bytes flow again.
+    fn officers_sync(&mut self, before: Wire, began: Instant) -> Result<(), Stopped> {
+        let records = self.records()?;
         let mut syncing = self.begin(&OFFICERS)?;
-        let mut killed = None;
+        let mut first_cut: Option<Wire> = None;
+        let mut killed = false;
         while syncing.iter().any(Syncing::runs) {
             let wire = self.tell_progress(&syncing, before, began)?;
             for sync in &mut syncing {
                 self.note_ended(sync)?;
             }
-            if killed.is_none() && wire.cuts > 0 {
-                let standing = self.stage.server_json(&["status"])?;
-                if number(&standing, "position") > records {
-                    killed = Some(self.kill(&standing, &syncing, wire.cuts)?);
+            if wire.cuts > 0 && !killed {
+                let since = wire.since(*first_cut.get_or_insert(wire));
+                if since.bytes_up >= FLOWING_BYTES && self.records()? > records {
+                    self.kill(&mut syncing, wire.cuts)?;
+                    killed = true;
                 }
             }
         }
-        killed.ok_or_else(|| {
-            Stopped(
+        match killed {
+            true => Ok(()),
+            false => Err(Stopped(
                 "the sync was over before the link was cut and the server could be killed".into(),
-            )
-        })
+            )),
+        }
     }
 
-    fn kill(
-        &mut self,
-        standing: &Value,
-        syncing: &[Syncing],
-        cuts: u64,
-    ) -> Result<Killed, Stopped> {
+    fn kill(&mut self, syncing: &mut [Syncing], cuts: u64) -> Result<(), Stopped> {
+        let standing = self.stage.server_json(&["status"])?;
         self.stage.kill_server();
-        self.page
-            .progress("the server is killed and starts again …");
+        for sync in &mut *syncing {
+            self.note_ended(sync)?;
+        }
+        let working = self.working(syncing);
+        let before = number(&standing, "position");
+        self.page.fact(
+            "Killed",
+            &format!(
+                "after {}, while {working} synced: the server (SIGKILL), with {before} records on its disk",
+                counted(cuts, "cut"),
+            ),
+        );
         let started = Instant::now();
         self.stage.start_server()?;
-        let took = started.elapsed();
+        let ms = started.elapsed().as_millis();
         let back = self.stage.server_json(&["status"])?;
-        let (before, after) = (number(standing, "position"), number(&back, "position"));
-        let same_end = after > before || text(standing, "chain") == text(&back, "chain");
+        let after = number(&back, "position");
+        self.page.fact(
+            "Back",
+            &format!("{ms} ms later on another port, with {after} records; the devices go on by themselves"),
+        );
+        self.claims.check(
+            "the server was killed in the middle of a sync",
+            !working.is_empty(),
+            || "nobody synced any more".into(),
+        );
+        let same_end = after > before || text(&standing, "chain") == text(&back, "chain");
         self.claims.check(
             "no record that was acknowledged before the server was killed is missing after it",
             after >= before && same_end,
             || format!("{before} before, {after} after"),
         );
-        let syncing = syncing
-            .iter()
-            .filter(|sync| sync.runs())
-            .map(|sync| sync.person)
-            .collect();
-        Ok(Killed {
-            before,
-            after,
-            syncing,
-            cuts,
-            took,
-        })
+        Ok(())
     }
 
-    fn tell_killed(&mut self, killed: &Killed) {
-        let names: Vec<&str> = killed
-            .syncing
+    fn records(&self) -> Result<u64, Stopped> {
+        Ok(number(&self.stage.server_json(&["status"])?, "position"))
+    }
+
+    /// The names of those whose sync still runs.
+    fn working(&self, syncing: &[Syncing]) -> String {
+        let names: Vec<&str> = syncing
             .iter()
-            .map(|&person| self.name(person))
+            .filter(|sync| sync.runs())
+            .map(|sync| self.name(sync.person))
             .collect();
-        let cuts = match killed.cuts {
-            1 => "1 cut".to_owned(),
-            cuts => format!("{cuts} cuts"),
-        };
-        self.page.fact(
-            "Killed",
-            &format!(
-                "after {cuts}, while {} synced, the server is killed (SIGKILL) with {} records on disk",
-                names.join(" and "),
-                killed.before,
-            ),
-        );
-        self.page.fact(
-            "Back",
-            &format!(
-                "{} ms later on another port, with {} records; the devices go on by themselves",
-                killed.took.as_millis(),
-                killed.after,
-            ),
-        );
-        self.claims.check(
-            "the server was killed in the middle of a sync",
-            !names.is_empty(),
-            || "nobody synced any more".into(),
-        );
+        names.join(" and ")
     }
 
     fn sync_round(
@@ -228,19 +212,15 @@ impl Story<'_> {
     ) -> Result<Wire, Stopped> {
         self.stage.wait_a_moment()?;
         let wire = Wire::of(self.stage, &ALL).since(before);
-        let names: Vec<&str> = syncing
-            .iter()
-            .filter(|sync| sync.runs())
-            .map(|sync| self.name(sync.person))
-            .collect();
-        self.page.progress(&format!(
-            "syncing over the bad link … {} s, {} cuts, {} up, {} down ({})",
+        let text = format!(
+            "syncing over the bad link … {} s, {}, {} up, {} down ({})",
             began.elapsed().as_secs(),
-            wire.cuts,
+            counted(wire.cuts, "cut"),
             show_bytes(wire.bytes_up),
             show_bytes(wire.bytes_down),
-            names.join(", "),
-        ));
+            self.working(syncing),
+        );
+        self.page.progress(&text);
         Ok(wire)
     }
 

@@ -72,17 +72,11 @@ impl Story<'_> {
             let received = change["received_at"]
                 .as_i64()
                 .map_or("not yet".into(), show_time);
-            for edit in list(change, "edits") {
-                let Some((field, value)) = described(edit) else {
-                    continue;
-                };
-                table.row([
-                    field,
-                    value,
-                    text(change, "person").to_owned(),
-                    said.clone(),
-                    received.clone(),
-                ]);
+            // Said once, beside the first of the edits that were made together.
+            let mut told = [text(change, "person").to_owned(), said, received];
+            for (field, value) in list(change, "edits").iter().filter_map(described) {
+                let [who, said, received] = std::mem::take(&mut told);
+                table.row([field, value, who, said, received]);
             }
         }
         self.page.text("Who wrote what, and when:");

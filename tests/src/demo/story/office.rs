@@ -97,20 +97,20 @@ impl Story<'_> {
             &format!("{}: {}", text(refused, "code"), text(refused, "sentence")),
         );
         let edits: Vec<String> = list(refused, "edits").iter().map(shown).collect();
-        self.page.fact(
-            "Quarantine",
-            &format!(
-                "kept on Wati's device as run {run}, with its edit: {}",
-                edits.join("; ")
-            ),
-        );
+        let data = self.stage.person(WATI).phone.data();
+        let kept = data.join("quarantine").join(format!("{run}.cbor"));
+        let name = kept.strip_prefix(self.stage.folder()).unwrap_or(&kept);
+        let place = format!("kept on her device in {}", name.display());
+        self.page.fact("Quarantine", &edits.join("; "));
+        self.page.fact("", &place);
         self.claims.check(
             "the server refuses the verifier's edit with a code and a sentence, and it lies in quarantine",
             quarantine.len() == 1
                 && text(refused, "run") == run
                 && text(refused, "code") == "forbidden"
                 && !text(refused, "sentence").is_empty()
-                && edits.iter().any(|edit| edit.contains("99/2025")),
+                && edits.iter().any(|edit| edit.contains("99/2025"))
+                && kept.is_file(),
             || listed.to_string(),
         );
         self.stage.bukti(SARI, &["sync"])?;

@@ -108,7 +108,7 @@ impl Story<'_> {
                 "--row",
                 "I.1.3",
                 "--set",
-                "subtype=village_regulation",
+                "subtype=decree",
                 "--set",
                 "year=2025",
                 "--narrative-file",

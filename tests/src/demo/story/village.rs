@@ -2,16 +2,16 @@
 
 use serde_json::Value;
 
-use super::{ALL, BUDI, OFFICERS, SARI, Story, text};
+use super::{ALL, BUDI, OFFICERS, SARI, Story, number, text};
 use crate::demo::Stopped;
 use crate::demo::stage::Stage;
 use crate::demo::words;
 
 /// Pieces that each officer enters besides the shared one; enough for the link to be cut.
-const PIECES: u64 = 6;
+const PIECES: u64 = 9;
 
 /// Of these, the first are declared ready.
-const PIECES_READY: u64 = 3;
+const PIECES_READY: u64 = 4;
 
 impl Story<'_> {
     pub(super) fn in_the_village(&mut self) -> Result<(), Stopped> {
@@ -28,11 +28,13 @@ impl Story<'_> {
         self.at_once(&OFFICERS, enter_more)?;
         for person in OFFICERS {
             let status = self.stage.bukti(person, &["status"])?;
+            let unsent = number(&status, "unsent");
+            self.waiting += unsent;
             self.page.fact(
                 self.name(person),
                 &format!(
-                    "enters {PIECES} more pieces with minutes of meetings, {PIECES_READY} of them ready; {} edits wait on the device",
-                    status["unsent"],
+                    "enters {PIECES} more pieces with minutes of meetings, {PIECES_READY} of them \
+                     ready; {unsent} edits wait on the device"
                 ),
             );
         }
@@ -55,7 +57,7 @@ impl Story<'_> {
                 "--set",
                 "number=4/2025",
                 "--set",
-                "subject=Village budget for 2025",
+                "subject=Village budget",
                 "--add-row",
                 "I.1.9",
                 "--narrative-file",
@@ -84,7 +86,7 @@ impl Story<'_> {
                 "--set",
                 "enacted_on=2024-12-30",
                 "--set",
-                "signed_and_stamped=yes",
+                "signatory=Wali Nagari",
                 "--add-row",
                 "I.1.8",
                 "--narrative-file",
@@ -97,7 +99,10 @@ impl Story<'_> {
             "Budi",
             &format!("adds to the narrative: \"{}\"", words::SENTENCE_OF_BUDI),
         );
-        self.page.fact("", "sets number = 04 of 2025, enacted_on and signed_and_stamped, adds row I.1.8, declares it ready");
+        self.page.fact(
+            "",
+            "sets number = 04 of 2025, enacted_on and signatory, adds row I.1.8, declares it ready",
+        );
         Ok(())
     }
 }
@@ -118,7 +123,7 @@ fn enter(stage: &Stage, person: usize, piece: u64) -> Result<Value, Stopped> {
     let meeting = piece + PIECES * person as u64;
     let minutes = stage.write(&format!("minutes-{meeting}.txt"), words::minutes(meeting))?;
     let title = format!("Hamlet meeting {meeting}, minutes by {name}");
-    let day = format!("date=2025-01-{:02}", 2 * meeting);
+    let day = format!("date=2025-01-{:02}", meeting + 1);
     stage.bukti(
         person,
         &[
