@@ -160,8 +160,25 @@ pub enum SyncError {
     Device(#[from] DeviceError),
 }
 
-/// Something that another task wants done on the device while [`watch`] holds it.
-pub type Request<S, K> = Box<dyn FnOnce(&mut Device<S, K>) + Send>;
+/// Something that another task wants while [`watch`] holds the device.
+pub enum Request<S: Storage, K: Kv> {
+    /// Work on the device.
+    Work(Work<S, K>),
+    /// Another attempt now, if one is being waited for.
+    TryNow,
+}
+
+/// What is to be done on the device.
+pub type Work<S, K> = Box<dyn FnOnce(&mut Device<S, K>) + Send>;
+
+impl<S: Storage, K: Kv> std::fmt::Debug for Request<S, K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Work(_) => f.write_str("Work(..)"),
+            Self::TryNow => f.write_str("TryNow"),
+        }
+    }
+}
 
 /// Syncs until the device is up to date and everything sendable was received.
 ///
@@ -315,7 +332,8 @@ impl<'a> Driver<'a> {
                 }),
                 () = self.until_deadline() => return Err(End::TimeOver),
                 request = requests.recv(), if !self.once => match request {
-                    Some(request) => request(device),
+                    Some(Request::Work(work)) => work(device),
+                    Some(Request::TryNow) => {}
                     None => return Err(End::Done),
                 },
             }
@@ -362,7 +380,8 @@ impl<'a> Driver<'a> {
                 () = self.until(due) => input = Some(Input::Tick),
                 () = self.until_deadline() => return Ok(End::TimeOver),
                 request = requests.recv(), if !self.once => match request {
-                    Some(request) => request(device),
+                    Some(Request::Work(work)) => work(device),
+                    Some(Request::TryNow) => {}
                     None => {
                         asked = true;
                         input = Some(Input::Close);
@@ -426,7 +445,8 @@ impl<'a> Driver<'a> {
                 () = tokio::time::sleep_until(until) => return true,
                 () = self.until_deadline() => return false,
                 request = requests.recv(), if !self.once => match request {
-                    Some(request) => request(device),
+                    Some(Request::Work(work)) => work(device),
+                    Some(Request::TryNow) => return true,
                     None => return false,
                 },
             }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bukti_client::device::{Applicant, Enrolment, Folders};
 use bukti_command::Exit;
@@ -26,24 +27,25 @@ const JOURNAL: JournalId = JournalId([9; 16]);
 const SERVER_TIME: WallMs = 4_102_444_800_000;
 
 /// Signs what a server signs, and numbers what it accepts.
-struct Server {
+pub(super) struct Server {
     key: SigningKey,
     position: Position,
-    temp: TempDir,
+    temp: Arc<TempDir>,
 }
 
 /// One person's data folder.
-struct Person {
+pub(super) struct Person {
     folder: PathBuf,
+    _temp: Arc<TempDir>,
     device: DeviceId,
 }
 
 impl Server {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             key: SigningKey::from_bytes(&[3; 32]),
             position: 10,
-            temp: TempDir::new().unwrap(),
+            temp: Arc::new(TempDir::new().unwrap()),
         }
     }
 
@@ -101,9 +103,18 @@ impl Server {
         let store = folder::store(&folder).unwrap();
         let incarnation = Incarnation(seed[..16].try_into().unwrap());
         drop(applicant.finish(store, &enrolment, incarnation).unwrap());
-        let person = Person { folder, device };
+        let person = Person {
+            folder,
+            _temp: Arc::clone(&self.temp),
+            device,
+        };
         self.deliver_facts(&person);
         person
+    }
+
+    /// Somebody who enters evidence of the village.
+    pub(super) fn officer(&mut self, name: &str) -> Person {
+        self.person(name, &[(Role::Officer, VILLAGE)])
     }
 
     fn deliver_facts(&mut self, person: &Person) {
@@ -157,6 +168,10 @@ impl Server {
 }
 
 impl Person {
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn receive(&self, items: Vec<Item>) {
         let mut device = folder::open(&self.folder).unwrap();
         let page = Event::Page {
@@ -241,7 +256,7 @@ const PERDES: &str = "--kind regulation --title 'Perdes APBDes' --row I.1.3";
 #[test]
 fn new_evidence_is_a_draft_with_everything_that_was_left_out_filled_in() {
     let mut server = Server::new();
-    let ani = server.person("Ani", &[(Role::Officer, VILLAGE)]);
+    let ani = server.officer("Ani");
     let new = ani.json(&format!(
         "evidence new {PERDES} --set year=2025 --set number=4"
     ));
@@ -267,7 +282,7 @@ fn new_evidence_is_a_draft_with_everything_that_was_left_out_filled_in() {
 #[test]
 fn evidence_goes_from_draft_to_ready_to_withdrawn_under_an_id_in_short() {
     let mut server = Server::new();
-    let ani = server.person("Ani", &[(Role::Officer, VILLAGE)]);
+    let ani = server.officer("Ani");
     let id = ani.new_evidence(PERDES);
     let short = &id[..6];
     let state = || ani.json("evidence list")["evidence"][0]["shown_as"].clone();
@@ -293,7 +308,7 @@ fn evidence_goes_from_draft_to_ready_to_withdrawn_under_an_id_in_short() {
 #[test]
 fn an_edit_changes_exactly_what_was_named() {
     let mut server = Server::new();
-    let ani = server.person("Ani", &[(Role::Officer, VILLAGE)]);
+    let ani = server.officer("Ani");
     let id = ani.new_evidence(&format!("{PERDES} --set year=2025 --set number=4"));
     fs::write(ani.folder.join("n.txt"), "Dibahas dua kali.\n").unwrap();
     let file = ani.folder.join("n.txt");
@@ -315,7 +330,7 @@ fn an_edit_changes_exactly_what_was_named() {
 #[test]
 fn whatever_is_typed_wrongly_is_one_line_and_changes_nothing() {
     let mut server = Server::new();
-    let ani = server.person("Ani", &[(Role::Officer, VILLAGE)]);
+    let ani = server.officer("Ani");
     let id = ani.new_evidence(PERDES);
     let new = |options: &str| ani.wrong(&format!("evidence new --kind photo --title x {options}"));
     let edit = |options: &str| ani.wrong(&format!("evidence edit {id} {options}"));
@@ -395,7 +410,7 @@ fn whatever_is_typed_wrongly_is_one_line_and_changes_nothing() {
 #[test]
 fn a_verifier_may_look_and_not_write() {
     let mut server = Server::new();
-    let ani = server.person("Ani", &[(Role::Officer, VILLAGE)]);
+    let ani = server.officer("Ani");
     let budi = server.person("Budi", &[(Role::Verifier, "32.04")]);
     let id = ani.new_evidence(PERDES);
     ani.text(&format!("evidence ready {id}"));
@@ -414,7 +429,7 @@ fn a_verifier_may_look_and_not_write() {
 #[test]
 fn shared_facts_are_the_same_bytes_on_every_device() {
     let mut server = Server::new();
-    let ani = server.person("Ani", &[(Role::Officer, VILLAGE)]);
+    let ani = server.officer("Ani");
     let citra = server.person("Citra", &[(Role::UnitHead, "32.04")]);
     let id = ani.new_evidence(PERDES);
     server.pass_on(&ani, &[&citra]);
@@ -430,8 +445,7 @@ fn shared_facts_are_the_same_bytes_on_every_device() {
 
 /// Three officers who wrote three numbers at once; the third is still on her device.
 fn three_numbers(server: &mut Server) -> (Person, Person, Person, String) {
-    let [ani, citra, dewi] =
-        ["Ani", "Citra", "Dewi"].map(|name| server.person(name, &[(Role::Officer, VILLAGE)]));
+    let [ani, citra, dewi] = ["Ani", "Citra", "Dewi"].map(|name| server.officer(name));
     let id = ani.new_evidence(PERDES);
     server.pass_on(&ani, &[&citra, &dewi]);
     for (number, person) in [&ani, &citra, &dewi].into_iter().enumerate() {
@@ -497,7 +511,7 @@ fn a_choice_by_change_needs_no_look() {
 #[test]
 fn history_names_people_and_marks_clocks_that_cannot_be_right() {
     let mut server = Server::new();
-    let ani = server.person("Ani", &[(Role::Officer, VILLAGE)]);
+    let ani = server.officer("Ani");
     let id = ani.new_evidence(PERDES);
     ani.text(&format!("evidence edit {id} --title 'Perdes 4'"));
     assert!(
@@ -524,7 +538,7 @@ fn history_names_people_and_marks_clocks_that_cannot_be_right() {
 #[test]
 fn indicators_show_gaps_and_the_evidence_of_each_row() {
     let mut server = Server::new();
-    let ani = server.person("Ani", &[(Role::Officer, VILLAGE)]);
+    let ani = server.officer("Ani");
     let id = ani.new_evidence(PERDES);
     ani.text(&format!("evidence ready {id}"));
     ani.new_evidence("--kind photo --title Papan --row I.1.4 --row II.2.1");
@@ -567,7 +581,7 @@ fn indicators_show_gaps_and_the_evidence_of_each_row() {
 #[test]
 fn what_the_server_refused_is_shown_exported_and_entered_again() {
     let mut server = Server::new();
-    let ani = server.person("Ani", &[(Role::Officer, VILLAGE)]);
+    let ani = server.officer("Ani");
     ani.new_evidence(PERDES);
     ani.refuse("The device was not allowed to.");
     let listed = ani.json("quarantine list");
@@ -599,7 +613,7 @@ fn what_the_server_refused_is_shown_exported_and_entered_again() {
 #[test]
 fn status_tells_what_waits_and_what_was_received() {
     let mut server = Server::new();
-    let ani = server.person("Ani", &[(Role::Officer, VILLAGE)]);
+    let ani = server.officer("Ani");
     ani.new_evidence(PERDES);
     let status = ani.json("status");
     assert_eq!(status["person"], "Ani");

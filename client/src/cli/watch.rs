@@ -28,7 +28,7 @@ use super::line::{self, Command, Line};
 use super::sync::{self, Summary};
 use super::{at_desk, folder};
 
-type Work = driver::Request<DiskStorage, SledKv>;
+type Wish = driver::Request<DiskStorage, SledKv>;
 
 /// Holds the folder until Ctrl-C.
 pub(super) fn run(folder: &Path, json: bool) -> Result<Reply, Failure> {
@@ -79,7 +79,7 @@ pub(super) fn run(folder: &Path, json: bool) -> Result<Reply, Failure> {
 async fn follow(
     device: &mut FieldDevice,
     hub: &Hub,
-    mut requests: tokio::sync::mpsc::Receiver<Work>,
+    mut requests: tokio::sync::mpsc::Receiver<Wish>,
     json: bool,
 ) -> Result<Result<driver::Synced, SyncError>, Failure> {
     let cannot = |error: io::Error| Failure::Failed(format!("cannot take signals: {error}"));
@@ -108,7 +108,7 @@ async fn follow(
 struct Hub {
     folder: PathBuf,
     /// `None` once the end is near.
-    sender: Mutex<Option<tokio::sync::mpsc::Sender<Work>>>,
+    sender: Mutex<Option<tokio::sync::mpsc::Sender<Wish>>>,
     view: Mutex<View>,
 }
 
@@ -118,8 +118,10 @@ struct View {
     summary: Summary,
     connected: bool,
     up_to_date: bool,
-    /// Why the last connection ended.
+    /// Why the last connection ended or was not made.
     cut: Option<String>,
+    /// How many did.
+    cuts: u64,
 }
 
 impl View {
@@ -146,6 +148,7 @@ impl View {
             Progress::Cut { reason, .. } => {
                 (self.connected, self.up_to_date) = (false, false);
                 self.cut = Some((*reason).to_owned());
+                self.cuts += 1;
             }
         }
     }
@@ -187,19 +190,17 @@ impl Hub {
         &self,
         work: impl FnOnce(&mut FieldDevice) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let ending = || {
-            Failure::NotReached(
-                "'bukti sync --watch' is ending: nothing was done, try again".into(),
-            )
-        };
-        let sender = locked(&self.sender).clone().ok_or_else(ending)?;
         let (answer, answered) = mpsc::sync_channel(1);
-        let work: Work = Box::new(move |device| {
+        self.wish(Wish::Work(Box::new(move |device| {
             // Whoever asked waits for the answer; the channel has room for it.
             let _ = answer.send(work(device));
-        });
-        sender.blocking_send(work).map_err(|_| ending())?;
+        })))?;
         answered.recv().map_err(|_| ending())
+    }
+
+    fn wish(&self, wish: Wish) -> Result<(), Failure> {
+        let sender = locked(&self.sender).clone().ok_or_else(ending)?;
+        sender.blocking_send(wish).map_err(|_| ending())
     }
 
     /// `bukti sync` beside a watch: waits until the watch has nothing more to do.
@@ -209,24 +210,28 @@ impl Hub {
                 "another process syncs this folder already".into(),
             ));
         }
-        let before = self.view().summary.clone();
+        let before = self.view().clone();
+        if !before.connected {
+            self.wish(Wish::TryNow)?;
+        }
         let until = Instant::now() + typed.timeout;
         loop {
             let status = self.ask(FieldDevice::status)??;
             let view = self.view().clone();
-            let mut summary = view.summary.since(&before);
+            let mut summary = view.summary.since(&before.summary);
             (summary.unsent, summary.quarantined) = (status.unsent, status.quarantined);
             summary.up_to_date = view.up_to_date && status.unsent == 0;
             if summary.up_to_date {
                 return Ok(summary.reply(json));
             }
-            let reason = match (&view.cut, Instant::now() < until) {
-                (None, true) => {
+            let cut_since = view.cut.filter(|_| view.cuts > before.cuts);
+            let reason = match cut_since {
+                Some(reason) => reason,
+                None if Instant::now() < until => {
                     thread::sleep(Duration::from_millis(SYNC_LOOK_EVERY_MS));
                     continue;
                 }
-                (Some(reason), _) => reason.clone(),
-                (None, false) => "the time is over".to_owned(),
+                None => "the time is over".to_owned(),
             };
             let failure = Failure::NotReached(format!(
                 "the server was not reached: {reason}; everything entered is kept, and 'bukti sync \
@@ -244,6 +249,11 @@ impl Hub {
     fn view(&self) -> MutexGuard<'_, View> {
         locked(&self.view)
     }
+}
+
+/// What a command is told that came too late.
+fn ending() -> Failure {
+    Failure::NotReached("'bukti sync --watch' is ending: nothing was done, try again".into())
 }
 
 /// Neither a sender nor a view can be left half changed.
@@ -331,5 +341,100 @@ impl News {
         };
         let mut stdout = io::stdout().lock();
         let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bukti_command::Exit;
+
+    use super::*;
+    use crate::cli::tests::{Person, Server};
+
+    /// A hub whose device is owned by a thread that does what it is asked, and the end of it.
+    fn hub(person: &Person) -> (Arc<Hub>, thread::JoinHandle<()>) {
+        let (sender, mut wishes) = tokio::sync::mpsc::channel(REQUESTS_QUEUED);
+        let hub = Arc::new(Hub {
+            folder: person.folder().to_owned(),
+            sender: Mutex::new(Some(sender)),
+            view: Mutex::default(),
+        });
+        let (mut device, asked) = (folder::open(person.folder()).unwrap(), Arc::clone(&hub));
+        let owner = thread::spawn(move || {
+            while let Some(wish) = wishes.blocking_recv() {
+                match wish {
+                    Wish::Work(work) => work(&mut device),
+                    // An attempt was asked for, and it fails.
+                    Wish::TryNow => asked.view().note(&Progress::Cut {
+                        reason: "connection refused",
+                        pause: Duration::ZERO,
+                    }),
+                }
+            }
+        });
+        (hub, owner)
+    }
+
+    fn ask(hub: &Hub, typed: &str) -> Reply {
+        let args = typed.split(' ').map(str::to_owned).collect();
+        hub.serve(&Request {
+            args,
+            ..Request::default()
+        })
+    }
+
+    #[test]
+    fn commands_work_where_the_device_is_and_are_turned_away_at_the_end() {
+        let ani = Server::new().officer("Ani");
+        let (hub, owner) = hub(&ani);
+        let made = ask(
+            &hub,
+            "evidence new --kind photo --title Papan --row I.1.3 --json",
+        );
+        assert_eq!(made.exit, Exit::Done, "{}", made.stderr);
+        let status = ask(&hub, "status --json");
+        assert!(status.stdout.contains("\"unsent\": 1"), "{}", status.stdout);
+        assert_eq!(ask(&hub, "evidence show abc").exit, Exit::WrongUse);
+        assert_eq!(ask(&hub, "evidnce").exit, Exit::WrongUse);
+        let link = format!("enrol {}", "https://bukti.example/enrol#a.b");
+        assert!(ask(&hub, &link).stderr.contains("end it, then enrol"));
+        assert!(ask(&hub, "sync --watch").stderr.contains("already"));
+        hub.close();
+        owner.join().unwrap();
+        let late = ask(&hub, "status");
+        assert_eq!(late.exit, Exit::ServerNotReached);
+        assert!(
+            late.stderr.contains("nothing was done, try again"),
+            "{}",
+            late.stderr
+        );
+    }
+
+    #[test]
+    fn a_sync_beside_a_watch_waits_for_it_and_says_whether_it_succeeded() {
+        let ani = Server::new().officer("Ani");
+        let (hub, owner) = hub(&ani);
+        let reply = ask(&hub, "sync --json");
+        assert_eq!(reply.exit, Exit::ServerNotReached);
+        assert!(
+            reply.stderr.contains("connection refused"),
+            "{}",
+            reply.stderr
+        );
+        assert!(
+            reply.stdout.contains("\"up_to_date\": false"),
+            "{}",
+            reply.stdout
+        );
+        hub.view().note(&Progress::Connected);
+        hub.view().note(&Progress::Learned(&Event::UpToDate {
+            cursor: Vec::new(),
+            position: 7,
+            digests: Vec::new(),
+        }));
+        let reply = ask(&hub, "sync --json");
+        assert_eq!((reply.exit, reply.stderr.as_str()), (Exit::Done, ""));
+        hub.close();
+        owner.join().unwrap();
     }
 }

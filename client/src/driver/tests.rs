@@ -194,10 +194,10 @@ async fn a_watch_sends_what_is_entered_meanwhile_and_ends_when_nobody_asks_any_m
         };
         if !entered {
             entered = true;
-            let edit: Request<_, _> = Box::new(move |device| {
+            let edit = Request::Work(Box::new(move |device| {
                 let edits = [Edit::Title("Papan informasi".into())];
                 device.edit(NOW, &id, &edits).unwrap().unwrap();
-            });
+            }));
             requests.as_ref().unwrap().try_send(edit).ok().unwrap();
         } else if world.borrow().ledger.reader().envelopes(&id).unwrap().len() == 2 {
             requests = None;
@@ -208,4 +208,37 @@ async fn a_watch_sends_what_is_entered_meanwhile_and_ends_when_nobody_asks_any_m
         .await
         .unwrap();
     assert_eq!(phone.device().unsent(), 0);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn whoever_asks_for_an_attempt_does_not_wait_for_the_end_of_a_pause() {
+    let mut world = World::new();
+    // The port is free again once its listener is dropped, and nobody answers there.
+    drop(listening(&mut world).await);
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let settings = settings();
+    let (requests, mut asked) = mpsc::channel(1);
+    let mut requests = Some(requests);
+    let mut attempts = 0;
+    let mut progress = |progress: Progress<'_>| {
+        let Progress::Cut { .. } = progress else {
+            return;
+        };
+        attempts += 1;
+        match attempts {
+            // By then a pause takes half a minute on average.
+            20 => requests = None,
+            _ => requests
+                .as_ref()
+                .unwrap()
+                .try_send(Request::TryNow)
+                .unwrap(),
+        }
+    };
+    let started = std::time::Instant::now();
+    watch(phone.device(), &settings, &mut progress, &mut asked)
+        .await
+        .unwrap();
+    assert_eq!(attempts, 20);
+    assert!(started.elapsed() < Duration::from_secs(20));
 }
