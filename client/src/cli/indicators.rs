@@ -18,11 +18,14 @@ use super::words::{count, shorten};
 /// Characters of a title in a pipe, where no terminal bounds them.
 const TITLE_IN_PIPE: usize = 60;
 
-/// Characters that the other columns of the overview take.
-const OTHER_COLUMNS: usize = 47;
+/// Characters that the other columns of the overview take, with the gaps between.
+const OTHER_COLUMNS: usize = 53;
 
 /// Characters of a title however narrow the terminal is.
 const TITLE_MIN: usize = 20;
+
+/// A title column of fewer characters takes two lines, so that titles that begin alike differ.
+const TITLE_ON_ONE_LINE: usize = 48;
 
 pub(super) fn run(desk: &mut Desk<'_>, typed: &line::Indicators) -> Result<Reply, Failure> {
     let in_use = desk.device.frameworks()?;
@@ -134,11 +137,7 @@ impl Sheet<'_> {
             .coverage
             .iter()
             .any(|at| at.indicator.weight.official().is_some());
-        let title_max = columns.map_or(TITLE_IN_PIPE, |columns| {
-            usize::from(columns)
-                .saturating_sub(OTHER_COLUMNS)
-                .max(TITLE_MIN)
-        });
+        let title_max = columns.map_or(TITLE_IN_PIPE, title_characters);
         let mut headings = vec![Column::text("Code"), Column::text("Indicator")];
         headings.extend(has_weights.then(|| Column::number("Weight")));
         headings.extend(["Rows", "Evidence", "No ready", "None"].map(Column::number));
@@ -287,6 +286,14 @@ impl Sheet<'_> {
             "totals": Totals::of(&self.coverage),
             "other_cycles": self.other_years,
         })
+    }
+}
+
+/// How much of a title fits a terminal; two lines lose some of their room where they wrap.
+fn title_characters(columns: u16) -> usize {
+    match usize::from(columns).saturating_sub(OTHER_COLUMNS) {
+        narrow @ ..TITLE_ON_ONE_LINE => (2 * narrow).saturating_sub(8).max(TITLE_MIN),
+        wide => wide,
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn state(summary: &Summary) -> &'static str {
 /// Whether the server has it, which is another matter than its state.
 pub(super) fn delivery(delivery: &Delivery) -> String {
     match delivery {
-        Delivery::Received => "on the server".to_owned(),
+        Delivery::Received => "delivered".to_owned(),
         Delivery::Draft { unsent } | Delivery::ReadyToSend { unsent } => format!("{unsent} unsent"),
         Delivery::Rejected {
             runs, unsent: 0, ..
