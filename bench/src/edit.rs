@@ -16,12 +16,13 @@ use crate::wire::Wire;
 const EDITS: usize = 300;
 
 pub(crate) async fn measure() -> bool {
-    let root = tempfile::tempdir().expect("a temporary folder");
-    let mut making = Making::found(root.path());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let root = folder.path().join("server");
+    let mut making = Making::found(&root);
     let mut writer = making.phone(Role::Officer, VILLAGE);
     let reader = making.phone(Role::Officer, VILLAGE);
     let address = making.finish();
-    let server = Server::start(root.path(), &[]);
+    let server = Server::start(&root, &[]);
     let address = address(server.address());
     let (document, created) = writer.create(VILLAGE);
     let mut writing = Wire::open(&address, &writer, None).await;
@@ -48,7 +49,7 @@ pub(crate) async fn measure() -> bool {
         let (ack, feed) = tokio::join!(ack, feed);
         acknowledged.push(ack);
         delivered.push(feed);
-        synced.push(sync_beside(root.path(), run.run().to_bytes().as_slice()));
+        synced.push(sync_beside(&root, run.run().to_bytes().as_slice()));
     }
     for times in [&mut acknowledged, &mut delivered, &mut synced] {
         times.sort_by(f64::total_cmp);

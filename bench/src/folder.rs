@@ -1,5 +1,6 @@
 //! Data folders of any size, made by the ledger itself without a network.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use bukti_core::authority::Role;
@@ -32,6 +33,10 @@ pub(crate) struct Making {
 impl Making {
     /// Founds a journal.
     pub(crate) fn found(root: &Path) -> Self {
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(root)
+            .expect("a new folder");
         let folder = Folder::new(root);
         let started = folder
             .open(None, Some(NOW), &config(), &Metrics::default(), &mut |_| {})

@@ -16,12 +16,14 @@ const START_S_MAX: f64 = 1.0;
 const RESIDENT_MIB_MAX: f64 = 300.0;
 
 pub(crate) async fn measure() -> bool {
-    let empty = tempfile::tempdir().expect("a temporary folder");
-    drop(Making::found(empty.path()));
-    let empty_start = start(empty.path()).1;
+    let empty_folder = tempfile::tempdir().expect("a temporary folder");
+    let empty = empty_folder.path().join("server");
+    drop(Making::found(&empty));
+    let empty_start = start(&empty).1;
 
-    let root = tempfile::tempdir().expect("a temporary folder");
-    let mut making = Making::found(root.path());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let root = folder.path().join("server");
+    let mut making = Making::found(&root);
     let started = Instant::now();
     making.documents(DOCUMENTS);
     let made = started.elapsed().as_secs_f64();
@@ -32,7 +34,7 @@ pub(crate) async fn measure() -> bool {
     println!(
         "Starting on {DOCUMENTS} documents of {VILLAGE} (made in {made:.0} s) with the store intact"
     );
-    let (server, full_start) = start(root.path());
+    let (server, full_start) = start(&root);
     let in_time = full_start <= START_S_MAX;
     println!(
         "  process start to listening: {full_start:.2} s, {} (empty folder: {empty_start:.2} s)",

@@ -15,8 +15,9 @@ const DOCUMENTS: usize = 2_000;
 const EDITS: usize = 20;
 
 pub(crate) async fn measure() -> bool {
-    let root = tempfile::tempdir().expect("a temporary folder");
-    let mut making = Making::found(root.path());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let root = folder.path().join("server");
+    let mut making = Making::found(&root);
     let mut work = Vec::new();
     for _ in 0..DEVICES {
         let mut phone = making.phone(Role::Officer, VILLAGE);
@@ -26,7 +27,7 @@ pub(crate) async fn measure() -> bool {
         work.push((phone, documents));
     }
     let address = making.finish();
-    let server = Server::start(root.path(), &["--metrics-listen", "127.0.0.1:0"]);
+    let server = Server::start(&root, &["--metrics-listen", "127.0.0.1:0"]);
     let address = address(server.address());
 
     let parts = parts_alone(&work[0].1);

@@ -21,12 +21,13 @@ pub(crate) async fn measure() -> bool {
     let mut within = true;
     let mut base = None;
     for documents in [0, 2_000, 20_000] {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        let mut making = Making::found(root.path());
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let root = folder.path().join("server");
+        let mut making = Making::found(&root);
         let reader = making.phone(Role::Officer, VILLAGE);
         making.documents(documents);
         let address = making.finish();
-        let server = Server::start(root.path(), &[]);
+        let server = Server::start(&root, &[]);
         let address = address(server.address());
         let mut first = Wire::open(&address, &reader, None).await;
         first.up_to_date().await;
