@@ -76,8 +76,11 @@ fn build_and_run(package: &str, binary: &str, arguments: &[&str]) -> bool {
     cargo(&run)
 }
 
+/// A check and what it is called.
+type Step = (&'static str, fn() -> bool);
+
 fn test() -> bool {
-    let steps: [(&str, fn() -> bool); 6] = [
+    let steps: [Step; 6] = [
         ("format", || cargo(&["fmt", "--all", "--check"])),
         ("lints", || {
             cargo(&[

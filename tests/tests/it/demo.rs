@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use bukti_tests::process::binary;
 
 /// Bits a second, round trip and life of a connection in milliseconds: cut often, over soon.
-const LINK: &str = "200000,40,900";
+const LINK: &str = "150000,40,1000";
 
 fn demo(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(binary("bukti-demo"))

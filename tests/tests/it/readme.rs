@@ -220,7 +220,7 @@ fn a_link_of_the_readme_enrols_one_device_once() {
     let link = reader.links[0].clone();
     reader.types(&commands[first]);
     let again = reader.runs(&["bukti", "enrol", "--data", "other", &link].map(str::to_owned));
-    assert_eq!(again.status, Some(1), "{again:?}");
+    assert_eq!(again.status, Some(2), "{again:?}");
     assert!(again.stderr.contains("used"), "{again:?}");
 }
 

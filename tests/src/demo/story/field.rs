@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bukti_command::show::show_bytes;
+use serde_json::Value;
 
 use super::{ALL, Cost, OFFICERS, Story, counted, number, text};
 use crate::demo::Stopped;
@@ -115,8 +116,12 @@ impl Story<'_> {
             }
             if wire.cuts > 0 && !killed {
                 let since = wire.since(*first_cut.get_or_insert(wire));
-                if since.bytes_up >= FLOWING_BYTES && self.records()? > records {
-                    self.kill(&mut syncing, wire.cuts)?;
+                if since.bytes_up < FLOWING_BYTES {
+                    continue;
+                }
+                let standing = self.stage.server_json(&["status"])?;
+                if number(&standing, "position") > records {
+                    self.kill(&standing, &mut syncing, wire.cuts)?;
                     killed = true;
                 }
             }
@@ -129,14 +134,18 @@ impl Story<'_> {
         }
     }
 
-    fn kill(&mut self, syncing: &mut [Syncing], cuts: u64) -> Result<(), Stopped> {
-        let standing = self.stage.server_json(&["status"])?;
+    fn kill(
+        &mut self,
+        standing: &Value,
+        syncing: &mut [Syncing],
+        cuts: u64,
+    ) -> Result<(), Stopped> {
         self.stage.kill_server();
         for sync in &mut *syncing {
             self.note_ended(sync)?;
         }
         let working = self.working(syncing);
-        let before = number(&standing, "position");
+        let before = number(standing, "position");
         self.page.fact(
             "Killed",
             &format!(
@@ -158,7 +167,7 @@ impl Story<'_> {
             !working.is_empty(),
             || "nobody synced any more".into(),
         );
-        let same_end = after > before || text(&standing, "chain") == text(&back, "chain");
+        let same_end = after > before || text(standing, "chain") == text(&back, "chain");
         self.claims.check(
             "no record that was acknowledged before the server was killed is missing after it",
             after >= before && same_end,
