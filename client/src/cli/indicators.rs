@@ -292,7 +292,7 @@ impl Sheet<'_> {
 /// How much of a title fits a terminal; two lines lose some of their room where they wrap.
 fn title_characters(columns: u16) -> usize {
     match usize::from(columns).saturating_sub(OTHER_COLUMNS) {
-        narrow @ ..TITLE_ON_ONE_LINE => (2 * narrow).saturating_sub(8).max(TITLE_MIN),
+        narrow @ ..TITLE_ON_ONE_LINE => (2 * narrow).saturating_sub(3).max(TITLE_MIN),
         wide => wide,
     }
 }

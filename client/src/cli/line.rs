@@ -11,8 +11,8 @@ use super::setting::Setting;
 
 /// Collects evidence where there is no signal, and sends it when there is.
 ///
-/// Everything is kept in a data folder on this device before a command ends, and 'bukti sync'
-/// exchanges it with the server. Exit status: 0 done, 1 failed, 2 called wrongly and nothing
+/// Everything is kept in a data folder on this device before a command ends (--data; else 'bukti'
+/// in the system's folder for programs' data), and 'bukti sync' exchanges it with the server. Exit status: 0 done, 1 failed, 2 called wrongly and nothing
 /// changed, 3 server not reached and everything kept.
 #[derive(Debug, Parser)]
 #[command(name = "bukti", version)]

@@ -164,7 +164,7 @@ fn export(desk: &Desk<'_>, entries: &[Quarantined], file: &Path) -> Result<Reply
     Ok(desk.answer(&value, || {
         format!(
             "{} written to {}.",
-            count(entries.len(), "entry"),
+            count(entries.len(), "refused run"),
             path.display()
         )
     }))

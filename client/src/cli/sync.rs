@@ -235,6 +235,10 @@ pub(super) fn failed(summary: &Summary, error: &SyncError, json: bool) -> Reply 
         SyncError::NotReached { .. } | SyncError::Interrupted { .. } => {
             Failure::NotReached(format!("{}; everything entered is kept", chain(error)))
         }
+        SyncError::Refused(bye) if summary.quarantined > 0 => Failure::Failed(format!(
+            "{} What was refused is kept: see 'bukti quarantine list'.",
+            bye.sentence
+        )),
         SyncError::Refused(_) | SyncError::Device(_) => Failure::failed(error),
     };
     not_finished(summary, &failure, json)
@@ -315,6 +319,7 @@ impl Bar {
 #[cfg(test)]
 mod tests {
     use bukti_core::id::{ChangeHash, DeviceId, DocumentId};
+    use bukti_sync_protocol::bye::Bye;
 
     use super::*;
 
@@ -399,6 +404,21 @@ mod tests {
         assert_eq!(
             reply.stderr,
             "the server was not reached: connection refused; everything entered is kept\n"
+        );
+    }
+
+    #[test]
+    fn a_revoked_device_is_told_where_its_edits_are() {
+        let error = SyncError::Refused(Bye::revoked());
+        let summary = Summary {
+            quarantined: 1,
+            ..Summary::default()
+        };
+        let reply = failed(&summary, &error, false);
+        assert_eq!((reply.exit, reply.stdout.as_str()), (Exit::Failed, ""));
+        assert_eq!(
+            reply.stderr,
+            "This device was revoked. What was refused is kept: see 'bukti quarantine list'.\n"
         );
     }
 

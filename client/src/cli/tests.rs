@@ -211,6 +211,20 @@ impl Person {
         run(&args)
     }
 
+    /// What a command prints on a terminal of 80 columns.
+    fn on_terminal(&self, typed: &str) -> String {
+        let args: Vec<&str> = std::iter::once("bukti").chain(typed.split(' ')).collect();
+        let line: Line = parse(&args).unwrap();
+        let request = Request {
+            columns: Some(80),
+            ..Request::default()
+        };
+        let mut device = folder::open(&self.folder).unwrap();
+        at_desk(&mut device, &self.folder, &line, &request)
+            .unwrap()
+            .stdout
+    }
+
     fn json(&self, typed: &str) -> Value {
         let reply = self.bukti(&format!("{typed} --json"));
         assert_eq!(
@@ -575,6 +589,60 @@ fn indicators_show_gaps_and_the_evidence_of_each_row() {
             &other_year["other_cycles"]
         ),
         (&0.into(), &2.into())
+    );
+}
+
+/// The table in a text, its ids left out since every device draws its own.
+fn table_of(text: &str, id: &str) -> Vec<String> {
+    text.replace(&id[..8], "(id)    ")
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_list_on_a_narrow_terminal_wraps_long_titles() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    let id = ani.new_evidence(
+        "--kind photo --title 'Papan pengumuman APBDes di balai desa' --row V.1.2 --row I.1.3 --row I.1.4",
+    );
+    assert_eq!(
+        table_of(&ani.on_terminal("evidence list"), &id),
+        [
+            "Id         Title                      Kind    Rows              State   Delivery",
+            "────────────────────────────────────────────────────────────────────────────────",
+            "(id)       Papan pengumuman APBDes    photo   I.1.3, I.1.4 +1   Draft   1 unsent",
+            "           di balai desa",
+        ]
+    );
+}
+
+#[test]
+fn a_sheet_shows_weights_only_where_they_are_official_and_no_sum_of_some() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    ani.new_evidence("--kind photo --title Papan --row I.1.3");
+    let text = ani.on_terminal("indicators I.2");
+    assert!(text.contains("I.2.1"), "{text}");
+    let text = ani.on_terminal("indicators");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines.iter().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    let cells = |code: &str| -> Vec<&str> {
+        let line = lines
+            .iter()
+            .find(|line| line.split_whitespace().next() == Some(code));
+        line.unwrap().split_whitespace().rev().take(5).collect()
+    };
+    assert_eq!(cells("I.1"), ["9", "10", "1", "10", "5"]);
+    assert_eq!(cells("I.2"), ["5", "5", "0", "5", "–"]);
+    assert_eq!(cells("Total"), ["90", "91", "1", "91", "–"]);
+    assert!(
+        text.ends_with("0 of 91 rows have evidence that is ready, 90 have none at all.\n"),
+        "{text}"
     );
 }
 
