@@ -353,28 +353,21 @@ fn rebuild(
     ))
 }
 
-/// Shows how far opening or rebuilding is.
+/// Shows whoever called how far opening or rebuilding is.
 fn tell<'p>(progress: &'p mut Progress<'_>) -> impl FnMut(ledger::Progress) + 'p {
-    let mut said = 0;
-    move |step| {
-        let percent = step
-            .done
-            .saturating_mul(100)
-            .checked_div(step.total)
-            .unwrap_or(100);
-        // Short work needs no progress; long work says something at every tenth.
-        if step.total > 10_000 && percent >= said + 10 {
-            said = percent;
-            progress.say(&format!("{} {percent} %\n", step.stage));
-        }
-        if step.done >= step.total {
-            said = 0;
-        }
-    }
+    at_tenths(|stage, percent| progress.say(&format!("{stage} {percent} %\n")))
 }
 
 /// The same for a server's log.
 pub fn log_progress() -> impl FnMut(ledger::Progress) {
+    at_tenths(|stage, percent| tracing::info!(%stage, percent, "opening"))
+}
+
+/// Work on fewer steps than this is over before anybody asks.
+const STEPS_TOLD_MIN: u64 = 10_000;
+
+/// Says something at every tenth of long work.
+fn at_tenths(mut say: impl FnMut(ledger::Stage, u64)) -> impl FnMut(ledger::Progress) {
     let mut said = 0;
     move |step| {
         let percent = step
@@ -382,9 +375,9 @@ pub fn log_progress() -> impl FnMut(ledger::Progress) {
             .saturating_mul(100)
             .checked_div(step.total)
             .unwrap_or(100);
-        if step.total > 10_000 && percent >= said + 10 {
+        if step.total > STEPS_TOLD_MIN && percent >= said + 10 {
             said = percent;
-            tracing::info!(stage = %step.stage, percent, "reading the journal");
+            say(step.stage, percent);
         }
         if step.done >= step.total {
             said = 0;

@@ -6,6 +6,7 @@
 //!   server.key                   0600  signs the journal; back it up apart from the rest
 //!   journal/                     the truth
 //!   store/                       derived from the journal; may be deleted
+//!   key-path                     where the key is, if `--key` said another place
 //!   public-url                   the address of the last start, for links made while stopped
 //!   administrator.invitation     0600  written at the first start
 //! ```
@@ -30,6 +31,7 @@ use crate::metrics::Metrics;
 const KEY: &str = "server.key";
 const JOURNAL: &str = "journal";
 const STORE: &str = "store";
+const KEY_PATH: &str = "key-path";
 const PUBLIC_URL: &str = "public-url";
 const INVITATION: &str = "administrator.invitation";
 
@@ -107,9 +109,24 @@ impl Folder {
         self.root.join(JOURNAL)
     }
 
-    /// Where the key is, unless it is named elsewhere.
+    /// Where the key is: in the folder, or where the last `--key` said.
     pub fn key(&self) -> PathBuf {
-        self.root.join(KEY)
+        let own = self.root.join(KEY);
+        match fs::read_to_string(self.root.join(KEY_PATH)) {
+            Ok(path) if !own.exists() => PathBuf::from(path.trim_end_matches('\n')),
+            Ok(_) | Err(_) => own,
+        }
+    }
+
+    /// Remembers a key that lies elsewhere for commands that are not told, and gives its whole path.
+    fn remember_key(&self, path: &Path) -> Result<PathBuf, FolderError> {
+        let path = std::path::absolute(path).map_err(|source| self.io("find", path, source))?;
+        if path != self.root.join(KEY) {
+            let note = self.root.join(KEY_PATH);
+            fs::write(&note, format!("{}\n", path.display()))
+                .map_err(|source| self.io("write", &note, source))?;
+        }
+        Ok(path)
     }
 
     /// Whether a server was ever started here.
@@ -133,7 +150,10 @@ impl Folder {
         if fresh && create.is_none() {
             return Err(FolderError::Empty(self.root.clone()));
         }
-        let key_path = key.map_or_else(|| self.key(), Path::to_owned);
+        let key_path = match key {
+            Some(path) => self.remember_key(path)?,
+            None => self.key(),
+        };
         let key = if fresh && !key_path.exists() {
             make_key(&key_path)?
         } else {
