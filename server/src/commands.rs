@@ -20,7 +20,7 @@ use crate::accepting::{Accepting, Reader, chain};
 use crate::arguments::{Arguments, Command, Import, Invite};
 use crate::config::Config;
 use crate::folder::{Folder, FolderError, Started};
-use crate::invitation;
+use crate::invitation::{self, InviteError};
 use crate::metrics::Metrics;
 
 /// Where links lead while no server ever said where it listens.
@@ -132,6 +132,16 @@ impl From<FolderError> for Failure {
         Self {
             exit,
             text: chain(&error),
+        }
+    }
+}
+
+impl From<InviteError> for Failure {
+    fn from(error: InviteError) -> Self {
+        match error {
+            InviteError::Secret(error) => error.into(),
+            InviteError::Closed(error) => error.into(),
+            InviteError::Ledger(error) => error.into(),
         }
     }
 }
@@ -269,11 +279,7 @@ fn invite(office: &Office, options: &Invite, json: bool) -> Result<Reply, Failur
             "--name is empty: expected the person's name",
         ));
     }
-    let invited = invitation::invite(office, person.clone(), grants.clone(), options.expires.ms)
-        .map_err(|text| Failure {
-            exit: Exit::Failed,
-            text,
-        })?;
+    let invited = invitation::invite(office, person.clone(), grants.clone(), options.expires.ms)?;
     let value = json!({
         "link": invited.link,
         "person": person,

@@ -6,9 +6,9 @@ use bukti_core::ledger::AdminError;
 use bukti_core::record::{Invitation, invitation_hash};
 use bukti_sync_protocol::link::InvitationLink;
 
-use crate::accepting::chain;
+use crate::accepting::Closed;
 use crate::commands::Office;
-use crate::folder::random;
+use crate::folder::{FolderError, random};
 
 /// A link that enrols one device, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,17 +19,31 @@ pub struct Link {
     pub expires_at: WallMs,
 }
 
+/// Why nobody was invited.
+#[derive(Debug, thiserror::Error)]
+pub enum InviteError {
+    /// No secret can be drawn.
+    #[error(transparent)]
+    Secret(#[from] FolderError),
+    /// The ledger takes nothing more.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// The ledger refuses the invitation.
+    #[error(transparent)]
+    Ledger(#[from] AdminError),
+}
+
 /// Invites `person` for `holds_ms` from here on.
 ///
 /// # Errors
-/// One line that says why not.
+/// [`InviteError`].
 pub fn invite(
     office: &Office,
     person: String,
     grants: Vec<Grant>,
     holds_ms: i64,
-) -> Result<Link, String> {
-    let secret: [u8; 16] = random().map_err(|error| chain(&error))?;
+) -> Result<Link, InviteError> {
+    let secret: [u8; 16] = random()?;
     let asked = office.accepting().ask_blocking(None, move |ledger, now| {
         let hash = invitation_hash(&secret);
         let expires_at = now.saturating_add(holds_ms);
@@ -44,9 +58,7 @@ pub fn invite(
         )?;
         Ok::<WallMs, AdminError>(expires_at)
     });
-    let expires_at = asked
-        .map_err(|error| error.to_string())?
-        .map_err(|error| chain(&error))?;
+    let expires_at = asked??;
     let link = InvitationLink {
         url: office.url().to_owned(),
         secret,

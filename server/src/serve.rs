@@ -14,7 +14,7 @@ use bukti_core::scope::Scope;
 use bukti_sync_protocol::token::TokenKey;
 use ed25519_dalek::SigningKey;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -116,9 +116,11 @@ async fn run(
             tracker,
         ));
     }
+    // Whoever reads that line may ask the server to stop at once.
+    let asked_to_end = Asked::hear()?;
     say_where(address);
 
-    let in_order = wait_for_the_end(&failed).await?;
+    let in_order = asked_to_end.or(&failed).await;
     // Stop accepting, close sessions, drain, sync, exit.
     app.stopping.cancel();
     app.tracker.close();
@@ -218,7 +220,8 @@ async fn invite_first_administrator(folder: &Folder, office: &Office) -> Result<
         invitation::invite(&asked, person, grants, FIRST_INVITATION_MS)
     })
     .await
-    .map_err(|error| error.to_string())??;
+    .map_err(|error| error.to_string())?
+    .map_err(|error| chain(&error))?;
     let path = folder
         .write_invitation(&link.link)
         .map_err(|error| chain(&error))?;
@@ -229,15 +232,28 @@ async fn invite_first_administrator(folder: &Folder, office: &Office) -> Result<
     Ok(())
 }
 
-/// True if somebody asked the server to stop, false if its ledger failed.
-async fn wait_for_the_end(failed: &CancellationToken) -> Result<bool, String> {
-    let hear = |kind| signal(kind).map_err(|error| format!("cannot hear signals: {error}"));
-    let mut terminate = hear(SignalKind::terminate())?;
-    let mut interrupt = hear(SignalKind::interrupt())?;
-    let in_order = tokio::select! {
-        () = failed.cancelled() => false,
-        _ = terminate.recv() => true,
-        _ = interrupt.recv() => true,
-    };
-    Ok(in_order)
+/// Signals by which somebody asks the server to stop.
+struct Asked {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Asked {
+    /// Hears them from here on.
+    fn hear() -> Result<Self, String> {
+        let hear = |kind| signal(kind).map_err(|error| format!("cannot hear signals: {error}"));
+        Ok(Self {
+            terminate: hear(SignalKind::terminate())?,
+            interrupt: hear(SignalKind::interrupt())?,
+        })
+    }
+
+    /// True once somebody asked, false if the ledger failed before.
+    async fn or(mut self, failed: &CancellationToken) -> bool {
+        tokio::select! {
+            () = failed.cancelled() => false,
+            _ = self.terminate.recv() => true,
+            _ = self.interrupt.recv() => true,
+        }
+    }
 }
