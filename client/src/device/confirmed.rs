@@ -280,6 +280,11 @@ impl<K: Kv> Confirmed<K> {
         change.commit()
     }
 
+    /// Hands all that was stored to the operating system.
+    pub(super) fn flush(&self) -> Result<(), ConfirmedError> {
+        Ok(self.kv.flush()?)
+    }
+
     pub(super) fn token(&self) -> Result<Option<Vec<u8>>, ConfirmedError> {
         Ok(self.kv.get(b"t")?)
     }

@@ -154,7 +154,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
         meta.cursor_is_void |= owed;
         change.set_cursor(cursor);
         change.commit()?;
-        // The rows hold the runs from here on: only then may the tail let go of them.
+        // The rows hold the runs from here on, and keep them if this process is killed: only then
+        // may the tail let go of them.
+        if !settled.is_empty() {
+            self.confirmed.flush()?;
+        }
         let runs = settled.into_iter().map(|(run, _)| run).collect();
         self.tail
             .settle(runs, Settled::Confirmed(through.unwrap_or(0)))?;

@@ -12,6 +12,7 @@ type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Debug, Default)]
 pub struct MemoryKv {
     rows: RwLock<Arc<Map>>,
+    flushed: RwLock<Arc<Map>>,
 }
 
 /// All rows of a [`MemoryKv`] at one moment. Taking one costs nothing; the first write after it
@@ -28,6 +29,12 @@ impl MemoryKv {
     /// Keeps the present rows for [`MemoryKv::restore`].
     pub fn snapshot(&self) -> MemorySnapshot {
         MemorySnapshot(Arc::clone(&self.read()))
+    }
+
+    /// The rows at the last flush: all that is certain to outlive a process that is killed.
+    pub fn flushed(&self) -> MemorySnapshot {
+        let flushed = self.flushed.read().unwrap_or_else(PoisonError::into_inner);
+        MemorySnapshot(Arc::clone(&flushed))
     }
 
     /// Goes back, or forward, to the rows of `snapshot`.
@@ -72,6 +79,8 @@ impl Kv for MemoryKv {
     }
 
     fn flush(&self) -> Result<(), KvError> {
+        let rows = Arc::clone(&self.read());
+        *self.flushed.write().unwrap_or_else(PoisonError::into_inner) = rows;
         Ok(())
     }
 

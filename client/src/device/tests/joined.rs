@@ -158,6 +158,23 @@ fn confirmed_data_that_was_thrown_away_comes_again() {
 }
 
 #[test]
+fn an_edit_that_the_feed_confirmed_is_there_after_the_process_was_killed() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    siti.device()
+        .edit(NOW, &id, &[Edit::Title("Papan baru".into())])
+        .unwrap();
+    world.sync(&mut siti);
+    let before = siti.shown(&id);
+    assert_eq!(siti.device().unsent(), 0);
+    let kv = siti.close();
+    kv.restore(&kv.flushed());
+    siti.open(kv);
+    assert_eq!(siti.shown(&id), before);
+}
+
+#[test]
 fn confirmed_data_thrown_back_behind_own_runs_comes_again_whole() {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);
