@@ -93,10 +93,11 @@ impl Field {
         text(&asked.ok().json()["link"])
     }
 
-    /// A phone in a folder of its own, enrolled.
+    /// A phone in a folder of its own, enrolled and in sync.
     pub(crate) fn phone(&self, name: &str, role: &str, scope: &str) -> Phone {
         let phone = Phone::new(&self.path(name));
         phone.run(&["enrol", &self.invite(role, scope, name)]).ok();
+        phone.run(&["sync"]).ok();
         phone
     }
 

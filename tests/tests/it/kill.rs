@@ -45,10 +45,6 @@ fn nothing_that_was_said_to_be_done_is_lost_in_25_kills() {
     let phones: Vec<Phone> = (1..=PHONES)
         .map(|number| field.phone(&format!("phone{number}"), "officer", VILLAGE))
         .collect();
-    for phone in &phones {
-        phone.run(&["sync"]).ok();
-    }
-
     let received = Arc::new(Mutex::new(Received::default()));
     let server_stands = Arc::new(AtomicBool::new(false));
     let (sender, events) = channel();

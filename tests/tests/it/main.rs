@@ -1,4 +1,5 @@
 //! The whole system: real processes, real sockets, real disks, and one thread of virtual time.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod architecture;
 mod demo;

@@ -182,7 +182,9 @@ impl Crime {
                 other.seal()
             }
             RefusalCode::TooManyOperations => {
-                let long = "x".repeat(usize::try_from(limits::CHANGE_OPERATIONS_MAX).unwrap());
+                let long: String = (0..limits::CHANGE_OPERATIONS_MAX / 4)
+                    .map(|number| format!("{:04}", number * number % 9_973))
+                    .collect();
                 other.edit(|transaction| {
                     let text = transaction.put_object(ROOT, "a", ObjType::Text).unwrap();
                     transaction.splice_text(&text, 0, 0, &long).unwrap();
@@ -372,16 +374,16 @@ impl OwnDevice {
         let mut session = ClientSession::new(opening, 0);
         session.handle(0, Input::Offer(self.device.offers()));
         let mut wire = Wire::open(server).await;
+        let mut caught_up = None;
         let mut done = false;
         loop {
             while let Some(output) = session.poll() {
                 match output {
                     Output::Send(bytes) => wire.send(bytes).await,
                     Output::Event(event) => {
-                        let caught_up = match &event {
-                            Event::UpToDate { position, .. } => Some(*position),
-                            _ => None,
-                        };
+                        if let Event::UpToDate { position, .. } = &event {
+                            caught_up = Some(*position);
+                        }
                         self.events = self.events.wrapping_add(1);
                         let random = [self.events; 16];
                         match self.device.handle_event(0, random, &event).unwrap() {
@@ -390,8 +392,7 @@ impl OwnDevice {
                             Reaction::Reconnect => return false,
                         }
                         session.handle(0, Input::Offer(self.device.offers()));
-                        let position = caught_up.filter(|at| self.device.is_synced(*at));
-                        done |= position.is_some();
+                        done = caught_up.is_some_and(|position| self.device.is_synced(position));
                     }
                     Output::Close => return done,
                 }

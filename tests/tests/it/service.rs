@@ -402,7 +402,7 @@ fn every_command_prints_one_json_document_when_asked() {
     let mut field = Field::open(&[]);
     let sari = field.phone("sari", "officer", VILLAGE);
     let id = new_evidence(&sari, "Perdes");
-    let link = field.invite("officer", VILLAGE, "Sari");
+    let link = field.invite("officer", VILLAGE, "sari");
     let export = field.path("export.json");
     let lines: [&[&str]; 19] = [
         &["enrol", &link],
@@ -523,7 +523,7 @@ impl Watching {
         loop {
             let line = watching.lines.recv_timeout(PATIENCE).unwrap();
             let said: Value = serde_json::from_str(&line).unwrap();
-            if said["up_to_date"] == true {
+            if said["event"] == "up_to_date" {
                 return watching;
             }
         }

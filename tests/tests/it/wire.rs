@@ -48,19 +48,19 @@ impl Wire {
     }
 
     pub(crate) async fn hear(&mut self) -> Heard {
-        loop {
-            match timeout(PATIENCE, self.0.next())
-                .await
-                .expect("the server answers")
-            {
-                Some(Ok(Message::Binary(bytes))) => return Heard::Frame(bytes.into()),
-                Some(Ok(Message::Close(frame))) => {
-                    return Heard::Closed(frame.map(|frame| frame.code.into()));
+        let heard = async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Binary(bytes))) => return Heard::Frame(bytes.into()),
+                    Some(Ok(Message::Close(frame))) => {
+                        return Heard::Closed(frame.map(|frame| frame.code.into()));
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Heard::Closed(None),
                 }
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Heard::Closed(None),
             }
-        }
+        };
+        timeout(PATIENCE, heard).await.expect("the server answers")
     }
 
     /// Enrols `key` with an invitation.

@@ -310,19 +310,6 @@ fn wrong_use_of_the_server_is_one_line_and_changes_nothing_whether_it_serves_or_
     for (line, says) in cases {
         is_refused(line, says, &field.admin(line));
     }
-    let nothing: &[Case<'_>] = &[
-        (
-            &["restore", "--from", &files.folder],
-            "holds a server already",
-        ),
-        (
-            &["restore", "--from", &files.missing],
-            "holds a server already",
-        ),
-    ];
-    for (line, says) in nothing {
-        is_refused(line, says, &field.admin(line));
-    }
     assert_eq!(field.position(), before.0);
     field.verify();
 }
