@@ -118,15 +118,19 @@ impl Folder {
         }
     }
 
-    /// Remembers a key that lies elsewhere for commands that are not told, and gives its whole path.
-    fn remember_key(&self, path: &Path) -> Result<PathBuf, FolderError> {
+    /// Remembers where a key lies for commands that are not told, once the ledger was opened with
+    /// it: a wrong one must not be looked for again.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`].
+    pub fn remember_key(&self, path: &Path) -> Result<(), FolderError> {
         let path = std::path::absolute(path).map_err(|source| self.io("find", path, source))?;
         if path != self.root.join(KEY) {
             let note = self.root.join(KEY_PATH);
             fs::write(&note, format!("{}\n", path.display()))
                 .map_err(|source| self.io("write", &note, source))?;
         }
-        Ok(path)
+        Ok(())
     }
 
     /// Whether a server was ever started here.
@@ -150,10 +154,7 @@ impl Folder {
         if fresh && create.is_none() {
             return Err(FolderError::Empty(self.root.clone()));
         }
-        let key_path = match key {
-            Some(path) => self.remember_key(path)?,
-            None => self.key(),
-        };
+        let key_path = key.map_or_else(|| self.key(), Path::to_owned);
         let key = if fresh && !key_path.exists() {
             make_key(&key_path)?
         } else {

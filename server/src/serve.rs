@@ -66,6 +66,9 @@ async fn run(
     let started = folder
         .open(key, Some(wall_now()), &config, &metrics, &mut progress)
         .map_err(|error| chain(&error))?;
+    if let Some(path) = key {
+        folder.remember_key(path).map_err(|error| chain(&error))?;
+    }
     let founded = started.opened.is_none();
     tell_what_was_found(&started);
     let Started { ledger, key, .. } = started;

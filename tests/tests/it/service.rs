@@ -333,6 +333,26 @@ fn a_backup_comes_back_with_the_key_and_not_without_it() {
     assert!(titles.contains(&id) && titles.contains(&late));
 }
 
+#[test]
+fn a_key_that_lies_elsewhere_is_found_again_and_a_wrong_one_is_not_remembered() {
+    let keys = tempfile::tempdir().unwrap();
+    let path = |name: &str| keys.path().join(name).to_str().unwrap().to_owned();
+    let mut field = Field::empty(&["--key", &path("right.key")]);
+    field.stop();
+    field.verify();
+    let mut other = Field::empty(&["--key", &path("wrong.key")]);
+    other.stop();
+
+    let wrong = path("wrong.key");
+    let listen = ["serve", "--listen", "127.0.0.1:0", "--key", &wrong];
+    let refused = field.admin(&listen);
+    assert!(matches!(refused.status, Some(1 | 2)), "{refused:?}");
+    assert!(refused.stderr.contains("key"), "{refused:?}");
+    field.verify();
+    field.serve(&[]);
+    field.verify();
+}
+
 /// Whether a folder holds nothing but what taking hold of it leaves.
 fn is_untouched(folder: &Path) -> bool {
     let Ok(entries) = fs::read_dir(folder) else {
