@@ -3,10 +3,11 @@
 //! Raw DEFLATE (RFC 1951) is what browsers inflate natively. Inflating is capped, since raw
 //! DEFLATE reaches 1,032 to 1 and the peer may be hostile.
 
+use std::cell::RefCell;
 use std::io::Read;
 
-use flate2::Compression;
-use flate2::read::{DeflateDecoder, DeflateEncoder};
+use flate2::read::DeflateDecoder;
+use flate2::{Compress, Compression, FlushCompress, Status};
 
 const PLAIN: u8 = 0;
 const DEFLATED: u8 = 1;
@@ -31,16 +32,29 @@ pub enum UnpackError {
     },
 }
 
+thread_local! {
+    /// A compressor takes 300 KB. One for each thread, reset before each use, carries nothing from
+    /// one call to the next; one for each frame would leave the allocator's heap full of holes
+    /// (measured: 165 KiB for each idle connection of a server instead of 19).
+    static COMPRESSOR: RefCell<Compress> =
+        RefCell::new(Compress::new(Compression::default(), false));
+}
+
 /// Puts the byte of encoding before `bytes`, deflated if `deflate` allows it and it saves bytes.
 pub fn pack(bytes: &[u8], deflate: bool) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(1 + bytes.len());
     if deflate {
-        let mut packed = vec![DEFLATED];
-        let written = DeflateEncoder::new(bytes, Compression::default()).read_to_end(&mut packed);
-        if written.is_ok() && packed.len() <= bytes.len() {
+        packed.push(DEFLATED);
+        // The room is what the bytes take as they are: what does not fit saves nothing.
+        let written = COMPRESSOR.with_borrow_mut(|compressor| {
+            compressor.reset();
+            compressor.compress_vec(bytes, &mut packed, FlushCompress::Finish)
+        });
+        if matches!(written, Ok(Status::StreamEnd)) && packed.len() <= bytes.len() {
             return packed;
         }
+        packed.clear();
     }
-    let mut packed = Vec::with_capacity(1 + bytes.len());
     packed.push(PLAIN);
     packed.extend_from_slice(bytes);
     packed
