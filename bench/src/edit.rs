@@ -4,7 +4,9 @@ use std::io::Write;
 use std::time::Instant;
 
 use bukti_core::authority::Role;
+use bukti_core::envelope::Run;
 use bukti_core::evidence::Edit;
+use bukti_core::validate::{check_run, judge};
 use bukti_sync_protocol::client::Event;
 use bukti_sync_protocol::item::Item;
 use bukti_tests::process::Server;
@@ -34,6 +36,8 @@ pub(crate) async fn measure() -> bool {
     wait_for_record(&mut reading).await;
 
     let (mut acknowledged, mut delivered, mut synced) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut opened, mut judged) = (Vec::new(), Vec::new());
+    let mut state = judge(None, vec![created]).document;
     for number in 0..EDITS {
         let run = writer.edits(&document, &[Edit::Title(format!("Notulensi {number}"))]);
         let started = Instant::now();
@@ -49,9 +53,22 @@ pub(crate) async fn measure() -> bool {
         let (ack, feed) = tokio::join!(ack, feed);
         acknowledged.push(ack);
         delivered.push(feed);
-        synced.push(sync_beside(&root, run.run().to_bytes().as_slice()));
+        let bytes = run.run().to_bytes();
+        synced.push(sync_beside(&root, &bytes));
+        let started = Instant::now();
+        let run = check_run(Run::open(&bytes).expect("a good run")).expect("a good run");
+        opened.push(started.elapsed().as_secs_f64());
+        let started = Instant::now();
+        state = judge(state.as_ref(), vec![run]).document;
+        judged.push(started.elapsed().as_secs_f64());
     }
-    for times in [&mut acknowledged, &mut delivered, &mut synced] {
+    for times in [
+        &mut acknowledged,
+        &mut delivered,
+        &mut synced,
+        &mut opened,
+        &mut judged,
+    ] {
         times.sort_by(f64::total_cmp);
     }
     println!(
@@ -64,6 +81,8 @@ pub(crate) async fn measure() -> bool {
     let base = percentile(&synced, 0.5);
     for (name, times) in [
         ("write and fdatasync, beside", &synced),
+        ("signature and reading, alone", &opened),
+        ("judging, alone", &judged),
         ("edit to acknowledgement", &acknowledged),
         ("edit to another connected device", &delivered),
     ] {
@@ -74,6 +93,7 @@ pub(crate) async fn measure() -> bool {
             percentile(times, 0.5) / base
         );
     }
+    println!("what is left of an acknowledgement are sockets, threads and the store's rows");
     true
 }
 

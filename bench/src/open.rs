@@ -3,6 +3,10 @@
 use std::time::Instant;
 
 use bukti_core::authority::Role;
+use bukti_core::journal::disk::DiskStorage;
+use bukti_core::journal::{self, Journal};
+use bukti_core::kv::SledKv;
+use bukti_server::folder::Folder;
 use bukti_tests::process::Server;
 
 use crate::folder::{Making, VILLAGE};
@@ -61,7 +65,30 @@ pub(crate) async fn measure() -> bool {
         "  a connection: {:.1} KiB",
         (after - before) * 1024.0 / idle.len() as f64
     );
+    drop(idle);
+    drop(server);
+    parts_alone(&root);
     in_time && in_memory
+}
+
+/// What the two stores take of a start, with everything in the page cache.
+fn parts_alone(root: &std::path::Path) {
+    let folder = Folder::new(root);
+    let started = Instant::now();
+    let disk = DiskStorage::open(folder.journal()).expect("the journal's folder");
+    let journal = Journal::open(disk, journal::Options::server(0)).expect("the journal");
+    println!(
+        "  of a start, alone: the journal {:.2} s",
+        started.elapsed().as_secs_f64()
+    );
+    drop(journal);
+    let started = Instant::now();
+    let store = SledKv::open(&root.join("store"), 64 * 1024 * 1024).expect("the store");
+    println!(
+        "  of a start, alone: the store {:.2} s",
+        started.elapsed().as_secs_f64()
+    );
+    drop(store);
 }
 
 fn start(root: &std::path::Path) -> (Server, f64) {

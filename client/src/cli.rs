@@ -1,6 +1,6 @@
 //! The command line of a device.
 //!
-//! [`line`] says how it is typed. A command takes hold of the data folder and runs in this process,
+//! [`mod@line`] says how it is typed. A command takes hold of the data folder and runs in this process,
 //! or is handed to the process that holds the folder (`bukti sync --watch`); either way it works at
 //! a [`desk`] and answers with a [`Reply`]. Words that people leave out or shorten are filled in by
 //! [`choose`]; whatever is typed wrongly ends as one line and changes nothing ([`failure`]).

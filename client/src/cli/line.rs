@@ -30,7 +30,7 @@ pub(super) enum Command {
     /// The link is used once. On a device that is enrolled already the new link replaces the
     /// grants; work that was not sent yet stays and is sent next time.
     Enrol {
-        /// The link as it was handed over, such as https://bukti.example.id/enrol#…
+        /// The invitation link, whole, as it was handed over
         link: String,
     },
     /// Lists the kinds of evidence, or the fields of one
