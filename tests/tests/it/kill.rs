@@ -184,7 +184,7 @@ fn ids(phone: &Phone) -> BTreeSet<String> {
 struct Wrote {
     /// The last one of which the command said that it is done.
     done: String,
-    /// Later ones whose command was killed: either is right.
+    /// Later ones whose command did not end well, or not yet: either is right.
     maybe: Vec<String>,
 }
 
@@ -260,15 +260,15 @@ impl Life {
             return;
         };
         let title = format!("Diubah {turn}");
-        let made = self.run(&["evidence", "edit", &id, "--title", &title]);
         let wrote = self.titles.get_mut(&id).unwrap();
-        match made {
-            Some(made) => {
-                made.ok();
-                wrote.done = title;
-                wrote.maybe.clear();
-            }
-            None => wrote.maybe.push(title),
+        wrote.maybe.push(title.clone());
+        if let Some(made) = self.run(&["evidence", "edit", &id, "--title", &title]) {
+            made.ok();
+            let wrote = Wrote {
+                done: title,
+                maybe: Vec::new(),
+            };
+            self.titles.insert(id, wrote);
         }
     }
 
