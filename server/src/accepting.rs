@@ -23,6 +23,8 @@ use crate::clock::wall_now;
 use crate::disk::MeasuredDisk;
 use crate::metrics::Metrics;
 use crate::queue::{Queue, SessionId, Work};
+
+pub use crate::queue::Unqueued;
 use crate::sessions::Sessions;
 
 /// Where the server's journal is.
@@ -39,11 +41,6 @@ pub type Reader = ledger::Reader<Disk, Store>;
 
 /// Something that needs the ledger to itself for a moment; says whose sessions it ends.
 pub type Task = Box<dyn FnOnce(&mut Ledger) -> Option<DeviceId> + Send>;
-
-/// The ledger takes no more: the server is ending, or its disk failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the server is stopping and takes no more")]
-pub struct Closed;
 
 /// The ledger thread and what leads to it.
 #[derive(Clone)]
@@ -87,6 +84,7 @@ impl Accepting {
             sessions,
             metrics,
             failed,
+            in_order: false,
         };
         let handle = std::thread::Builder::new()
             .name("ledger".into())
@@ -118,36 +116,36 @@ impl Accepting {
     /// Queues runs of a session; the outcomes come through its place in [`Sessions`].
     ///
     /// # Errors
-    /// [`Closed`].
-    pub fn submit(&self, session: SessionId, runs: Vec<Submission>) -> Result<(), Closed> {
-        self.queue.submit(session, runs).map_err(|_| Closed)
+    /// [`Unqueued`].
+    pub fn submit(&self, session: SessionId, runs: Vec<Submission>) -> Result<(), Unqueued> {
+        self.queue.submit(session, runs)
     }
 
     /// Has the ledger thread do something and gives its answer.
     ///
     /// # Errors
-    /// [`Closed`].
+    /// [`Unqueued`].
     pub async fn ask<T: Send + 'static>(
         &self,
         task: impl FnOnce(&mut Ledger, WallMs) -> T + Send + 'static,
-    ) -> Result<T, Closed> {
+    ) -> Result<T, Unqueued> {
         let (sender, receiver) = oneshot::channel();
         self.enqueue(None, task, sender)?;
-        receiver.await.map_err(|_| Closed)
+        receiver.await.map_err(|_| Unqueued::Closed)
     }
 
     /// The same from a thread that may block. The sessions of `ends` are ended afterwards.
     ///
     /// # Errors
-    /// [`Closed`].
+    /// [`Unqueued`].
     pub fn ask_blocking<T: Send + 'static>(
         &self,
         ends: Option<DeviceId>,
         task: impl FnOnce(&mut Ledger, WallMs) -> T + Send + 'static,
-    ) -> Result<T, Closed> {
+    ) -> Result<T, Unqueued> {
         let (sender, receiver) = oneshot::channel();
         self.enqueue(ends, task, sender)?;
-        receiver.blocking_recv().map_err(|_| Closed)
+        receiver.blocking_recv().map_err(|_| Unqueued::Closed)
     }
 
     /// Takes no more; what waits is still done.
@@ -160,13 +158,13 @@ impl Accepting {
         ends: Option<DeviceId>,
         task: impl FnOnce(&mut Ledger, WallMs) -> T + Send + 'static,
         answer: oneshot::Sender<T>,
-    ) -> Result<(), Closed> {
+    ) -> Result<(), Unqueued> {
         let boxed: Task = Box::new(move |ledger| {
             // Whoever asked may have gone; what was done stands all the same.
             let _ = answer.send(task(ledger, wall_now()));
             ends
         });
-        self.queue.request(boxed).map_err(|_| Closed)
+        self.queue.request(boxed)
     }
 }
 
@@ -178,6 +176,7 @@ struct LedgerThread {
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
     failed: CancellationToken,
+    in_order: bool,
 }
 
 impl LedgerThread {
@@ -189,23 +188,28 @@ impl LedgerThread {
                         tracing::error!(error = %chain(&error), "a batch was not accepted");
                     }
                 }
-                Work::Administer(task) => {
-                    if let Some(device) = task(&mut self.ledger) {
-                        self.sessions.revoke(&device);
-                    }
-                    self.sessions.advance_all();
+                Work::Administer(task) => self.administer(task),
+                Work::Closed => {
+                    self.in_order = true;
+                    break;
                 }
-                Work::Closed => break,
             }
-            self.cached_bytes
-                .store(self.ledger.cached_bytes(), Ordering::Relaxed);
+            let cached = self.ledger.cached_bytes();
+            self.cached_bytes.store(cached, Ordering::Relaxed);
             if self.ledger.has_failed() {
-                tracing::error!("the ledger failed; the server ends and acknowledges nothing more");
-                self.healthy.store(false, Ordering::Release);
-                self.queue.close();
-                self.failed.cancel();
                 break;
             }
+        }
+    }
+
+    fn administer(&mut self, task: Task) {
+        let before = self.ledger.reader().watermark().position;
+        let ends = task(&mut self.ledger);
+        if self.ledger.reader().watermark().position > before {
+            self.sessions.advance_all();
+        }
+        if let Some(device) = ends {
+            self.sessions.revoke(&device);
         }
     }
 
@@ -240,6 +244,9 @@ impl LedgerThread {
             if let Verdict::Rejected(refusal) = &outcome.verdict {
                 tracing::warn!(run = %outcome.run, code = %refusal.code, "run refused");
             }
+            if matches!(outcome.verdict, Verdict::Stale { .. }) {
+                self.queue.forget(*session);
+            }
             by_session.entry(*session).or_default().push(outcome);
         }
         for (session, outcomes) in by_session {
@@ -265,6 +272,18 @@ impl LedgerThread {
             .into_iter()
             .map(|document| reader.document(document).ok().flatten());
         rows.map(|row| row.map(|row| row.scope)).collect()
+    }
+}
+
+/// However the thread ends, by a failed disk or a panic, nobody may wait for it or trust it.
+impl Drop for LedgerThread {
+    fn drop(&mut self) {
+        if !self.in_order {
+            tracing::error!("the ledger failed; the server ends and acknowledges nothing more");
+            self.healthy.store(false, Ordering::Release);
+            self.failed.cancel();
+        }
+        self.queue.abandon();
     }
 }
 

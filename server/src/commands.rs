@@ -112,8 +112,8 @@ impl From<ledger::ReadError> for Failure {
     }
 }
 
-impl From<crate::accepting::Closed> for Failure {
-    fn from(error: crate::accepting::Closed) -> Self {
+impl From<crate::accepting::Unqueued> for Failure {
+    fn from(error: crate::accepting::Unqueued) -> Self {
         Self::failed(&error)
     }
 }

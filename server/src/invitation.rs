@@ -6,7 +6,7 @@ use bukti_core::ledger::AdminError;
 use bukti_core::record::{Invitation, invitation_hash};
 use bukti_sync_protocol::link::InvitationLink;
 
-use crate::accepting::Closed;
+use crate::accepting::Unqueued;
 use crate::commands::Office;
 use crate::folder::{FolderError, random};
 
@@ -27,7 +27,7 @@ pub enum InviteError {
     Secret(#[from] FolderError),
     /// The ledger takes nothing more.
     #[error(transparent)]
-    Closed(#[from] Closed),
+    Closed(#[from] Unqueued),
     /// The ledger refuses the invitation.
     #[error(transparent)]
     Ledger(#[from] AdminError),

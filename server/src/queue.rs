@@ -2,7 +2,7 @@
 //!
 //! Fair across sessions: a batch takes one run of each waiting session in turn, so a small sender
 //! waits for one turn of a large one and not for all of it. Each session's part is bounded by the
-//! credit it was given, so the whole is bounded by the number of connections.
+//! credit it was given, and the whole by [`Unqueued::Crowded`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -32,9 +32,33 @@ pub struct Queue<A> {
     arrived: Condvar,
 }
 
+/// Why something was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unqueued {
+    /// The server is ending, or its disk failed.
+    #[error("the server is stopping and takes no more")]
+    Closed,
+    /// As much waits as may.
+    #[error("the server has more to do than it can hold")]
+    Crowded,
+}
+
+/// Bytes of changes that wait at most. Credit bounds a session to less than 100 KiB, so this is
+/// reached only by sessions that come, fill their credit and go.
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Runs that wait at most: small ones cost more than their bytes.
+const WAITING_RUNS_MAX: usize = 200_000;
+
+/// Requests that wait at most.
+const REQUESTS_MAX: usize = 1_024;
+
 #[derive(Debug)]
 struct Waiting<A> {
     requests: VecDeque<A>,
+    /// Whether the last work was a request, so that requests and runs take turns.
+    request_last: bool,
+    bytes: usize,
     runs: BTreeMap<SessionId, VecDeque<Submission>>,
     turns: VecDeque<SessionId>,
     count: usize,
@@ -45,6 +69,8 @@ impl<A> Default for Queue<A> {
     fn default() -> Self {
         let waiting = Waiting {
             requests: VecDeque::new(),
+            request_last: false,
+            bytes: 0,
             runs: BTreeMap::new(),
             turns: VecDeque::new(),
             count: 0,
@@ -58,12 +84,22 @@ impl<A> Default for Queue<A> {
 }
 
 impl<A> Queue<A> {
-    /// Adds runs of a session, in their order. Gives them back if the queue is closed.
-    pub fn submit(&self, session: SessionId, runs: Vec<Submission>) -> Result<(), Vec<Submission>> {
+    /// Adds runs of a session, in their order.
+    ///
+    /// # Errors
+    /// [`Unqueued`]; none of them was added.
+    pub fn submit(&self, session: SessionId, runs: Vec<Submission>) -> Result<(), Unqueued> {
         let mut waiting = self.lock();
         if waiting.closed {
-            return Err(runs);
+            return Err(Unqueued::Closed);
         }
+        let bytes: usize = runs.iter().map(|run| run.run.received_bytes()).sum();
+        if waiting.bytes + bytes > WAITING_BYTES_MAX
+            || waiting.count + runs.len() > WAITING_RUNS_MAX
+        {
+            return Err(Unqueued::Crowded);
+        }
+        waiting.bytes += bytes;
         waiting.count += runs.len();
         let own = waiting.runs.entry(session).or_default();
         let waits_already = !own.is_empty();
@@ -75,15 +111,44 @@ impl<A> Queue<A> {
         Ok(())
     }
 
-    /// Adds a request. Gives it back if the queue is closed.
-    pub fn request(&self, request: A) -> Result<(), A> {
+    /// Adds a request.
+    ///
+    /// # Errors
+    /// [`Unqueued`].
+    pub fn request(&self, request: A) -> Result<(), Unqueued> {
         let mut waiting = self.lock();
         if waiting.closed {
-            return Err(request);
+            return Err(Unqueued::Closed);
+        }
+        if waiting.requests.len() >= REQUESTS_MAX {
+            return Err(Unqueued::Crowded);
         }
         waiting.requests.push_back(request);
         self.arrived.notify_one();
         Ok(())
+    }
+
+    /// Drops what waits of a session: nothing more of its flight is to be judged.
+    pub fn forget(&self, session: SessionId) {
+        let mut waiting = self.lock();
+        let dropped = waiting.runs.remove(&session).unwrap_or_default();
+        waiting.turns.retain(|turn| *turn != session);
+        waiting.count -= dropped.len();
+        waiting.bytes -= dropped
+            .iter()
+            .map(|run| run.run.received_bytes())
+            .sum::<usize>();
+    }
+
+    /// Takes no more and drops what waits: whoever asked learns that nobody will answer.
+    pub fn abandon(&self) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        waiting.requests.clear();
+        waiting.runs.clear();
+        waiting.turns.clear();
+        (waiting.count, waiting.bytes) = (0, 0);
+        self.arrived.notify_all();
     }
 
     /// Runs that wait.
@@ -97,14 +162,17 @@ impl<A> Queue<A> {
         self.arrived.notify_all();
     }
 
-    /// Waits for work. Requests go first: they are few, and one of them may be a revocation.
+    /// Waits for work. Requests and batches take turns, so that neither waits for all of the other.
     pub fn take(&self) -> Work<A> {
         let mut waiting = self.lock();
         loop {
-            if let Some(request) = waiting.requests.pop_front() {
+            let runs_turn = waiting.request_last && waiting.count > 0;
+            if !runs_turn && let Some(request) = waiting.requests.pop_front() {
+                waiting.request_last = true;
                 return Work::Administer(request);
             }
             if waiting.count > 0 {
+                waiting.request_last = false;
                 return Work::Accept(waiting.batch());
             }
             if waiting.closed {
@@ -141,6 +209,7 @@ impl<A> Waiting<A> {
                 self.turns.push_back(session);
             }
             self.count -= 1;
+            self.bytes -= run.run.received_bytes();
             bytes += run.run.run().changes.iter().map(Vec::len).sum::<usize>();
             batch.push((session, run));
         }
@@ -212,11 +281,49 @@ mod tests {
     }
 
     #[test]
+    fn requests_and_batches_take_turns() {
+        let queue = Queue::default();
+        for _ in 0..2 {
+            queue.request(()).unwrap();
+        }
+        queue.submit(SessionId(1), submissions(1)).unwrap();
+        assert!(matches!(queue.take(), Work::Administer(())));
+        assert_eq!(taken(&queue), [SessionId(1)]);
+        assert!(matches!(queue.take(), Work::Administer(())));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_a_forgotten_session_makes_room() {
+        let queue = Queue::default();
+        for _ in 0..REQUESTS_MAX {
+            queue.request(()).unwrap();
+        }
+        assert_eq!(queue.request(()), Err(Unqueued::Crowded));
+        let one = submissions(1);
+        let many = || vec![one[0].clone(); WAITING_RUNS_MAX / 10];
+        for _ in 0..10 {
+            queue.submit(SessionId(1), many()).unwrap();
+        }
+        assert_eq!(
+            queue.submit(SessionId(2), one.clone()),
+            Err(Unqueued::Crowded)
+        );
+        queue.forget(SessionId(1));
+        assert_eq!(
+            (queue.depth(), queue.submit(SessionId(2), one.clone())),
+            (0, Ok(()))
+        );
+    }
+
+    #[test]
     fn a_closed_queue_gives_out_what_waits_and_takes_no_more() {
         let queue = Queue::<()>::default();
         queue.submit(SessionId(1), submissions(1)).unwrap();
         queue.close();
-        assert!(queue.submit(SessionId(1), submissions(1)).is_err());
+        assert_eq!(
+            queue.submit(SessionId(1), submissions(1)),
+            Err(Unqueued::Closed)
+        );
         assert_eq!(taken(&queue), [SessionId(1)]);
         assert!(matches!(queue.take(), Work::Closed));
     }

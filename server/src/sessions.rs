@@ -16,6 +16,11 @@ use crate::queue::SessionId;
 /// judgement to fewer, so a full channel means a session that stopped reading.
 const OUTCOMES_WAITING_MAX: usize = 1024;
 
+/// Sessions at once that have not proven whose they are: more than honest devices need, which take
+/// a round trip for it, and few enough that strangers cannot take all connections. The oldest
+/// gives way.
+const UNBOUND_MAX: usize = 1_000;
+
 /// What the ledger thread holds of a session.
 #[derive(Debug)]
 struct Connected {
@@ -32,6 +37,7 @@ pub struct Signals {
     /// Wakes the session when one of the flags was raised.
     pub wake: Notify,
     advanced: AtomicBool,
+    facts: AtomicBool,
     revoked: AtomicBool,
     replaced: AtomicBool,
 }
@@ -40,6 +46,16 @@ impl Signals {
     /// Whether there is news in the session's scopes since last asked.
     pub fn take_advanced(&self) -> bool {
         self.advanced.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether statements were made that may concern the session's device since last asked.
+    pub fn take_facts(&self) -> bool {
+        self.facts.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the session has to end.
+    pub fn ended(&self) -> bool {
+        self.revoked() || self.replaced()
     }
 
     /// Whether the session's device was revoked.
@@ -82,6 +98,8 @@ struct Table {
     by_prefix: BTreeMap<Scope, BTreeSet<SessionId>>,
     by_device: BTreeMap<DeviceId, BTreeSet<SessionId>>,
     by_address: BTreeMap<IpAddr, usize>,
+    /// Sessions that have not said yet, or not proven, whose they are.
+    unbound: BTreeSet<SessionId>,
 }
 
 /// A session's place in the table; leaving it is dropping this.
@@ -119,6 +137,13 @@ impl Sessions {
         let id = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, outcomes) = mpsc::channel(OUTCOMES_WAITING_MAX);
         let signals = Arc::new(Signals::default());
+        if table.unbound.len() >= UNBOUND_MAX
+            && let Some(oldest) = table.unbound.pop_first()
+            && let Some(old) = table.sessions.get(&oldest)
+        {
+            old.signals.raise(&old.signals.replaced);
+        }
+        table.unbound.insert(id);
         table.sessions.insert(
             id,
             Connected {
@@ -171,6 +196,7 @@ impl Sessions {
     /// Wakes every session: there is news that may concern any of them.
     pub fn advance_all(&self) {
         for connected in self.lock().sessions.values() {
+            connected.signals.facts.store(true, Ordering::Release);
             connected.signals.raise(&connected.signals.advanced);
         }
     }
@@ -192,6 +218,19 @@ impl Sessions {
     }
 }
 
+impl Table {
+    fn forget_prefixes(&mut self, session: SessionId, prefixes: &[Scope]) {
+        for prefix in prefixes {
+            if let Some(readers) = self.by_prefix.get_mut(prefix) {
+                readers.remove(&session);
+                if readers.is_empty() {
+                    self.by_prefix.remove(prefix);
+                }
+            }
+        }
+    }
+}
+
 impl Place {
     /// Ties the session to its device and to the scope prefixes it reads. Beyond
     /// `per_device_max` sessions of the device, the oldest give way.
@@ -202,14 +241,12 @@ impl Place {
             return;
         };
         connected.device = Some(device);
-        for prefix in &prefixes {
-            table
-                .by_prefix
-                .entry(prefix.clone())
-                .or_default()
-                .insert(self.id);
+        let before = std::mem::replace(&mut connected.prefixes, prefixes.clone());
+        table.unbound.remove(&self.id);
+        table.forget_prefixes(self.id, &before);
+        for prefix in prefixes {
+            table.by_prefix.entry(prefix).or_default().insert(self.id);
         }
-        connected.prefixes = prefixes;
         let same = table.by_device.entry(device).or_default();
         same.insert(self.id);
         let too_many = same.len().saturating_sub(per_device_max.max(1));
@@ -228,14 +265,8 @@ impl Drop for Place {
         let Some(gone) = table.sessions.remove(&self.id) else {
             return;
         };
-        for prefix in &gone.prefixes {
-            if let Some(readers) = table.by_prefix.get_mut(prefix) {
-                readers.remove(&self.id);
-                if readers.is_empty() {
-                    table.by_prefix.remove(prefix);
-                }
-            }
-        }
+        table.unbound.remove(&self.id);
+        table.forget_prefixes(self.id, &gone.prefixes);
         if let Some(device) = gone.device
             && let Some(same) = table.by_device.get_mut(&device)
         {
@@ -293,6 +324,31 @@ mod tests {
             .map(|place| place.signals.replaced())
             .collect();
         assert_eq!(replaced, [true, false, false]);
+    }
+
+    #[test]
+    fn strangers_give_way_to_strangers_and_never_take_a_devices_place() {
+        let sessions = Arc::new(Sessions::default());
+        let most = 2 * UNBOUND_MAX;
+        let device = sessions.enter(address(), most, most).unwrap();
+        device.bind(DeviceId([1; 32]), Vec::new(), 1);
+        let strangers: Vec<Place> = (0..=UNBOUND_MAX)
+            .map(|_| sessions.enter(address(), most, most).unwrap())
+            .collect();
+        assert!(!device.signals.ended() && strangers[0].signals.replaced());
+        assert!(!strangers[1].signals.ended());
+    }
+
+    #[test]
+    fn a_session_is_woken_for_what_its_device_may_read_at_present() {
+        let sessions = Arc::new(Sessions::default());
+        let place = sessions.enter(address(), 9, 9).unwrap();
+        place.bind(DeviceId([1; 32]), vec![scope("13.76")], 4);
+        place.bind(DeviceId([1; 32]), vec![scope("13.07")], 4);
+        sessions.advance(&BTreeSet::from([scope("13.76.01.1001")]));
+        assert!(!place.signals.take_advanced());
+        sessions.advance(&BTreeSet::from([scope("13.07.05.2001")]));
+        assert!(place.signals.take_advanced());
     }
 
     #[test]

@@ -6,11 +6,14 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bukti_core::id::DeviceId;
 use bukti_core::ledger::{EnrolError, EnrolRefusal, Enrolled, Outcome, Subscription};
+use bukti_core::record::invitation_hash;
 use bukti_sync_protocol::bye::{Bye, ByeCode};
+use bukti_sync_protocol::credit::Rate;
 use bukti_sync_protocol::server::{Input, Output, ServerSession};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use crate::accepting::{Ledger, Unqueued, chain};
 use crate::app::App;
 use crate::clock::mono_now;
 use crate::folder::random;
@@ -19,6 +22,9 @@ use crate::sessions::Place;
 /// How long a peer may take to read one frame: 4 KiB at 50 kbit/s take 0.7 s, and a link may stall
 /// for a while without being cut.
 const SEND_MAX: Duration = Duration::from_secs(60);
+
+/// When a device that found the server crowded may come back.
+const RETRY_MS: u64 = 5_000;
 
 /// Drives a session until either side ends it.
 pub async fn drive(mut socket: WebSocket, place: Place, app: Arc<App>) {
@@ -56,10 +62,16 @@ struct Connection {
     device: Option<DeviceId>,
     place: Place,
     app: Arc<App>,
-    enrolled: mpsc::Receiver<Result<Enrolled, EnrolRefusal>>,
-    enrolling: mpsc::Sender<Result<Enrolled, EnrolRefusal>>,
+    enrolled: mpsc::Receiver<Answer>,
+    enrolling: mpsc::Sender<Answer>,
     heard_at: Instant,
+    control_frames: Rate,
+    /// Whether the session was told to end.
+    ending: bool,
 }
+
+/// What became of an enrolment; nothing if the ledger could not say.
+type Answer = Option<Result<Enrolled, EnrolRefusal>>;
 
 /// Why a connection ends without a word to the peer.
 struct Gone;
@@ -67,11 +79,10 @@ struct Gone;
 enum Happened {
     Message(Option<Result<Message, axum::Error>>),
     Outcomes(Option<Vec<Outcome>>),
-    Enrolled(Option<Result<Enrolled, EnrolRefusal>>),
+    Enrolled(Option<Answer>),
     Woken,
     Ping,
     Deadline,
-    Shutdown,
 }
 
 impl Connection {
@@ -85,6 +96,8 @@ impl Connection {
             enrolled,
             enrolling,
             heard_at: Instant::now(),
+            control_frames: Rate::new(mono_now()),
+            ending: false,
         }
     }
 
@@ -93,58 +106,121 @@ impl Connection {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pings.reset();
         loop {
-            match self.perform(socket).await {
+            // One output at a time: a peer that reads slowly must not put off its own revocation,
+            // the outcomes of its runs or the server's end.
+            self.notice();
+            let done = match self.session.poll(&self.app.cx()) {
+                Some(output) => self.perform(socket, output).await,
+                None => {
+                    let happened = self.wait(socket, &mut pings).await;
+                    self.take_in(socket, happened).await.map(|()| None)
+                }
+            };
+            match done {
                 Ok(None) => {}
                 Ok(Some(bye)) => return Some(bye),
                 Err(Gone) => return None,
             }
-            let happened = self.wait(socket, &mut pings).await;
-            if let Err(Gone) = self.take_in(socket, happened).await {
-                return None;
-            }
         }
     }
 
-    /// Performs the session's outputs in the order given.
-    async fn perform(&mut self, socket: &mut WebSocket) -> Result<Option<Bye>, Gone> {
-        while let Some(output) = self.session.poll(&self.app.cx()) {
-            match output {
-                Output::Send(bytes) => self.send(socket, bytes).await?,
-                Output::Submit(runs) => {
-                    if self.app.accepting.submit(self.place.id, runs).is_err() {
-                        return Ok(Some(Bye::new(ByeCode::Shutdown, "The server is stopping.")));
-                    }
+    /// Tells the session what was raised for it, whether or not it was woken.
+    fn notice(&mut self) {
+        let signals = self.place.signals.clone();
+        if !self.ending && (self.app.stopping.is_cancelled() || signals.ended()) {
+            self.ending = true;
+            let input = if signals.revoked() {
+                Input::Revoked
+            } else if signals.replaced() {
+                let sentence = "Newer connections took this one's place.";
+                Input::End(Bye::new(ByeCode::Busy, sentence))
+            } else {
+                Input::Shutdown
+            };
+            self.session.handle(&self.app.cx(), input);
+        }
+        if signals.take_facts() {
+            self.read_prefixes();
+        }
+        if signals.take_advanced() {
+            self.session.handle(&self.app.cx(), Input::Advanced);
+        }
+        while let Ok(outcomes) = self.place.outcomes.try_recv() {
+            self.session.handle(&self.app.cx(), Input::Judged(outcomes));
+        }
+    }
+
+    async fn perform(
+        &mut self,
+        socket: &mut WebSocket,
+        output: Output,
+    ) -> Result<Option<Bye>, Gone> {
+        match output {
+            Output::Send(bytes) => self.send(socket, bytes).await?,
+            Output::Submit(runs) => {
+                if let Err(refused) = self.app.accepting.submit(self.place.id, runs) {
+                    let code = match refused {
+                        Unqueued::Closed => ByeCode::Shutdown,
+                        Unqueued::Crowded => ByeCode::Busy,
+                    };
+                    let sentence = format!("{refused}.");
+                    return Ok(Some(Bye::new(code, sentence).retry_after(RETRY_MS)));
                 }
-                Output::Enrol { secret, device } => self.enrol(secret, device),
-                Output::Bound(device) => self.bind(device),
-                Output::Failed(reason) => {
-                    tracing::error!(session = self.place.id.0, %reason, "a session could not read");
-                }
-                Output::Close(bye) => return Ok(Some(bye)),
             }
+            Output::Enrol { secret, device } => self.enrol(secret, device),
+            Output::Bound(device) => self.bind(device),
+            Output::Failed(reason) => {
+                tracing::error!(session = self.place.id.0, %reason, "a session could not read");
+            }
+            Output::Close(bye) => return Ok(Some(bye)),
         }
         Ok(None)
     }
 
-    async fn send(&self, socket: &mut WebSocket, bytes: Vec<u8>) -> Result<(), Gone> {
+    /// Sends one frame. A peer that does not read it is left when its session has ended.
+    async fn send(&mut self, socket: &mut WebSocket, bytes: Vec<u8>) -> Result<(), Gone> {
         self.app.metrics.sent(bytes.len());
-        match timeout(SEND_MAX, socket.send(Message::Binary(bytes.into()))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Gone),
+        let sending = timeout(SEND_MAX, socket.send(Message::Binary(bytes.into())));
+        tokio::pin!(sending);
+        loop {
+            tokio::select! {
+                biased;
+                sent = &mut sending => return match sent {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(_)) | Err(_) => Err(Gone),
+                },
+                // What it was woken for stays raised until it is noticed.
+                () = self.place.signals.wake.notified() => {
+                    if !self.ending && self.place.signals.ended() {
+                        return Err(Gone);
+                    }
+                }
+            }
         }
     }
 
     fn enrol(&self, secret: [u8; 16], device: DeviceId) {
         let (app, answer) = (self.app.clone(), self.enrolling.clone());
         self.app.tracker.spawn(async move {
-            let asked = app
-                .accepting
-                .ask(move |ledger, now| ledger.enrol(now, &secret, device));
-            let enrolled = match asked.await {
-                Ok(Ok(enrolled)) => Ok(enrolled),
-                Ok(Err(EnrolError::Refused(refusal))) => Err(refusal),
-                // The server is ending: the connection closes, and the link still holds.
-                Ok(Err(EnrolError::Ledger(_))) | Err(_) => return,
+            let enrolled = match app.accepting.reader().invitation(&invitation_hash(&secret)) {
+                // A guess costs the guesser's session one look-up, and nobody else anything.
+                Ok(None) => Some(Err(EnrolRefusal::Unknown)),
+                Ok(Some(_)) => {
+                    let enrol = move |ledger: &mut Ledger, now| ledger.enrol(now, &secret, device);
+                    match app.accepting.ask(enrol).await {
+                        Ok(Ok(enrolled)) => Some(Ok(enrolled)),
+                        Ok(Err(EnrolError::Refused(refusal))) => Some(Err(refusal)),
+                        Ok(Err(EnrolError::Ledger(error))) => {
+                            tracing::error!(error = %chain(&error), "a device was not enrolled");
+                            None
+                        }
+                        Err(_) => None,
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "an invitation cannot be read");
+                    None
+                }
             };
             let _ = answer.send(enrolled).await;
         });
@@ -152,7 +228,20 @@ impl Connection {
 
     fn bind(&mut self, device: DeviceId) {
         self.device = Some(device);
+        self.read_prefixes();
+        let held = self.app.partials.take(device);
+        self.session.handle(&self.app.cx(), Input::Held(held));
+    }
+
+    /// Has the session woken for what its device may read at present.
+    fn read_prefixes(&mut self) {
+        let Some(device) = self.device else { return };
         let row = self.app.accepting.reader().device(&device).ok().flatten();
+        // A revocation may have come between the session's own look and its place in the table.
+        if row.as_ref().is_some_and(|row| row.revoked_at.is_some()) && !self.ending {
+            self.ending = true;
+            self.session.handle(&self.app.cx(), Input::Revoked);
+        }
         let prefixes = row
             .map(|row| Subscription::of(&row.grants))
             .unwrap_or_default()
@@ -161,8 +250,6 @@ impl Connection {
             .collect();
         self.place
             .bind(device, prefixes, self.app.config.connections_per_device_max);
-        let held = self.app.partials.take(device);
-        self.session.handle(&self.app.cx(), Input::Held(held));
     }
 
     async fn wait(
@@ -181,13 +268,14 @@ impl Connection {
         };
         tokio::select! {
             biased;
-            () = self.app.stopping.cancelled() => Happened::Shutdown,
-            outcomes = self.place.outcomes.recv() => Happened::Outcomes(outcomes),
+            () = self.app.stopping.cancelled(), if !self.ending => Happened::Woken,
             () = self.place.signals.wake.notified() => Happened::Woken,
+            outcomes = self.place.outcomes.recv() => Happened::Outcomes(outcomes),
             enrolled = self.enrolled.recv() => Happened::Enrolled(enrolled),
-            message = socket.recv() => Happened::Message(message),
-            _ = pings.tick() => Happened::Ping,
+            // Before messages, so that a peer that never pauses cannot put them off.
             () = deadline_passed => Happened::Deadline,
+            _ = pings.tick() => Happened::Ping,
+            message = socket.recv() => Happened::Message(message),
         }
     }
 
@@ -200,11 +288,16 @@ impl Connection {
             }
             Happened::Message(Some(Err(_)) | None) => return Err(Gone),
             Happened::Outcomes(Some(outcomes)) => self.session.handle(&cx, Input::Judged(outcomes)),
-            Happened::Enrolled(Some(enrolled)) => {
+            Happened::Enrolled(Some(Some(enrolled))) => {
                 self.session.handle(&cx, Input::Enrolled(enrolled))
             }
+            Happened::Enrolled(Some(None)) => {
+                let bye = Bye::new(ByeCode::Fault, "The server could not enrol the device.");
+                self.session.handle(&cx, Input::End(bye));
+            }
             Happened::Outcomes(None) | Happened::Enrolled(None) => return Err(Gone),
-            Happened::Woken => self.woken(),
+            // The loop notices what was raised.
+            Happened::Woken => {}
             Happened::Ping => {
                 if self.heard_at.elapsed() > 2 * self.app.config.ping_interval() {
                     return Err(Gone);
@@ -215,7 +308,6 @@ impl Connection {
                 }
             }
             Happened::Deadline => self.session.handle(&cx, Input::Tick),
-            Happened::Shutdown => self.session.handle(&cx, Input::Shutdown),
         }
         Ok(())
     }
@@ -233,22 +325,14 @@ impl Connection {
                 self.session.handle(&cx, Input::Frame(text.as_bytes()));
                 Ok(())
             }
-            Message::Ping(_) | Message::Pong(_) => Ok(()),
+            Message::Ping(_) | Message::Pong(_) => {
+                if self.control_frames.count(mono_now()).is_err() {
+                    let bye = Bye::new(ByeCode::Flood, "Too many pings and pongs.");
+                    self.session.handle(&cx, Input::End(bye));
+                }
+                Ok(())
+            }
             Message::Close(_) => Err(Gone),
-        }
-    }
-
-    fn woken(&mut self) {
-        let cx = self.app.cx();
-        let signals = self.place.signals.clone();
-        if signals.revoked() {
-            self.session.handle(&cx, Input::Revoked);
-        } else if signals.replaced() {
-            let sentence = "Newer connections of this device took its place.";
-            self.session
-                .handle(&cx, Input::End(Bye::new(ByeCode::Busy, sentence)));
-        } else if signals.take_advanced() {
-            self.session.handle(&cx, Input::Advanced);
         }
     }
 }
