@@ -94,6 +94,19 @@ async fn who_connects_and_says_nothing_is_sent_away() {
     assert_eq!((bye, code), (Some(ByeCode::Timeout), POLICY));
 }
 
+#[tokio::test]
+async fn pongs_put_off_no_limit_and_are_counted_themselves() {
+    let field = Field::empty(&[]);
+    let mut wire = Wire::open(field.address()).await;
+    for _ in 0..200 {
+        wire.send_message(Message::Pong(Vec::new().into())).await;
+    }
+    // The connection may be reset before the last word is read; it never waits for the timeout.
+    let (bye, _) = farewell(&mut wire).await;
+    assert!(matches!(bye, Some(ByeCode::Flood) | None), "{bye:?}");
+    assert_eq!(get(field.address(), "/health/ready").0, 200);
+}
+
 #[test]
 fn a_head_of_http_that_never_ends_is_cut() {
     let folder = tempfile::tempdir().unwrap();
