@@ -76,6 +76,7 @@ fn place(line: &Line, args: &[OsString]) -> Result<Reply, Failure> {
         return kinds::run(kind.as_deref(), line.common.json, request.columns);
     }
     let folder = folder::locate(line.common.data.as_deref(), &request.cwd)?;
+    folder::is_no_server(&folder)?;
     match &line.command {
         Command::Enrol { link } => drop(enrol::link(link)?),
         Command::Kinds { .. }

@@ -281,11 +281,12 @@ fn refuse_extra_bytes(extra: &[u8]) -> Result<(), ChangeFault> {
 }
 
 fn inflate(deflated: &[u8]) -> Result<Vec<u8>, ChangeFault> {
-    let max = limits::CHANGE_INFLATED_BYTES_MAX.min(
-        deflated
-            .len()
-            .saturating_mul(limits::CHANGE_INFLATE_RATIO_MAX),
-    );
+    let by_ratio = deflated
+        .len()
+        .saturating_mul(limits::CHANGE_INFLATE_RATIO_MAX);
+    let max = by_ratio
+        .max(limits::CHANGE_INFLATED_BYTES_FREE)
+        .min(limits::CHANGE_INFLATED_BYTES_MAX);
     let mut decoder = DeflateDecoder::new(deflated).take(max as u64 + 1);
     let mut inflated = Vec::new();
     decoder

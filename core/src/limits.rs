@@ -3,8 +3,8 @@
 /// Changes in one run. A run is accepted or refused whole, so it stays small enough to resend.
 pub const RUN_CHANGES_MAX: usize = 64;
 
-/// Operations of all changes of one run: two of the largest changes, far above what is typed.
-pub const RUN_OPERATIONS_MAX: u64 = 2 * CHANGE_OPERATIONS_MAX;
+/// Operations of all changes of one run.
+pub const RUN_OPERATIONS_MAX: u64 = CHANGE_OPERATIONS_MAX;
 
 /// Bytes at which a device closes a run (architecture: 64 changes or 64 KiB).
 pub const RUN_SEAL_BYTES: usize = 64 * 1024;
@@ -26,8 +26,13 @@ pub const CHANGE_INFLATED_BYTES_MAX: usize = 1024 * 1024;
 /// 1,032 to 1.
 pub const CHANGE_INFLATE_RATIO_MAX: usize = 100;
 
-/// Operations in one change. 1.1 KB can hold a million.
-pub const CHANGE_OPERATIONS_MAX: u64 = 20_000;
+/// Inflated bytes that are taken whatever the ratio: a text of one repeated letter is short on the
+/// wire and harmless.
+pub const CHANGE_INFLATED_BYTES_FREE: usize = 2 * FIELD_TEXT_BYTES_MAX;
+
+/// Operations in one change. 1.1 KB can hold a million; replacing a text of [`FIELD_TEXT_BYTES_MAX`]
+/// by another takes one for each character of both.
+pub const CHANGE_OPERATIONS_MAX: u64 = 2 * FIELD_TEXT_BYTES_MAX as u64 + 10_000;
 
 /// Predecessors of all operations of one change together: a run of a few bytes can name billions.
 pub const CHANGE_PREDECESSORS_MAX: u64 = 2 * CHANGE_OPERATIONS_MAX;
@@ -72,7 +77,7 @@ pub const DOCUMENT_OPERATIONS_MAX: u64 = 1_000_000;
 
 /// Operations applied to a document in one go, so that memory follows neither a long queue of
 /// waiting runs nor how well they deflate.
-pub const BATCH_OPERATIONS_MAX: u64 = 100_000;
+pub const BATCH_OPERATIONS_MAX: u64 = RUN_OPERATIONS_MAX;
 
 /// Inflated bytes of changes applied to a document in one go.
 pub const BATCH_INFLATED_BYTES_MAX: usize = 16 * 1024 * 1024;

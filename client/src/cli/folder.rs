@@ -64,7 +64,11 @@ fn aside(folder: &Path) -> Result<(), Failure> {
 /// Whether there is a data folder at all. A mistyped name must not make one.
 pub(super) fn must_exist(folder: &Path) -> Result<(), Failure> {
     match fs::metadata(folder) {
-        Ok(_) => Ok(()),
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(Failure::Wrong(format!(
+            "{} is not a folder: expected the data folder of a device",
+            folder.display()
+        ))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(Failure::Failed(format!(
                 "no device is enrolled in {}: run 'bukti enrol LINK' with an invitation link",
@@ -73,6 +77,17 @@ pub(super) fn must_exist(folder: &Path) -> Result<(), Failure> {
         }
         Err(error) => Err(cannot_use(folder, &error)),
     }
+}
+
+/// A server's folder is no device's: what one keeps there the other would take for damage.
+pub(super) fn is_no_server(folder: &Path) -> Result<(), Failure> {
+    if folder.join("journal").is_dir() || folder.join("server.key").is_file() {
+        return Err(Failure::Wrong(format!(
+            "{} holds a server: expected the data folder of a device",
+            folder.display()
+        )));
+    }
+    Ok(())
 }
 
 pub(super) fn cannot_use(folder: &Path, error: &std::io::Error) -> Failure {
@@ -93,6 +108,14 @@ mod tests {
         assert_eq!(found, Path::new("/home/ani/d"));
         let found = locate(Some(Path::new("/d")), Path::new("/home/ani")).unwrap();
         assert_eq!(found, Path::new("/d"));
+    }
+
+    #[test]
+    fn a_servers_folder_is_no_devices() {
+        let temp = tempfile::tempdir().unwrap();
+        assert!(is_no_server(temp.path()).is_ok());
+        fs::create_dir(temp.path().join("journal")).unwrap();
+        assert!(matches!(is_no_server(temp.path()), Err(Failure::Wrong(_))));
     }
 
     #[test]

@@ -212,7 +212,6 @@ pub(super) fn run(
         bar.show(&progress, &summary);
     }));
     bar.clear();
-    summary.up_to_date = ended.is_ok();
     match &ended {
         Ok(Synced { traffic }) | Err(SyncError::Interrupted { traffic, .. }) => {
             summary.carry(*traffic);
@@ -223,7 +222,13 @@ pub(super) fn run(
     }
     let status = device.status()?;
     (summary.unsent, summary.quarantined) = (status.unsent, status.quarantined);
+    summary.up_to_date = ended.is_ok() && summary.unsent == 0;
     Ok(match ended {
+        Ok(_synced) if summary.unsent > 0 => {
+            let lacks = "the server lacks earlier edits that these build on, perhaps since it was \
+                         restored from a backup; everything entered is kept";
+            not_finished(&summary, &Failure::Failed(lacks.to_owned()), json)
+        }
         Ok(_synced) => summary.reply(json),
         Err(error) => failed(&summary, &error, json),
     })

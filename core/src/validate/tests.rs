@@ -4,6 +4,7 @@ use automerge::{ObjType, ROOT};
 use super::*;
 use crate::change::forge::Forge;
 use crate::envelope::DocumentKind;
+use crate::evidence::{self, Edit, NewEvidence};
 use crate::id::{Actor, Incarnation};
 use device::Device;
 
@@ -331,7 +332,12 @@ fn faults_of_a_change_become_codes_of_the_run() {
         ..proper()
     };
     assert_eq!(refuse(&wordy), RefusalCode::TooLarge);
-    assert_eq!(refuse(&Forge::puts(20_001)), RefusalCode::TooManyOperations);
+    assert_eq!(
+        refuse(&Forge::puts(
+            limits::CHANGE_OPERATIONS_MAX.cast_signed() + 1
+        )),
+        RefusalCode::TooManyOperations
+    );
     let unsorted = Forge {
         deps: vec![[2; 32], [1; 32]],
         ..proper()
@@ -345,9 +351,28 @@ fn faults_of_a_change_become_codes_of_the_run() {
 }
 
 #[test]
+fn a_text_of_the_largest_size_is_replaced_by_another_in_one_change() {
+    let mut creator = Device::creator(DocumentKind::Evidence);
+    let words = |word: &str| word.repeat(limits::FIELD_TEXT_BYTES_MAX / word.len());
+    let new = NewEvidence {
+        kind: "photo".into(),
+        narrative: words("desa bersih "),
+        ..NewEvidence::default()
+    };
+    let (mut document, begun) = evidence::create(creator.actor(), 0, &new);
+    let edits = [Edit::Narrative(words("-"))];
+    let replaced = evidence::edit(&mut document, creator.actor(), 0, &edits)
+        .unwrap()
+        .unwrap();
+    let run = creator.seal_bytes(vec![begun]);
+    assert!(check_run(run).is_ok());
+    assert!(Parsed::open(&replaced).is_ok());
+}
+
+#[test]
 fn a_run_of_many_large_changes_is_refused() {
     let mut creator = Device::creator(DocumentKind::Evidence);
-    let mut forge = Forge::puts(20_000);
+    let mut forge = Forge::puts(limits::CHANGE_OPERATIONS_MAX.cast_signed() / 2);
     forge.actor = creator.actor().0.to_vec();
     let mut changes = Vec::new();
     for seq in 1..=3 {
