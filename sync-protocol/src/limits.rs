@@ -19,8 +19,9 @@ pub const NESTING_MAX: usize = 12;
 /// Milliseconds until the first frame must be there, and for which a stale device is heard out.
 pub const FIRST_FRAME_MS: u64 = 10_000;
 
-/// Milliseconds that a device waits for an answer, and a server for a proof. Some links take 800 ms a way and stall for
-/// seconds; a minute without a byte is a dead one.
+/// Milliseconds that a device waits for an answer, and a server for a proof or its journal's word on
+/// an enrolment. Some links take 800 ms a way and stall for seconds; a minute without a byte is a
+/// dead one.
 pub const ANSWER_MS: u64 = 60_000;
 
 /// Milliseconds between WebSocket pings, and for the answer to one. The driver sends them.
@@ -45,6 +46,11 @@ pub const CREDIT_MAX: u64 = 1024 * 1024;
 
 /// Bytes of runs of one session that wait for the journal while the session still gives credit.
 pub const UNJUDGED_BYTES: u64 = 128 * 1024;
+
+/// Runs of one session that wait for the journal while the session still gives credit. Each has a
+/// signature and a hash, 96 bytes that do not deflate, so the credit that is out then holds at most
+/// 853 more.
+pub const UNJUDGED_RUNS: usize = 128;
 
 /// Frames a second outside of credit, with as many at once. A person's device sends a handful.
 pub const FREE_FRAMES_PER_SECOND: u32 = 64;

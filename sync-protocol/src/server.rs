@@ -104,6 +104,7 @@ enum Phase {
     },
     /// Waits for the journal to hold the certificate.
     Enrolling {
+        until: Mono,
         device: DeviceId,
     },
     /// Waits for `proof`.
@@ -250,9 +251,10 @@ impl ServerSession {
     pub fn deadline(&self) -> Option<Mono> {
         match &self.phase {
             Phase::First { until, .. }
+            | Phase::Enrolling { until, .. }
             | Phase::Challenged { until, .. }
             | Phase::Stale { until } => Some(*until),
-            Phase::Enrolling { .. } | Phase::Bound { .. } | Phase::Live(_) | Phase::Closed => None,
+            Phase::Bound { .. } | Phase::Live(_) | Phase::Closed => None,
         }
     }
 
@@ -408,7 +410,10 @@ impl ServerSession {
         Ok(())
     }
 
+    /// Says that the device's store is stale, and that nothing more of the flight is judged.
     fn stale(&mut self, now: Mono, highest: Numbered) {
+        self.outputs
+            .retain(|output| !matches!(output, Output::Submit(_)));
         self.send(&Stale { highest }.into());
         let until = now.saturating_add(limits::FIRST_FRAME_MS);
         self.phase = Phase::Stale { until };
@@ -457,7 +462,8 @@ impl ServerSession {
         }
         let (secret, device) = (enrol.secret, enrol.device);
         self.outputs.push_back(Output::Enrol { secret, device });
-        self.phase = Phase::Enrolling { device };
+        let until = cx.now.saturating_add(limits::ANSWER_MS);
+        self.phase = Phase::Enrolling { until, device };
         Ok(())
     }
 
@@ -466,7 +472,7 @@ impl ServerSession {
         cx: &Cx<'_, S, K>,
         result: Result<Enrolled, EnrolRefusal>,
     ) -> Result<(), End> {
-        let Phase::Enrolling { device } = self.phase else {
+        let Phase::Enrolling { device, .. } = self.phase else {
             return Ok(());
         };
         let enrolled = result.map_err(|refusal| refused(&refusal))?;
@@ -513,8 +519,11 @@ impl ServerSession {
         }
         match self.phase {
             Phase::Stale { .. } => Err(Bye::done().into()),
+            Phase::Enrolling { .. } => {
+                let sentence = "The server could not enrol the device in time.";
+                Err(Bye::new(ByeCode::Fault, sentence).into())
+            }
             Phase::First { .. }
-            | Phase::Enrolling { .. }
             | Phase::Challenged { .. }
             | Phase::Bound { .. }
             | Phase::Live(_)
@@ -529,7 +538,7 @@ impl ServerSession {
         let Phase::Live(live) = &self.phase else {
             return;
         };
-        if live.unjudged_bytes() <= limits::UNJUDGED_BYTES
+        if !live.is_behind()
             && let Some(bytes) = self.window.grant()
         {
             self.send(&frame::Credit { bytes }.into());

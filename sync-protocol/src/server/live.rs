@@ -39,12 +39,22 @@ pub(super) struct Live {
 }
 
 /// A run that the journal has not answered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Unjudged {
     /// Its bytes.
     bytes: u64,
     /// Credit that comes back with the answer.
     credit: u64,
+}
+
+/// What a look at a pushed run shows.
+enum Look {
+    /// It can be handed on.
+    Fit(Box<CheckedRun>),
+    /// The same run waits for the journal already.
+    Waits(RunId),
+    /// It is answered at once.
+    Unfit(Rejected),
 }
 
 /// How a session goes on after answers.
@@ -73,9 +83,9 @@ impl Live {
         self.peer
     }
 
-    /// Bytes of runs that wait for the journal.
-    pub(super) fn unjudged_bytes(&self) -> u64 {
-        self.unjudged_bytes
+    /// Whether so much waits for the journal that the device gets no more credit.
+    pub(super) fn is_behind(&self) -> bool {
+        self.unjudged_bytes > limits::UNJUDGED_BYTES || self.unjudged.len() > limits::UNJUDGED_RUNS
     }
 
     /// The next frame of the feed that credit allows.
@@ -169,6 +179,8 @@ impl Live {
     ) -> Result<u64, Bye> {
         let mut batch = Vec::new();
         let mut refused = Vec::new();
+        // The run whose outcome gives the credit back.
+        let mut last = None;
         for item in push.items {
             let bytes = match item {
                 PushItem::Run(bytes) => bytes,
@@ -180,31 +192,59 @@ impl Live {
                         .map_err(|error| Bye::new(ByeCode::Fragment, sentence(&error)))?
                 }
             };
-            match look_at(&bytes)? {
-                Ok(run) => {
-                    let waits = self.unjudged.entry(run.id()).or_default();
-                    waits.bytes += bytes.len() as u64;
-                    self.unjudged_bytes += bytes.len() as u64;
+            match self.look_at(&bytes)? {
+                Look::Fit(run) => {
+                    let bytes = bytes.len() as u64;
+                    self.unjudged
+                        .insert(run.id(), Unjudged { bytes, credit: 0 });
+                    self.unjudged_bytes += bytes;
+                    last = Some(run.id());
                     batch.push(Submission {
                         carrier: self.device,
-                        run,
+                        run: *run,
                     });
                 }
-                Err(rejected) => refused.push(rejected),
+                // The outcome of the first answers this one, too.
+                Look::Waits(run) => last = last.or(Some(run)),
+                Look::Unfit(rejected) => refused.push(rejected),
             }
         }
         for rejected in refused {
             outputs.push_back(Output::Send(encode(&rejected.into(), self.peer)));
         }
-        let Some(last) = batch.last() else {
+        let waits = last.and_then(|run| self.unjudged.get_mut(&run));
+        let Some(waits) = waits else {
             return Ok(credit);
         };
-        self.unjudged.entry(last.run.id()).or_default().credit += credit;
-        outputs.push_back(Output::Submit(batch));
+        waits.credit += credit;
+        if !batch.is_empty() {
+            outputs.push_back(Output::Submit(batch));
+        }
         Ok(0)
     }
 
-    /// Passes the journal's answers on.
+    /// Judges what can be judged without a document. The error is for bytes that do not even name
+    /// a run.
+    fn look_at(&self, bytes: &[u8]) -> Result<Look, Bye> {
+        let run = match Run::open(bytes) {
+            Ok(run) => run,
+            Err(error) => {
+                let run = run_named_in(bytes)
+                    .ok_or_else(|| Bye::malformed("A pushed run cannot be read at all."))?;
+                return Ok(Look::Unfit(rejected(run, error.into())));
+            }
+        };
+        let id = run.id();
+        if self.unjudged.contains_key(&id) {
+            return Ok(Look::Waits(id));
+        }
+        Ok(match check_run(run) {
+            Ok(run) => Look::Fit(Box::new(run)),
+            Err(refusal) => Look::Unfit(rejected(id, refusal)),
+        })
+    }
+
+    /// Passes the journal's answers on, up to one that ends the flight.
     pub(super) fn judged(
         &mut self,
         outcomes: Vec<Outcome>,
@@ -226,7 +266,10 @@ impl Live {
                     answers.push(Missing { run, hashes }.into());
                 }
                 Verdict::Rejected(refusal) => answers.push(rejected(run, refusal).into()),
-                Verdict::Stale { highest } => next = Next::Stale(highest.into()),
+                Verdict::Stale { highest } => {
+                    next = Next::Stale(highest.into());
+                    break;
+                }
                 Verdict::Full => next = Next::Full,
             }
         }
@@ -256,21 +299,6 @@ impl Live {
         self.outbound.look();
         Ok(())
     }
-}
-
-/// Reads a run and judges what can be judged without a document. The inner error is an answer; the
-/// outer one is for bytes that do not even name a run.
-fn look_at(bytes: &[u8]) -> Result<Result<CheckedRun, Rejected>, Bye> {
-    let run = match Run::open(bytes) {
-        Ok(run) => run,
-        Err(error) => {
-            let run = run_named_in(bytes)
-                .ok_or_else(|| Bye::malformed("A pushed run cannot be read at all."))?;
-            return Ok(Err(rejected(run, error.into())));
-        }
-    };
-    let id = run.id();
-    Ok(check_run(run).map_err(|refusal| rejected(id, refusal)))
 }
 
 /// The name of a run whose content does not hold: what its sender calls it.

@@ -4,7 +4,7 @@ use bukti_core::authority::Role;
 use bukti_core::id::ServerId;
 
 use super::setting::{Phone, Pipe, Server, VILLAGE, WALL, plain};
-use crate::bye::ByeCode;
+use crate::bye::{Bye, ByeCode};
 use crate::client::Event;
 use crate::enrol::{self, EnrolSession};
 use crate::frame::{Features, Hello, Proof};
@@ -179,4 +179,37 @@ fn a_proof_of_another_key_is_refused() {
     };
     pipe.tell(&mut server, Input::Frame(&plain(proof)));
     assert_eq!(pipe.closed.unwrap().code, ByeCode::Unauthorised);
+}
+
+#[test]
+fn an_enrolment_that_the_journal_does_not_answer_ends_as_a_fault() {
+    for gives_up in [false, true] {
+        let mut server = Server::new();
+        server.judges = false;
+        server.invite([7; 16], Role::Officer, &[VILLAGE]);
+        let phone = Phone::new(3, &server);
+        let mut session = server.session();
+        let mut enrolment = EnrolSession::new(&phone.key, &[7; 16], server.id(), server.now);
+        let Some(enrol::Output::Send(bytes)) = enrolment.poll() else {
+            panic!()
+        };
+        let sent = server.drive(&mut session, Input::Frame(&bytes));
+        assert_eq!((sent.frames.len(), sent.closed), (0, None));
+        let deadline = server.now + limits::ANSWER_MS;
+        assert_eq!(session.deadline(), Some(deadline));
+        let sent = if gives_up {
+            let bye = Bye::new(ByeCode::Fault, "The server could not enrol the device.");
+            server.drive(&mut session, Input::End(bye))
+        } else {
+            server.now = deadline;
+            server.drive(&mut session, Input::Tick)
+        };
+        assert_eq!(sent.closed.unwrap().code, ByeCode::Fault);
+        enrolment.handle(&sent.frames[0]);
+        let said = enrolment.poll();
+        assert!(
+            matches!(said, Some(enrol::Output::Event(enrol::Event::Bye(bye)))
+            if bye.code == ByeCode::Fault)
+        );
+    }
 }

@@ -1,12 +1,14 @@
 //! Large things, cuts, and credit.
 
 use bukti_core::authority::Role;
+use bukti_core::id::RunId;
+use bukti_core::ledger::{Outcome, Verdict};
 
 use super::setting::{Pipe, Server, VILLAGE, noise, plain};
 use crate::bye::ByeCode;
 use crate::client::{self, Event};
 use crate::fragment::ItemId;
-use crate::frame::{Fragment, Push};
+use crate::frame::{Features, Fragment, Frame, Push, encode};
 use crate::item::{Item, PushItem};
 use crate::limits;
 use crate::server::Input;
@@ -224,4 +226,98 @@ fn a_device_has_one_flight_while_it_is_challenged() {
     }
     pipe.tell(&mut server, Input::Frame(&push));
     assert_eq!(pipe.closed.unwrap().code, ByeCode::Credit);
+}
+
+fn accepted(run: RunId) -> Outcome {
+    let verdict = Verdict::Accepted(9);
+    Outcome { run, verdict }
+}
+
+#[test]
+fn a_run_that_comes_again_before_its_outcome_is_not_submitted_again() {
+    let mut server = Server::new();
+    server.judges = false;
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let run = phone.create(VILLAGE, 1, "").id();
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(pipe.submitted, 1);
+
+    let copies = |count| {
+        let items = vec![PushItem::Run(phone.tail[0].1.clone()); count];
+        Frame::from(Push { items })
+    };
+    let packed = encode(&copies(limits::PUSH_ITEMS_MAX), Features::DEFLATE);
+    pipe.tell(&mut server, Input::Frame(&packed));
+    let before = pipe.kinds_down().len();
+    let whole = encode(&copies(4), Features::NONE);
+    for _ in 0..limits::CREDIT_STEP as usize / whole.len() + 1 {
+        pipe.tell(&mut server, Input::Frame(&whole));
+    }
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert_eq!((pipe.submitted, pipe.closed.as_ref()), (1, None));
+    assert_eq!(pipe.kinds_down().len(), before, "no answer, no credit");
+
+    pipe.tell(&mut server, Input::Judged(vec![accepted(run)]));
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert_eq!(pipe.kinds_down()[before..], ["accepted", "credit"]);
+    pipe.tell(&mut server, Input::Frame(&whole));
+    assert_eq!(pipe.submitted, 2, "once it is answered, it may come again");
+}
+
+#[test]
+fn a_session_with_many_small_runs_unanswered_gets_no_credit() {
+    let mut server = Server::new();
+    server.judges = false;
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    for at in 0..=u8::try_from(limits::UNJUDGED_RUNS).unwrap() {
+        phone.create(VILLAGE, at, "");
+    }
+    let first = phone.tail[0].0;
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(pipe.submitted, limits::UNJUDGED_RUNS + 1);
+    let before = pipe.kinds_down().len();
+    for at in 0..5 {
+        let fragment = Fragment {
+            item: ItemId([5; 16]),
+            offset: at * 4_000,
+            total: 30_000,
+            bytes: vec![1; 4_000],
+        };
+        pipe.tell(&mut server, Input::Frame(&plain(fragment)));
+    }
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert_eq!(pipe.closed, None);
+    assert_eq!(pipe.kinds_down().len(), before, "{:?}", pipe.kinds_down());
+    pipe.tell(&mut server, Input::Judged(vec![accepted(first)]));
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert_eq!(pipe.kinds_down()[before..], ["accepted", "credit"]);
+}
+
+#[test]
+fn nothing_of_a_flight_is_taken_or_answered_once_it_shows_a_stale_store() {
+    let mut server = Server::new();
+    server.judges = false;
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let runs: Vec<_> = (0..3)
+        .map(|at| phone.create(VILLAGE, at, "").id())
+        .collect();
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let before = pipe.kinds_down().len();
+    let stale = Outcome {
+        run: runs[1],
+        verdict: Verdict::Stale {
+            highest: (2, RunId([8; 16])),
+        },
+    };
+    let last = accepted(runs[2]);
+    let outcomes = vec![accepted(runs[0]), stale, last.clone()];
+    pipe.tell(&mut server, Input::Judged(outcomes));
+    pipe.tell(&mut server, Input::Judged(vec![last]));
+    let submitted = pipe.submitted;
+    let items = vec![PushItem::Run(phone.tail[2].1.clone())];
+    pipe.tell(&mut server, Input::Frame(&plain(Push { items })));
+    assert_eq!((pipe.submitted, pipe.closed.as_ref()), (submitted, None));
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert_eq!(pipe.kinds_down()[before..], ["accepted", "stale"]);
+    assert_eq!(pipe.accepted(), runs[..1]);
 }
