@@ -42,22 +42,30 @@ thread_local! {
 
 /// Puts the byte of encoding before `bytes`, deflated if `deflate` allows it and it saves bytes.
 pub fn pack(bytes: &[u8], deflate: bool) -> Vec<u8> {
-    let mut packed = Vec::with_capacity(1 + bytes.len());
-    if deflate {
-        packed.push(DEFLATED);
-        // The room is what the bytes take as they are: what does not fit saves nothing.
-        let written = COMPRESSOR.with_borrow_mut(|compressor| {
-            compressor.reset();
-            compressor.compress_vec(bytes, &mut packed, FlushCompress::Finish)
-        });
-        if matches!(written, Ok(Status::StreamEnd)) && packed.len() <= bytes.len() {
-            return packed;
-        }
-        packed.clear();
+    if deflate && let Some(packed) = deflated(bytes) {
+        return packed;
     }
+    let mut packed = Vec::with_capacity(1 + bytes.len());
     packed.push(PLAIN);
     packed.extend_from_slice(bytes);
     packed
+}
+
+fn deflated(bytes: &[u8]) -> Option<Vec<u8>> {
+    // Room for what does not deflate at all, so that every stream comes to its end: a compressor
+    // that is reset before its end keeps symbols, and panics once they are too many.
+    let mut packed = Vec::with_capacity(64 + bytes.len() + bytes.len() / 8);
+    packed.push(DEFLATED);
+    let ended = COMPRESSOR.with_borrow_mut(|compressor| {
+        compressor.reset();
+        let written = compressor.compress_vec(bytes, &mut packed, FlushCompress::Finish);
+        let ended = matches!(written, Ok(Status::StreamEnd));
+        if !ended {
+            *compressor = Compress::new(Compression::default(), false);
+        }
+        ended
+    });
+    (ended && packed.len() <= bytes.len()).then_some(packed)
 }
 
 /// Takes the encoding away again.
@@ -92,6 +100,8 @@ fn inflate(bytes: &[u8], max: usize) -> Result<Vec<u8>, UnpackError> {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
     #[test]
@@ -126,5 +136,51 @@ mod tests {
         assert_eq!(unpack(&followed, 4_096), Err(UnpackError::Deflate));
         assert_eq!(unpack(&[], 4_096), Err(UnpackError::Empty));
         assert_eq!(unpack(&[2, 1], 4_096), Err(UnpackError::Encoding(2)));
+    }
+
+    /// Bytes of every kind: a part drawn at random, a part of few letters.
+    fn mixed(seed: u64, length: usize) -> Vec<u8> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        (0..length)
+            .map(|at| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                let drawn = state.to_le_bytes()[0];
+                if (at / 512 + seed as usize).is_multiple_of(3) {
+                    drawn
+                } else {
+                    b'a' + drawn % 3
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn much_that_does_not_deflate_leaves_nothing_behind() {
+        for seed in 1..2_000_u64 {
+            let random: Vec<u8> = (0..10)
+                .flat_map(|part| Sha256::digest([seed, part].map(u64::to_le_bytes).concat()))
+                .collect();
+            let packed = pack(&random, true);
+            assert_eq!(packed[0], PLAIN, "seed {seed}");
+            assert_eq!(unpack(&packed, random.len()), Ok(random), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn one_compressor_packs_whatever_comes_after_whatever_came() {
+        for seed in 0..4_000_u64 {
+            let length = (seed as usize * 7_919)
+                % if seed.is_multiple_of(50) {
+                    300_000
+                } else {
+                    6_000
+                };
+            let bytes = mixed(seed, length);
+            let packed = pack(&bytes, true);
+            assert!(packed.len() <= bytes.len() + 1, "seed {seed}");
+            assert_eq!(unpack(&packed, length), Ok(bytes), "seed {seed}");
+        }
     }
 }
