@@ -40,7 +40,7 @@ pub struct Opening {
     pub server: ServerId,
     /// That server's journal.
     pub journal: JournalId,
-    /// The token of the last `welcome` or enrolment.
+    /// The token of the last `welcome`; none before the first.
     pub token: Option<Vec<u8>>,
     /// Life of the store.
     pub incarnation: Incarnation,

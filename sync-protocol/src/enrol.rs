@@ -35,8 +35,6 @@ pub enum Event {
         journal: Vec<u8>,
         /// The record with the device's certificate.
         certificate: Vec<u8>,
-        /// For the first `hello`.
-        token: Vec<u8>,
     },
     /// It is not.
     Bye(Bye),
@@ -141,7 +139,6 @@ impl EnrolSession {
             id: journal.journal,
             journal: enrolled.journal.into(),
             certificate: enrolled.certificate.into(),
-            token: enrolled.token.into(),
         })
     }
 

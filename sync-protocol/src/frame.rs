@@ -68,7 +68,7 @@ pub struct Hello {
     /// Version that the device speaks.
     #[n(0)]
     pub version: u32,
-    /// From the last `welcome` or `enrolled`.
+    /// From the last `welcome`.
     #[n(1)]
     pub token: Option<ByteVec>,
     /// Who opens.
@@ -210,7 +210,8 @@ impl Enrol {
     }
 }
 
-/// The device is enrolled.
+/// The device is enrolled. It gets no token yet: `enrol` is no proof of its key, since it can be
+/// recorded and sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Enrolled {
@@ -220,9 +221,6 @@ pub struct Enrolled {
     /// The device's certificate.
     #[n(1)]
     pub certificate: ByteVec,
-    /// For the `hello` that follows.
-    #[n(2)]
-    pub token: ByteVec,
 }
 
 /// Asks for the feed.

@@ -105,7 +105,6 @@ enum Phase {
     /// Waits for the journal to hold the certificate.
     Enrolling {
         until: Mono,
-        device: DeviceId,
     },
     /// Waits for `proof`.
     Challenged {
@@ -251,7 +250,7 @@ impl ServerSession {
     pub fn deadline(&self) -> Option<Mono> {
         match &self.phase {
             Phase::First { until, .. }
-            | Phase::Enrolling { until, .. }
+            | Phase::Enrolling { until }
             | Phase::Challenged { until, .. }
             | Phase::Stale { until } => Some(*until),
             Phase::Bound { .. } | Phase::Live(_) | Phase::Closed => None,
@@ -463,7 +462,7 @@ impl ServerSession {
         let (secret, device) = (enrol.secret, enrol.device);
         self.outputs.push_back(Output::Enrol { secret, device });
         let until = cx.now.saturating_add(limits::ANSWER_MS);
-        self.phase = Phase::Enrolling { until, device };
+        self.phase = Phase::Enrolling { until };
         Ok(())
     }
 
@@ -472,15 +471,13 @@ impl ServerSession {
         cx: &Cx<'_, S, K>,
         result: Result<Enrolled, EnrolRefusal>,
     ) -> Result<(), End> {
-        let Phase::Enrolling { device, .. } = self.phase else {
+        if !matches!(self.phase, Phase::Enrolling { .. }) {
             return Ok(());
-        };
+        }
         let enrolled = result.map_err(|refusal| refused(&refusal))?;
-        let expires_at = cx.wall.saturating_add(limits::TOKEN_LIFE_MS);
         let answer = frame::Enrolled {
             journal: enrolled.founding_record.into(),
             certificate: enrolled.certificate.into(),
-            token: cx.token_key.issue(&device, expires_at).into(),
         };
         self.send(&answer.into());
         let until = cx.now.saturating_add(limits::FIRST_FRAME_MS);

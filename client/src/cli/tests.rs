@@ -98,7 +98,6 @@ impl Server {
         let enrolment = Enrolment {
             journal: self.state(Fact::Journal(journal)),
             certificate: self.certify(device, name, grants),
-            token: vec![1],
         };
         let store = folder::store(&folder).unwrap();
         let incarnation = Incarnation(seed[..16].try_into().unwrap());

@@ -38,8 +38,6 @@ pub struct Enrolment {
     pub journal: Vec<u8>,
     /// The record with the certificate.
     pub certificate: Vec<u8>,
-    /// For the first session.
-    pub token: Vec<u8>,
 }
 
 impl std::fmt::Debug for Enrolment {
@@ -128,9 +126,7 @@ impl<S: Storage> Applicant<S> {
         }
         drop(tail);
         identity::keep(&*self.folders.home, &self.key, &answer)?;
-        let device = Device::open(self.folders, kv)?;
-        device.confirmed.set_token(&enrolment.token)?;
-        Ok(device)
+        Device::open(self.folders, kv)
     }
 }
 

@@ -57,13 +57,11 @@ pub async fn enrol<S: Storage>(
                 id: _,
                 journal,
                 certificate,
-                token,
             }) => {
                 socket.close().await;
                 return Ok(Enrolment {
                     journal,
                     certificate,
-                    token,
                 });
             }
         }

@@ -161,7 +161,6 @@ impl Source<'_> {
             6 => Enrolled {
                 journal: self.bytes(300).into(),
                 certificate: self.bytes(300).into(),
-                token: self.bytes(100).into(),
             }
             .into(),
             7 => Subscribe {

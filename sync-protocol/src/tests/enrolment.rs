@@ -2,6 +2,7 @@
 
 use bukti_core::authority::Role;
 use bukti_core::id::ServerId;
+use minicbor::Decoder;
 
 use super::setting::{Phone, Pipe, Server, VILLAGE, WALL, plain};
 use crate::bye::{Bye, ByeCode};
@@ -23,21 +24,42 @@ fn an_invitation_makes_a_device_that_goes_on_with_hello() {
     };
     let sent = server.drive(&mut session, Input::Frame(&bytes));
     enrolment.handle(&sent.frames[0]);
-    let Some(enrol::Output::Event(enrol::Event::Enrolled { token, .. })) = enrolment.poll() else {
+    let Some(enrol::Output::Event(enrol::Event::Enrolled { .. })) = enrolment.poll() else {
         panic!("{:?}", sent.decoded());
     };
     assert_eq!(enrolment.deadline(), None);
 
-    phone.token = Some(token);
     let mut pipe = Pipe::open(&mut server, &phone);
     pipe.session = session;
     pipe.flow(&mut server, &mut phone, usize::MAX);
     assert_eq!(pipe.said(|event| matches!(event, Event::Welcome { .. })), 1);
-    assert_eq!(
-        pipe.kinds_up(),
-        ["hello", "subscribe"],
-        "no challenge is needed"
-    );
+    let up = ["hello", "subscribe", "proof", "subscribe"];
+    assert_eq!(pipe.kinds_up(), up, "it shows that it has the key");
+    assert!(phone.token.is_some());
+}
+
+#[test]
+fn an_enrolment_that_was_recorded_gives_nobody_a_token() {
+    let mut server = Server::new();
+    server.invite([7; 16], Role::Officer, &[VILLAGE]);
+    let phone = Phone::new(3, &server);
+    let mut enrolment = EnrolSession::new(&phone.key, &[7; 16], server.id(), server.now);
+    let Some(enrol::Output::Send(recorded)) = enrolment.poll() else {
+        panic!()
+    };
+    for _ in 0..2 {
+        let mut session = server.session();
+        let sent = server.drive(&mut session, Input::Frame(&recorded));
+        let answer = &sent.frames[0];
+        let mut read = Decoder::new(&answer[1..]);
+        assert_eq!(read.array().unwrap(), Some(2));
+        assert_eq!(read.u64().unwrap(), 6);
+        assert_eq!(
+            read.map().unwrap(),
+            Some(2),
+            "two statements and nothing else"
+        );
+    }
 }
 
 #[test]

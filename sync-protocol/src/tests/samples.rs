@@ -229,7 +229,6 @@ pub(crate) fn frames() -> Vec<Frame> {
         Enrolled {
             journal: founding().into(),
             certificate: certificate().into(),
-            token: token().into(),
         }
         .into(),
         Subscribe {

@@ -49,7 +49,7 @@ fn keys(frame: &Frame) -> &'static [&'static str] {
         Frame::Proof(_) => &["device", "signature"],
         Frame::Stale(_) => &["highest"],
         Frame::Enrol(_) => &["secret", "device", "signature"],
-        Frame::Enrolled(_) => &["journal", "certificate", "token"],
+        Frame::Enrolled(_) => &["journal", "certificate"],
         Frame::Subscribe(_) => &["scopes", "cursor"],
         Frame::Feed(_) => &["items", "cursor"],
         Frame::UpToDate(_) => &["cursor", "position", "digests"],

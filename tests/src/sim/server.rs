@@ -17,7 +17,6 @@ use bukti_core::record::{Invitation, invitation_hash};
 use bukti_sync_protocol::Mono;
 use bukti_sync_protocol::bye::{Bye, ByeCode};
 use bukti_sync_protocol::fragment::PartialItem;
-use bukti_sync_protocol::limits::TOKEN_LIFE_MS;
 use bukti_sync_protocol::server::{Cx, Input, Output, ServerSession};
 use bukti_sync_protocol::token::TokenKey;
 use ed25519_dalek::SigningKey;
@@ -206,7 +205,6 @@ impl Server {
         Enrolment {
             journal: enrolled.founding_record,
             certificate: enrolled.certificate,
-            token: self.token_key.issue(&device, wall(TOKEN_LIFE_MS as Mono)),
         }
     }
 

@@ -90,7 +90,7 @@ impl Forger {
             key: self.key.clone(),
             server: self.enrolled.server,
             journal: self.enrolled.id,
-            token: Some(self.enrolled.token.clone()),
+            token: None,
             incarnation: Incarnation([0xee; 16]),
             last: None,
             scopes: Vec::new(),
@@ -345,7 +345,6 @@ impl OwnDevice {
         let enrolment = Enrolment {
             journal: enrolled.journal,
             certificate: enrolled.certificate,
-            token: enrolled.token,
         };
         let incarnation = Incarnation([1; 16]);
         let device = applicant.finish(MemoryKv::new(), &enrolment, incarnation);

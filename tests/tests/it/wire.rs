@@ -78,14 +78,12 @@ impl Wire {
                         id,
                         journal,
                         certificate,
-                        token,
                     }) => {
                         return Ok(Enrolled {
                             server: link.server,
                             id,
                             journal,
                             certificate,
-                            token,
                         });
                     }
                     enrol::Output::Event(enrol::Event::Bye(bye)) => return Err(bye),
@@ -107,7 +105,6 @@ pub(crate) struct Enrolled {
     pub(crate) id: JournalId,
     pub(crate) journal: Vec<u8>,
     pub(crate) certificate: Vec<u8>,
-    pub(crate) token: Vec<u8>,
 }
 
 /// What became of the runs of one session.

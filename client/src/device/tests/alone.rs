@@ -172,7 +172,6 @@ fn a_cut_enrolment_goes_on_with_the_same_key() {
     let forged = crate::device::Enrolment {
         journal: vec![1],
         certificate: vec![2],
-        token: vec![],
     };
     let incarnation = Incarnation(world.draw());
     assert!(

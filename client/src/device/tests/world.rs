@@ -116,7 +116,6 @@ impl World {
         let enrolment = Enrolment {
             journal: enrolled.founding_record,
             certificate: enrolled.certificate,
-            token: self.token_key.issue(&device, NOW + 1_000_000),
         };
         let incarnation = Incarnation(self.draw());
         phone.device = Some(applicant.finish(kv, &enrolment, incarnation)?);
