@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bukti_core::id::{DeviceId, ServerId};
+use bukti_core::record::{Fact, Signed};
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use crate::limits;
@@ -20,6 +23,9 @@ pub struct Bye {
     /// When it makes sense to come back, if that is known.
     #[n(2)]
     pub retry_after_ms: Option<u64>,
+    /// What vouches for `revoked`: the record with the signed statement.
+    #[n(3)]
+    pub statement: Option<ByteVec>,
 }
 
 impl Bye {
@@ -29,6 +35,7 @@ impl Bye {
             code,
             sentence: cut(sentence.into(), limits::SENTENCE_BYTES_MAX),
             retry_after_ms: None,
+            statement: None,
         }
     }
 
@@ -47,6 +54,23 @@ impl Bye {
     /// The device was revoked.
     pub fn revoked() -> Self {
         Self::new(ByeCode::Revoked, "This device was revoked.")
+    }
+
+    /// Adds the record that vouches for it.
+    #[must_use]
+    pub fn vouched(mut self, statement: Option<Vec<u8>>) -> Self {
+        self.statement = statement.map(Into::into);
+        self
+    }
+
+    /// Whether `server` signed that `device` is revoked. A code alone may come from anybody who
+    /// stands in between.
+    pub fn revokes(&self, device: &DeviceId, server: &ServerId) -> bool {
+        let signed = self.statement.as_ref();
+        let signed = signed.and_then(|bytes| Signed::open(bytes, server).ok());
+        signed.is_some_and(
+            |signed| matches!(signed.fact(), Fact::Revocation(fact) if fact.device == *device),
+        )
     }
 
     /// Something that cannot be read, or does not belong where it stands.

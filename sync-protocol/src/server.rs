@@ -14,7 +14,7 @@ use bukti_core::id::{DeviceId, ServerId, WallMs};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_core::ledger::{
-    DeviceRow, EnrolRefusal, Enrolled, Outcome, ReadError, Reader, Submission,
+    DeviceRow, EnrolRefusal, Enrolled, Outcome, ReadError, Reader, Submission, Topic,
 };
 use ed25519_dalek::{Signature, VerifyingKey};
 
@@ -216,7 +216,7 @@ impl ServerSession {
             }
             Input::Enrolled(result) => self.enrolled(cx, result),
             Input::Advanced => self.advanced(cx),
-            Input::Revoked => Err(Bye::revoked().into()),
+            Input::Revoked => Err(self.revoked(cx)),
             Input::Shutdown => Err(Bye::new(ByeCode::Shutdown, "The server stops.").into()),
             Input::End(bye) => Err(bye.into()),
             Input::Tick => self.tick(cx.now),
@@ -395,7 +395,7 @@ impl ServerSession {
             return Err(Bye::new(ByeCode::Unauthorised, sentence).into());
         };
         if row.revoked_at.is_some() {
-            return Err(Bye::revoked().into());
+            return Err(revoked(cx.reader, &hello.device));
         }
         if let Some(highest) = stale(cx.reader, &hello)? {
             self.stale(cx.now, highest);
@@ -503,6 +503,19 @@ impl ServerSession {
         }
     }
 
+    fn revoked<S: Storage, K: Kv>(&self, cx: &Cx<'_, S, K>) -> End {
+        let device = match &self.phase {
+            Phase::Live(live) => live.device(),
+            Phase::Bound { hello, .. } => hello.device,
+            Phase::First { .. }
+            | Phase::Enrolling { .. }
+            | Phase::Challenged { .. }
+            | Phase::Stale { .. }
+            | Phase::Closed => return Bye::revoked().into(),
+        };
+        revoked(cx.reader, &device)
+    }
+
     fn advanced<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>) -> Result<(), End> {
         let Phase::Live(live) = &mut self.phase else {
             return Ok(());
@@ -570,6 +583,28 @@ impl ServerSession {
         self.outputs.push_back(Output::Close(bye));
         self.phase = Phase::Closed;
     }
+}
+
+/// Ends the session of a revoked device, with the statement that says so.
+fn revoked<S: Storage, K: Kv>(reader: &Reader<S, K>, device: &DeviceId) -> End {
+    match revocation(reader, device) {
+        Ok(statement) => Bye::revoked().vouched(statement).into(),
+        Err(error) => error.into(),
+    }
+}
+
+fn revocation<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    device: &DeviceId,
+) -> Result<Option<Vec<u8>>, ReadError> {
+    let topic = Topic::Revocation(*device);
+    for fact in reader.facts(0, reader.watermark().position) {
+        let (_, fact) = fact?;
+        if fact.topic == topic {
+            return reader.record_bytes(fact.place.place()).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// The highest envelope held, if `hello` shows that the device's store is older than it or another.

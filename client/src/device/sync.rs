@@ -155,7 +155,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
             }
             Event::Progress { .. } => Ok(Reaction::None),
             Event::Bye(bye) => {
-                if bye.code == ByeCode::Revoked {
+                let identity = &self.identity;
+                if bye.code == ByeCode::Revoked && bye.revokes(&self.id(), &identity.server()) {
                     self.revoked(now, &bye.sentence)?;
                 }
                 Ok(Reaction::None)

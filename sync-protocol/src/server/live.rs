@@ -79,6 +79,10 @@ impl Live {
         }
     }
 
+    pub(super) fn device(&self) -> DeviceId {
+        self.device
+    }
+
     pub(super) fn peer(&self) -> Features {
         self.peer
     }
@@ -290,7 +294,7 @@ impl Live {
     pub(super) fn advanced<S: Storage, K: Kv>(&mut self, reader: &Reader<S, K>) -> Result<(), End> {
         let row = reader.device(&self.device)?;
         let Some(row) = row.filter(|row| row.revoked_at.is_none()) else {
-            return Err(Bye::revoked().into());
+            return Err(super::revoked(reader, &self.device));
         };
         if row.grants != self.grants {
             self.grants = row.grants;

@@ -1,7 +1,7 @@
 //! What a session does once a device is let in.
 
 use bukti_core::authority::Role;
-use bukti_core::id::{ChangeHash, RunId};
+use bukti_core::id::{ChangeHash, RunId, ServerId};
 
 use super::setting::{Phone, Pipe, Server, VILLAGE, plain};
 use crate::bye::ByeCode;
@@ -313,10 +313,20 @@ fn revocation_ends_a_session_at_once_and_every_later_one() {
     pipe.tell(&mut server, Input::Revoked);
     pipe.flow(&mut server, &mut phone, usize::MAX);
     assert_eq!(pipe.bye(), Some(ByeCode::Revoked));
+    let vouched = |pipe: &Pipe, phone: &Phone, server: &Server| {
+        let (device, other) = (phone.device(), Phone::new(8, server).device());
+        pipe.said(|event| {
+            matches!(event, Event::Bye(bye) if bye.revokes(&device, &server.id())
+                && !bye.revokes(&other, &server.id())
+                && !bye.revokes(&device, &ServerId(other.0)))
+        })
+    };
+    assert_eq!(vouched(&pipe, &phone, &server), 1);
     for token in [phone.token.clone(), None] {
         phone.token = token;
         let pipe = Pipe::run(&mut server, &mut phone);
         assert_eq!(pipe.bye(), Some(ByeCode::Revoked));
+        assert_eq!(vouched(&pipe, &phone, &server), 1);
         assert_eq!(pipe.said(|event| matches!(event, Event::Welcome { .. })), 0);
     }
 }

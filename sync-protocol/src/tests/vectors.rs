@@ -60,7 +60,7 @@ fn keys(frame: &Frame) -> &'static [&'static str] {
         Frame::LeftScope(_) => &["document"],
         Frame::Fragment(_) => &["item", "offset", "total", "bytes"],
         Frame::Credit(_) => &["bytes"],
-        Frame::Bye(_) => &["code", "sentence", "retry_after_ms"],
+        Frame::Bye(_) => &["code", "sentence", "retry_after_ms", "statement"],
     }
 }
 

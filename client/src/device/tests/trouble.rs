@@ -4,6 +4,7 @@ use bukti_core::authority::Role;
 use bukti_core::evidence::Edit;
 use bukti_core::id::Incarnation;
 use bukti_core::kv::MemoryKv;
+use bukti_sync_protocol::bye::Bye;
 use bukti_sync_protocol::client::Event;
 use bukti_sync_protocol::item::Item;
 
@@ -264,6 +265,21 @@ fn a_revoked_device_keeps_what_was_not_received_in_quarantine() {
     assert_eq!((status.unsent, status.quarantined), (0, 1));
     assert_eq!(siti.device().quarantined()[0].code, "revoked");
     assert_eq!(siti.titles(), ["Papan"]);
+}
+
+#[test]
+fn a_revocation_that_the_server_did_not_sign_moves_no_work() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut siti, "Papan");
+    let forged = Bye::revoked().vouched(Some(vec![1, 2, 3]));
+    for bye in [Bye::revoked(), forged] {
+        let event = Event::Bye(bye);
+        siti.device().handle_event(NOW, [1; 16], &event).unwrap();
+        let status = siti.device().status().unwrap();
+        assert_eq!((status.unsent, status.quarantined), (1, 0));
+        assert!(!status.revoked);
+    }
 }
 
 #[test]
