@@ -86,7 +86,13 @@ pub enum LedgerError {
     Open(#[from] OpenError),
     /// Rows or records could not be read.
     #[error("cannot read what the ledger holds")]
-    Read(#[from] ReadError),
+    Read(#[source] ReadError),
+    /// The store cannot be understood and answers nothing more, so its handle cannot remove the
+    /// rows either. The owner drops it, moves the store aside, opens an empty one in its place
+    /// and calls again: the rows are then made anew. A store on disk also remembers, and its next
+    /// opening answers [`KvError::Damaged`].
+    #[error("the store is damaged: move it aside and open again")]
+    StoreDamaged(#[source] KvError),
     /// Making the journal was interrupted before its first record. Nothing was ever accepted:
     /// remove the folder and make it again.
     #[error("the journal is empty: it was never finished being made")]
@@ -144,9 +150,29 @@ impl From<FoldError> for LedgerError {
     }
 }
 
+impl From<ReadError> for LedgerError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Store(error @ KvError::Damaged(_)) => Self::StoreDamaged(error),
+            error => Self::Read(error),
+        }
+    }
+}
+
 impl From<KvError> for LedgerError {
     fn from(error: KvError) -> Self {
-        Self::Read(error.into())
+        ReadError::from(error).into()
+    }
+}
+
+impl LedgerError {
+    /// Whether rows made anew may be free of it. Rows are never thrown away over a damaged
+    /// journal: they may be the last copy of what was in it.
+    fn blames_rows(&self) -> bool {
+        matches!(
+            self,
+            Self::Read(ReadError::Row { .. }) | Self::StoreDamaged(_) | Self::Diverged { .. }
+        )
     }
 }
 
@@ -213,7 +239,8 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
     ///
     /// # Errors
     /// [`LedgerError::Lost`] if the store is ahead of the journal, [`LedgerError::WrongKey`] if
-    /// the key is not the journal's, and whatever keeps the journal or the store from being read.
+    /// the key is not the journal's, [`LedgerError::StoreDamaged`] if the store has to be moved
+    /// aside first, and whatever keeps the journal or the store from being read.
     pub fn open(
         storage: S,
         kv: Arc<K>,
@@ -235,9 +262,15 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             }
             rebuild::Plan::CatchUp { meta } => {
                 let behind = end.position - meta.applied.position;
-                let meta =
-                    rebuild::catch_up(&*kv, &journal.reader(), meta, options.threads, progress)?;
-                (meta, behind, None)
+                let records = journal.reader();
+                match rebuild::catch_up(&*kv, &records, meta, options.threads, progress) {
+                    Ok(meta) => (meta, behind, None),
+                    Err(error) if error.blames_rows() => {
+                        let meta = rebuild::rebuild(&*kv, &records, options.threads, progress)?;
+                        (meta, end.position, Some(RebuildReason::Damaged))
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             rebuild::Plan::Rebuild { reason } => {
                 let meta = rebuild::rebuild(&*kv, &journal.reader(), options.threads, progress)?;
@@ -354,6 +387,29 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         failed(act, source)
     }
 
+    /// Ends the ledger over what it could not read or write. Where rows are at fault, the next
+    /// opening makes them anew instead of failing at the same row.
+    fn end(&mut self, act: &'static str, error: LedgerError) -> LedgerError {
+        if self.failed.is_some() {
+            return error;
+        }
+        if error.blames_rows() {
+            let kv = &self.reader.shared.kv;
+            // A store that takes no write any more has its own way to remember that.
+            let _ = rebuild::mark_damaged(&**kv);
+        }
+        self.fail(act, error)
+    }
+
+    /// Reads on behalf of a statement. Who cannot read what it wrote must not go on.
+    fn read<T>(
+        &mut self,
+        read: impl FnOnce(&Reader<S, K>) -> Result<T, ReadError>,
+    ) -> Result<T, LedgerError> {
+        let found = read(&self.reader);
+        found.map_err(|error| self.end("read the store", error.into()))
+    }
+
     fn signed(&self, at: WallMs, fact: Fact) -> Record {
         Record::Server(Signed::new(Statement { at, fact }, &self.key))
     }
@@ -372,7 +428,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             Err(error) => return Err(self.fail("write to the journal", error)),
         };
         let written = self.write_rows(records, documents, &appended);
-        written.map_err(|error| self.fail("write to the store", error))?;
+        written.map_err(|error| self.end("write to the store", error))?;
         Ok(Committed::At(appended.first))
     }
 

@@ -18,9 +18,14 @@ use crate::limits::{
     STORE_CACHE_BYTES_MIN, STORE_CLOSE_SECONDS, STORE_FLUSH_EVERY_MS, STORES_DAMAGED_MAX,
 };
 
+/// In the folder of a store that was found damaged: why. sled itself opens such a store again
+/// without noticing, as long as nobody reads the damaged page.
+const DAMAGED: &str = "damaged.txt";
+
 /// A store in a folder of its own.
 #[derive(Debug)]
 pub struct SledKv {
+    path: PathBuf,
     /// `None` only while it is being dropped.
     db: Option<::sled::Db>,
     /// The first failure. Later calls are answered with it.
@@ -30,13 +35,16 @@ pub struct SledKv {
 impl SledKv {
     /// Opens the store in the folder `path`, or makes an empty one, with `cache_bytes` of cache.
     ///
-    /// Damage that shows only in one page is found when that page is read.
+    /// Damage that shows only in one page is found when that page is read, and then remembered:
+    /// the store is not opened again.
     ///
     /// # Errors
     /// [`KvError::Damaged`]: the owner calls [`move_aside`], opens again and rebuilds.
     /// [`KvError::Busy`]: another handle, here or in another process, is open.
     /// [`KvError::Io`]: the folder cannot be made, read or written.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, KvError> {
+        // First, since a failed handle holds its files until the process ends.
+        refuse_if_damaged(path)?;
         refuse_if_held(path)?;
         let config = ::sled::Config::new()
             .path(path)
@@ -44,6 +52,7 @@ impl SledKv {
             .flush_every_ms(Some(STORE_FLUSH_EVERY_MS));
         let db = guarded("open", || config.open())?;
         Ok(Self {
+            path: path.to_owned(),
             db: Some(db),
             failed: OnceLock::new(),
         })
@@ -66,7 +75,11 @@ impl SledKv {
 
     fn give_up(&self, error: &KvError) {
         let reason = match error {
-            KvError::Damaged(reason) => reason.clone(),
+            KvError::Damaged(reason) => {
+                // A disk that takes no file keeps the damage from being remembered; it shows again.
+                let _ = fs::write(self.path.join(DAMAGED), reason);
+                reason.clone()
+            }
             KvError::Busy => error.to_string(),
             KvError::Io { act, source } => format!("it could not {act} before: {source}"),
         };
@@ -221,6 +234,20 @@ fn refuse_if_held(path: &Path) -> Result<(), KvError> {
     }
 }
 
+fn refuse_if_damaged(path: &Path) -> Result<(), KvError> {
+    match fs::read(path.join(DAMAGED)) {
+        Ok(reason) => Err(KvError::Damaged(format!(
+            "it was found damaged before: {}",
+            String::from_utf8_lossy(&reason)
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(KvError::Io {
+            act: "open",
+            source,
+        }),
+    }
+}
+
 fn guarded<T>(act: &'static str, work: impl FnOnce() -> ::sled::Result<T>) -> Result<T, KvError> {
     // Nothing that a panic leaves half done is looked at again: the handle gives up.
     match catch_unwind(AssertUnwindSafe(work)) {
@@ -277,6 +304,8 @@ mod tests {
         assert!(rows.next().is_none());
         drop(rows);
         drop(kv);
+        let again = SledKv::open(&path, 0);
+        assert!(matches!(again, Err(KvError::Damaged(_))), "{again:?}");
         move_aside(&path).unwrap();
         assert_eq!(SledKv::open(&path, 0).unwrap().get(b"a").unwrap(), None);
     }

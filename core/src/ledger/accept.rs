@@ -61,7 +61,8 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
     ///
     /// # Errors
     /// [`LedgerError::Failed`] if journal or store failed, now or before: nothing of the batch is
-    /// acknowledged then, and the process has to end. A [`LedgerError::Read`] ends the ledger, too.
+    /// acknowledged then, and the process has to end. Where rows are damaged, the next
+    /// [`Ledger::open`] makes them anew.
     pub fn accept(
         &mut self,
         now: WallMs,
@@ -78,18 +79,10 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
                 part.push(next);
             }
             let part = Part::new(self, now, part, &mut stale).accept();
-            outcomes.extend(part.map_err(|error| self.end(error))?);
+            outcomes.extend(part.map_err(|error| self.end("read the store", error))?);
         }
         self.checkpoint_if_due(now)?;
         Ok(outcomes)
-    }
-
-    /// A ledger that cannot read what it wrote must not go on from what it remembers.
-    fn end(&mut self, error: LedgerError) -> LedgerError {
-        if self.failed.is_some() {
-            return error;
-        }
-        self.fail("read the store", error)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Statements the server signs: who may enrol, who did, what they may do, what they need to know.
 
 use super::apply::framework_name;
-use super::{Committed, Ledger, LedgerError, ReadError};
+use super::{Committed, Ledger, LedgerError};
 use crate::authority::Grant;
 use crate::envelope::Seen;
 use crate::framework::Framework;
@@ -27,12 +27,6 @@ pub enum AdminError {
     /// The ledger ended.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-}
-
-impl From<ReadError> for AdminError {
-    fn from(error: ReadError) -> Self {
-        Self::Ledger(error.into())
-    }
 }
 
 /// What a device is given when it is enrolled.
@@ -79,12 +73,6 @@ pub enum EnrolError {
     Ledger(#[from] LedgerError),
 }
 
-impl From<ReadError> for EnrolError {
-    fn from(error: ReadError) -> Self {
-        Self::Ledger(error.into())
-    }
-}
-
 impl<S: Storage, K: Kv> Ledger<S, K> {
     /// Lets somebody enrol one device. The secret stays with the caller; its hash is kept.
     ///
@@ -99,7 +87,8 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
                 "an invitation has to last beyond the present moment".into(),
             ));
         }
-        if self.reader.invitation(&invitation.hash)?.is_some() {
+        let known = self.read(|reader| reader.invitation(&invitation.hash))?;
+        if known.is_some() {
             return Err(AdminError::Invalid(
                 "the secret of the invitation was used before; draw another".into(),
             ));
@@ -121,9 +110,9 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
     ) -> Result<Enrolled, EnrolError> {
         self.alive()?;
         let hash = invitation_hash(secret);
-        let invitation = self.reader.invitation(&hash)?;
+        let invitation = self.read(|reader| reader.invitation(&hash))?;
         let invitation = invitation.ok_or(EnrolRefusal::Unknown)?;
-        let enrolled = self.reader.device(&device)?;
+        let enrolled = self.read(|reader| reader.device(&device))?;
         if enrolled
             .as_ref()
             .is_some_and(|row| row.revoked_at.is_some())
@@ -133,11 +122,13 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         match (invitation.used_by, enrolled) {
             (None, _) => {}
             (Some(user), Some(row)) if user == device => {
+                let certificate =
+                    self.read(|reader| reader.record_bytes(row.certificate.place()))?;
                 return Ok(Enrolled {
                     device,
                     position: row.enrolled,
                     founding_record: self.reader.founding_record().to_vec(),
-                    certificate: self.reader.record_bytes(row.certificate.place())?,
+                    certificate,
                 });
             }
             (Some(_), _) => return Err(EnrolRefusal::Used.into()),
@@ -217,8 +208,9 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         let fact = FrameworkFact { json };
         let unnamed = || AdminError::Invalid(format!("{name} has no id or no version"));
         let (id, version) = framework_name(&fact).ok_or_else(unnamed)?;
-        if let Some((position, place)) = self.reader.framework(&id, &version)? {
-            return match self.reader.record(place)? {
+        let known = self.read(|reader| reader.framework(&id, &version))?;
+        if let Some((position, place)) = known {
+            return match self.read(|reader| reader.record(place))? {
                 Record::Server(signed) if *signed.fact() == Fact::Framework(fact) => Ok(position),
                 Record::Server(_) | Record::Changes(_) => Err(AdminError::Invalid(format!(
                     "version {version} of {id} was imported before with other content; give the \
@@ -242,9 +234,9 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         self.alive()?;
         let mut facts = Vec::new();
         for sheet in import.into_sheets() {
-            let known = match self.reader.regions(&sheet.parent)? {
+            let known = match self.read(|reader| reader.regions(&sheet.parent))? {
                 None => None,
-                Some((_, place)) => Some(self.reader.record(place)?),
+                Some((_, place)) => Some(self.read(|reader| reader.record(place))?),
             };
             let fact = Fact::Regions(sheet);
             match known {
@@ -332,8 +324,8 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         }
     }
 
-    fn expect_standing(&self, device: &DeviceId) -> Result<(), AdminError> {
-        match self.reader.device(device)? {
+    fn expect_standing(&mut self, device: &DeviceId) -> Result<(), AdminError> {
+        match self.read(|reader| reader.device(device))? {
             None => Err(AdminError::Invalid(format!(
                 "device {device} is not enrolled"
             ))),

@@ -6,6 +6,8 @@ use crate::id::{DeviceId, DocumentId, Incarnation, Position, RunId};
 use crate::scope::Scope;
 
 pub(super) const META: &[u8] = b"m";
+/// Stands only from when a damaged row was found until all are made anew.
+pub(super) const DAMAGED: &[u8] = b"!";
 pub(super) const DOCUMENT: u8 = b'd';
 pub(super) const CONTENT: u8 = b'c';
 pub(super) const ENVELOPE: u8 = b'e';

@@ -15,7 +15,7 @@ use super::{LedgerError, Settled};
 use crate::envelope::Seen;
 use crate::id::{DocumentId, JournalId, Position};
 use crate::journal::{JournalReader, Storage};
-use crate::kv::{Batch, Direction, Kv};
+use crate::kv::{Batch, Direction, Kv, KvError};
 use crate::limits::{FOLD_BYTES, FOLD_RECORDS_MAX};
 use crate::record::Record;
 use crate::validate::{CheckedRun, Document, Verdict, check_run, judge};
@@ -57,6 +57,8 @@ impl fmt::Display for Stage {
 pub enum RebuildReason {
     /// The store is empty or does not say what it reflects.
     NoRows,
+    /// A row cannot be read, or could not while the ledger ran.
+    Damaged,
     /// Rows of another version of this program.
     Format {
         /// Version of the rows.
@@ -88,6 +90,7 @@ impl fmt::Display for RebuildReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoRows => f.write_str("the store was empty"),
+            Self::Damaged => f.write_str("the store was damaged"),
             Self::Format { found } => write!(f, "the store was of version {found}"),
             Self::OtherJournal { found } => write!(f, "the store was of journal {found}"),
             Self::OtherHistory { applied } => {
@@ -124,7 +127,8 @@ pub(super) fn plan<S: Storage, K: Kv>(
     let rebuild = |reason| Ok(Plan::Rebuild { reason });
     let meta = match reader::meta_row(kv) {
         Ok(Some(meta)) => meta,
-        Ok(None) | Err(ReadError::Row { .. }) => return rebuild(RebuildReason::NoRows),
+        Ok(None) => return rebuild(RebuildReason::NoRows),
+        Err(ReadError::Row { .. }) => return rebuild(RebuildReason::Damaged),
         Err(error) => return Err(error.into()),
     };
     if meta.format != FORMAT {
@@ -145,7 +149,19 @@ pub(super) fn plan<S: Storage, K: Kv>(
     if chain != applied.chain {
         return rebuild(RebuildReason::OtherHistory { applied });
     }
+    if kv.get(keys::DAMAGED)?.is_some() {
+        return rebuild(RebuildReason::Damaged);
+    }
     Ok(Plan::CatchUp { meta })
+}
+
+/// Lets the next opening make all rows anew. What they reflect stays known, so that a journal that
+/// lost its end meanwhile is noticed all the same.
+pub(super) fn mark_damaged<K: Kv>(kv: &K) -> Result<(), KvError> {
+    let mut batch = Batch::new();
+    batch.put(keys::DAMAGED, []);
+    kv.apply(&batch)?;
+    kv.flush()
 }
 
 /// Removes all rows, what they reflect first, so that half of them never pass for all.

@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::envelope::DocumentKind;
 use crate::id::{ChangeHash, DeviceId};
 use crate::journal::memory::{Fault as DiskFault, MemoryStorage};
-use crate::kv::{Batch, Direction, MemoryKv};
+use crate::kv::{Batch, Direction, Kv, KvError, MemoryKv};
 use crate::record::{Invitation, invitation_hash};
 use crate::validate::{CheckedRun, RefusalCode};
 

@@ -419,7 +419,7 @@ fn a_damaged_position_makes_all_rows_anew() {
             stages.push(progress);
         },
     );
-    assert_eq!(opened.unwrap().1.rebuilt, Some(RebuildReason::NoRows));
+    assert_eq!(opened.unwrap().1.rebuilt, Some(RebuildReason::Damaged));
     assert_eq!(all_rows(&kv), rows);
     assert_eq!(
         stages.last().map(|last| (last.stage, last.done)),
@@ -428,8 +428,9 @@ fn a_damaged_position_makes_all_rows_anew() {
 }
 
 #[test]
-fn a_damaged_row_ends_the_ledger_rather_than_being_built_upon() {
+fn a_damaged_row_ends_the_ledger_and_the_next_opening_makes_all_rows_anew() {
     let (mut ledger, storage, kv, mut phone, id) = with_history();
+    let rows = all_rows(&kv);
     ledger.cache = Cache::new(0);
     let mut batch = Batch::new();
     batch.put(keys::content(&id), "damaged");
@@ -442,8 +443,114 @@ fn a_damaged_row_ends_the_ledger_rather_than_being_built_upon() {
     assert!(ledger.accept(NOW, vec![submission]).is_err());
     assert!(ledger.has_failed());
     drop(ledger);
-    let (mut ledger, _) = reopen(&storage, &Arc::new(MemoryKv::new())).unwrap();
+    let (mut ledger, opened) = reopen(&storage, &kv).unwrap();
+    assert_eq!(opened.rebuilt, Some(RebuildReason::Damaged));
+    assert_eq!(all_rows(&kv), rows);
     accepted(&submit(&mut ledger, &phone, &[&edit])[0]);
+    drop(ledger);
+    assert_eq!(reopen(&storage, &kv).unwrap().1.rebuilt, None);
+}
+
+#[test]
+fn a_damaged_row_that_a_statement_needs_ends_the_ledger_too() {
+    let (mut ledger, storage, kv, phone, _) = with_history();
+    let rows = all_rows(&kv);
+    let mut batch = Batch::new();
+    batch.put(keys::device(&phone.id()), "damaged");
+    kv.apply(&batch).unwrap();
+    assert!(ledger.revoke(NOW, phone.id()).is_err());
+    assert!(ledger.has_failed());
+    drop(ledger);
+    let (mut ledger, opened) = reopen(&storage, &kv).unwrap();
+    assert_eq!(opened.rebuilt, Some(RebuildReason::Damaged));
+    assert_eq!(all_rows(&kv), rows);
+    ledger.revoke(NOW, phone.id()).unwrap();
+}
+
+#[test]
+fn a_damaged_row_met_while_catching_up_makes_all_rows_anew() {
+    let (mut ledger, storage, kv, mut phone, id) = with_history();
+    let behind = kv.snapshot();
+    let edit = phone.edit(&id, "Baru.");
+    submit(&mut ledger, &phone, &[&edit]);
+    drop(ledger);
+    let rows = all_rows(&kv);
+    kv.restore(&behind);
+    let mut batch = Batch::new();
+    batch.put(keys::content(&id), "damaged");
+    kv.apply(&batch).unwrap();
+    let (_, opened) = reopen(&storage, &kv).unwrap();
+    assert_eq!(opened.rebuilt, Some(RebuildReason::Damaged));
+    assert_eq!(all_rows(&kv), rows);
+}
+
+#[test]
+fn a_damaged_row_does_not_hide_that_the_journal_lost_its_end() {
+    let (mut ledger, storage, kv, mut phone, id) = with_history();
+    let backup = storage.duplicate();
+    let edit = phone.edit(&id, "Hilang.");
+    submit(&mut ledger, &phone, &[&edit]);
+    let mut batch = Batch::new();
+    batch.put(keys::device(&phone.id()), "damaged");
+    kv.apply(&batch).unwrap();
+    assert!(ledger.revoke(NOW, phone.id()).is_err());
+    drop((ledger, storage));
+    let lost = reopen(&backup, &kv);
+    assert!(matches!(lost, Err(LedgerError::Lost { .. })), "{lost:?}");
+}
+
+/// A store that answers nothing, as one does on whose pages nothing can be read.
+#[derive(Debug)]
+struct BrokenKv;
+
+fn broken<T>() -> Result<T, KvError> {
+    Err(KvError::Damaged("read: a page is gone".into()))
+}
+
+impl Kv for BrokenKv {
+    fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        broken()
+    }
+
+    fn scan<'a>(&'a self, _: &[u8], _: &[u8], _: Direction) -> crate::kv::Rows<'a> {
+        Box::new(std::iter::once(broken()))
+    }
+
+    fn apply(&self, _: &Batch) -> Result<(), KvError> {
+        broken()
+    }
+
+    fn flush(&self) -> Result<(), KvError> {
+        broken()
+    }
+
+    fn size_on_disk(&self) -> Result<u64, KvError> {
+        broken()
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_read_at_all_is_told_from_one_whose_rows_are_made_anew() {
+    let (ledger, storage, _, _, _) = with_history();
+    drop(ledger);
+    let kv = || Arc::new(BrokenKv);
+    let opened = Ledger::open(storage.clone(), kv(), server_key(), options(), &mut |_| {});
+    let after_loss = Ledger::open_after_loss(
+        storage.clone(),
+        kv(),
+        server_key(),
+        NOW,
+        options(),
+        &mut |_| {},
+    );
+    for result in [opened, after_loss] {
+        assert!(
+            matches!(result, Err(LedgerError::StoreDamaged(KvError::Damaged(_)))),
+            "{result:?}"
+        );
+    }
+    let (_, opened) = reopen(&storage, &Arc::new(MemoryKv::new())).unwrap();
+    assert_eq!(opened.rebuilt, Some(RebuildReason::NoRows));
 }
 
 #[test]
