@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::apply::{FORK, fork_key};
+use super::apply::{FORK, fork_key, run_bytes};
 use super::cache::loaded_bytes;
 use super::rows::{DeviceRow, QuotaRow};
 use super::{Committed, Ledger, LedgerError, ReadError, Settled, keys, reader};
@@ -116,6 +116,15 @@ struct Part<'l, S: Storage, K> {
     forks: BTreeSet<Vec<u8>>,
 }
 
+/// A run that waits already, brought once more: answered as if it had come after the first was.
+struct Repeat {
+    /// Where the one that waits is.
+    first: usize,
+    stale: Option<(u64, RunId)>,
+    /// Why this carrier may not bring it, unless it is held by then.
+    refusal: Option<Refusal>,
+}
+
 /// What has to be known of a document before its runs are looked at.
 #[derive(Clone)]
 struct Known {
@@ -160,24 +169,32 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
 
     fn accept(mut self) -> Result<Vec<Outcome>, LedgerError> {
         self.learn_beginnings()?;
-        let mut first_of: BTreeMap<RunId, usize> = BTreeMap::new();
+        let mut admitted: BTreeMap<RunId, usize> = BTreeMap::new();
         let mut repeats = Vec::new();
         for at in 0..self.ids.len() {
-            match first_of.entry(self.ids[at]) {
-                std::collections::btree_map::Entry::Occupied(first) => {
-                    repeats.push((at, *first.get()));
-                    self.waiting[at] = None;
-                }
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(at);
-                    self.look_at(at)?;
+            let run = self.waiting[at].take().expect("a run is looked at once");
+            if let Some(first) = admitted.get(&run.id()) {
+                repeats.push((at, self.repeat(at, *first, &run)?));
+                continue;
+            }
+            match self.admit(self.carriers[at], &run)? {
+                Some(verdict) => self.verdicts[at] = Some(verdict),
+                None => {
+                    admitted.insert(run.id(), at);
+                    self.waiting[at] = Some(run);
                 }
             }
         }
         let judged = self.judge()?;
         self.record(judged)?;
-        for (at, first) in repeats {
-            self.verdicts[at] = self.verdicts[first].clone();
+        for (at, repeat) in repeats {
+            let first = self.verdicts[repeat.first].clone();
+            let accepted = matches!(first, Some(Verdict::Accepted(_)));
+            self.verdicts[at] = match (repeat.stale, repeat.refusal) {
+                (Some(highest), _) => Some(Verdict::Stale { highest }),
+                (None, Some(refusal)) if !accepted => Some(Verdict::Rejected(refusal)),
+                (None, _) => first,
+            };
         }
         let verdicts = self.verdicts.into_iter();
         Ok(self
@@ -222,14 +239,14 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         Ok(())
     }
 
-    /// Settles a run without its document, or leaves it waiting for that.
-    fn look_at(&mut self, at: usize) -> Result<(), LedgerError> {
-        let run = self.waiting[at].take().expect("a run is looked at once");
-        match self.admit(self.carriers[at], &run)? {
-            Some(verdict) => self.verdicts[at] = Some(verdict),
-            None => self.waiting[at] = Some(run),
-        }
-        Ok(())
+    /// What of the answer to a repeated run depends on who carries it.
+    fn repeat(&mut self, at: usize, first: usize, run: &CheckedRun) -> Result<Repeat, ReadError> {
+        let carrier = self.carriers[at];
+        Ok(Repeat {
+            first,
+            stale: self.stale.get(&carrier).copied(),
+            refusal: self.standing(carrier, run)?,
+        })
     }
 
     fn admit(
@@ -370,11 +387,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             Some(used) => *used,
             None => reader::quota_row(&*self.ledger.reader.shared.kv, &author)?,
         };
-        let after = used.after(
-            self.now,
-            run.creates_document(),
-            run.received_bytes() as u64,
-        );
+        let after = used.after(self.now, run.creates_document(), run_bytes(run.run()));
         if after.documents > limits::DEVICE_DOCUMENTS_PER_DAY {
             return Ok(Some(Refusal::new(
                 RefusalCode::Quota,

@@ -14,6 +14,7 @@ use super::rows::{
 };
 use crate::authority::{Audience, Grant};
 use crate::digest::Digest;
+use crate::envelope::{Body, DocumentKind, Run};
 use crate::id::{ChangeHash, DeviceId, DocumentId, Position, WallMs};
 use crate::journal::Place;
 use crate::kv::{Batch, Kv};
@@ -210,7 +211,7 @@ impl<'k, K: Kv> Fold<'k, K> {
         row.runs += 1;
         row.changes += u64::from(body.count);
         let scope = row.scope.clone();
-        if body.publish && row.entered_all.is_none() {
+        if publishes(row.kind, body) && row.entered_all.is_none() {
             row.entered_all = Some(position);
             let heads = row.heads.clone();
             self.enter(&scope, Audience::All, position, &body.document, &heads);
@@ -224,12 +225,11 @@ impl<'k, K: Kv> Fold<'k, K> {
             place,
             envelope: run.envelope.bytes().to_vec(),
         };
-        let bytes: usize = run.changes.iter().map(Vec::len).sum();
         self.spend(
             &body.device,
             changes.received_at,
             body.root.is_some(),
-            bytes as u64,
+            run_bytes(run),
         )?;
         self.batch
             .put(
@@ -408,6 +408,18 @@ impl<'k, K: Kv> Fold<'k, K> {
         };
         Ok(row.as_mut())
     }
+}
+
+/// Whether everybody may see the document from this run on. A statement is published by being
+/// made, whatever its envelope says.
+pub(super) fn publishes(kind: DocumentKind, body: &Body) -> bool {
+    body.publish || kind == DocumentKind::Statement
+}
+
+/// Bytes of a run that count against its author's day.
+pub(super) fn run_bytes(run: &Run) -> u64 {
+    let changes: usize = run.changes.iter().map(Vec::len).sum();
+    (run.envelope.bytes().len() + changes) as u64
 }
 
 /// A document whose content was not built yet counts with no digest.

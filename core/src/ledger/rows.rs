@@ -14,7 +14,7 @@ use crate::journal::Place;
 use crate::scope::Scope;
 
 /// Version of keys and rows. A store with another one is rebuilt.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// Which journal the rows were made from, and how far.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -68,7 +68,7 @@ pub struct DocumentRow {
 }
 
 impl DocumentRow {
-    /// Whether any of its runs says *publish*.
+    /// Whether everybody may see it: any of its runs says *publish*, or it is a statement.
     pub fn published(&self) -> bool {
         self.entered_all.is_some()
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::LedgerError;
-use super::apply::Fold;
+use super::apply::{Fold, publishes, run_bytes};
 use super::keys;
 use super::reader::{self, ReadError, Reader};
 use super::rebuild::{self, Progress, Stage};
@@ -256,9 +256,12 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
 
     fn spend(&mut self, changes: &Changes) {
         let body = changes.run.envelope.body();
-        let bytes: usize = changes.run.changes.iter().map(Vec::len).sum();
         let used = self.quotas.entry(body.device).or_default();
-        *used = used.after(changes.received_at, body.root.is_some(), bytes as u64);
+        *used = used.after(
+            changes.received_at,
+            body.root.is_some(),
+            run_bytes(&changes.run),
+        );
     }
 
     fn changes(
@@ -369,7 +372,7 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
                 expected.creator = body.device;
                 expected.entered_unit = position;
             }
-            if body.publish {
+            if publishes(expected.kind, body) {
                 expected.entered_all.get_or_insert(position);
             }
             expected.last_position = position;

@@ -420,3 +420,107 @@ fn a_checkpoint_is_signed_every_so_many_records() {
     }
     assert_eq!(seen, [11, 22, 33]);
 }
+
+#[test]
+fn a_run_that_a_revoked_device_carried_first_is_taken_from_the_next_in_the_batch() {
+    let (mut ledger, _, _, mut author, revoked) = with_officers();
+    ledger.revoke(NOW, revoked.id()).unwrap();
+    let (_, run) = author.create(VILLAGE);
+    let carried = |by: &Phone| Submission {
+        carrier: by.id(),
+        run: run.clone(),
+    };
+    let batch = vec![carried(&revoked), carried(&author), carried(&revoked)];
+    let outcomes = ledger.accept(NOW, batch).unwrap();
+    assert_eq!(rejected(&outcomes[0].verdict), RefusalCode::Revoked);
+    let position = accepted(&outcomes[1].verdict);
+    assert_eq!(
+        accepted(&outcomes[2].verdict),
+        position,
+        "it is held by then"
+    );
+}
+
+#[test]
+fn a_repeat_of_a_run_that_is_not_taken_is_answered_by_who_carries_it() {
+    let (mut ledger, _, _, mut author, revoked) = with_officers();
+    ledger.revoke(NOW, revoked.id()).unwrap();
+    let (id, root) = author.create(VILLAGE);
+    submit(&mut ledger, &author, &[&root]);
+    let first = author.edit(&id, "Satu.");
+    let second = author.edit(&id, "Dua.");
+    let batch = [&author, &revoked].map(|by| Submission {
+        carrier: by.id(),
+        run: second.clone(),
+    });
+    let outcomes = ledger.accept(NOW, batch.to_vec()).unwrap();
+    assert!(matches!(outcomes[0].verdict, Verdict::Missing(_)));
+    assert_eq!(rejected(&outcomes[1].verdict), RefusalCode::Revoked);
+    let verdicts = submit(&mut ledger, &author, &[&first, &second]);
+    accepted(&verdicts[1]);
+}
+
+#[test]
+fn a_fork_is_refused_to_who_carries_it_and_stale_to_who_wrote_it_within_one_batch() {
+    let (mut ledger, _, _, mut author, other) = with_officers();
+    let mut copy = author.clone();
+    let (_, held) = author.create(VILLAGE);
+    let (_, fork) = copy.create(OTHER_VILLAGE);
+    submit(&mut ledger, &author, &[&held]);
+    let batch = [&other, &author].map(|by| Submission {
+        carrier: by.id(),
+        run: fork.clone(),
+    });
+    let outcomes = ledger.accept(NOW, batch.to_vec()).unwrap();
+    assert_eq!(rejected(&outcomes[0].verdict), RefusalCode::Fork);
+    let highest = (1, held.id());
+    assert_eq!(outcomes[1].verdict, Verdict::Stale { highest });
+}
+
+#[test]
+fn a_statement_is_for_everybody_even_if_its_envelope_does_not_say_publish() {
+    let (mut ledger, storage, kv, _, _) = with_officers();
+    let mut verifier = Phone::new(3);
+    enrol(&mut ledger, &verifier, Role::Verifier, "13.76");
+    let (id, statement) = verifier.create_kind(DocumentKind::Statement, VILLAGE, false);
+    let position = accepted(&submit(&mut ledger, &verifier, &[&statement])[0]);
+    let row = ledger.reader().document(&id).unwrap().unwrap();
+    assert_eq!(row.entered(Audience::All), Some(position));
+    let all = Subscription {
+        prefix: scope(VILLAGE),
+        audience: Audience::All,
+        except: Vec::new(),
+    };
+    let (_, sums) = ledger.reader().digests(&[all]).unwrap();
+    let digest = Digest::of(&id, &verifier.heads(&id));
+    assert_eq!(
+        sums,
+        [ScopeDigest {
+            digest,
+            documents: 1
+        }]
+    );
+    assert_eq!(all_rows(&kv), rebuilt_rows(&storage));
+    let verification = verify(&ledger.reader(), &mut |_| {}).unwrap();
+    assert!(verification.is_clean(), "{:?}", verification.findings);
+}
+
+#[test]
+fn a_device_uses_its_day_up_with_envelopes_too() {
+    let (mut ledger, _, kv, mut phone, _) = with_officers();
+    let (id, root) = phone.create(VILLAGE);
+    submit(&mut ledger, &phone, &[&root]);
+    let size = |run: &CheckedRun| (run.envelope().bytes().len() + run.received_bytes()) as u64;
+    let used = reader::quota_row(&*kv, &phone.id()).unwrap();
+    assert_eq!(used.bytes, size(&root));
+    let edit = phone.edit(&id, "Sunting.");
+    let nearly_full = rows::QuotaRow {
+        bytes: limits::DEVICE_BYTES_PER_DAY - size(&edit) + 1,
+        ..used
+    };
+    let mut batch = Batch::new();
+    batch.put(keys::quota(&phone.id()), rows::encode(&nearly_full));
+    kv.apply(&batch).unwrap();
+    let verdicts = submit(&mut ledger, &phone, &[&edit]);
+    assert_eq!(rejected(&verdicts[0]), RefusalCode::Quota);
+}
