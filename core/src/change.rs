@@ -284,9 +284,10 @@ fn inflate(deflated: &[u8]) -> Result<Vec<u8>, ChangeFault> {
     let by_ratio = deflated
         .len()
         .saturating_mul(limits::CHANGE_INFLATE_RATIO_MAX);
-    let max = by_ratio
-        .max(limits::CHANGE_INFLATED_BYTES_FREE)
-        .min(limits::CHANGE_INFLATED_BYTES_MAX);
+    let max = by_ratio.clamp(
+        limits::CHANGE_INFLATED_BYTES_FREE,
+        limits::CHANGE_INFLATED_BYTES_MAX,
+    );
     let mut decoder = DeflateDecoder::new(deflated).take(max as u64 + 1);
     let mut inflated = Vec::new();
     decoder

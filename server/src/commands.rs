@@ -121,10 +121,12 @@ impl From<crate::accepting::Unqueued> for Failure {
 impl From<FolderError> for Failure {
     fn from(error: FolderError) -> Self {
         let exit = match &error {
-            FolderError::Empty(_) | FolderError::NoKey(_) | FolderError::NotAKey(_) => {
-                Exit::WrongUse
-            }
-            FolderError::Io { .. }
+            FolderError::Empty(_)
+            | FolderError::Device(_)
+            | FolderError::NoKey(_)
+            | FolderError::NotAKey(_) => Exit::WrongUse,
+            FolderError::JournalMissing(_)
+            | FolderError::Io { .. }
             | FolderError::Random(_)
             | FolderError::Store(_)
             | FolderError::Ledger(_) => Exit::Failed,

@@ -39,6 +39,18 @@ pub enum ConfigError {
         /// What a right one looks like.
         expected: &'static str,
     },
+    /// A number that no server can work with.
+    #[error("{key} = {value}: expected a number from {least} to {most}")]
+    Range {
+        /// Its key.
+        key: &'static str,
+        /// What was given.
+        value: u64,
+        /// The least that is taken.
+        least: u64,
+        /// The most that is taken.
+        most: u64,
+    },
     /// Plain HTTP would leave the machine.
     #[error(
         "listening on {address} would carry evidence over the network in plain HTTP: listen on \
@@ -237,6 +249,43 @@ impl Config {
                 return Err(ConfigError::PlainHttp { address });
             }
         }
+        let numbers = [
+            ("connections_max", self.connections_max as u64, 1, 1_000_000),
+            (
+                "connections_per_address_max",
+                self.connections_per_address_max as u64,
+                1,
+                1_000_000,
+            ),
+            (
+                "connections_per_device_max",
+                self.connections_per_device_max as u64,
+                1,
+                1_000,
+            ),
+            ("handshake_timeout_s", self.handshake_timeout_s, 1, 3_600),
+            ("ping_interval_s", self.ping_interval_s, 1, 3_600),
+            ("shutdown_timeout_s", self.shutdown_timeout_s, 1, 3_600),
+            (
+                "document_cache_mib",
+                self.document_cache_mib as u64,
+                1,
+                1_048_576,
+            ),
+            ("store_cache_mib", self.store_cache_mib, 1, 1_048_576),
+            ("segment_mib", self.segment_mib, 1, 64),
+            ("reserve_mib", self.reserve_mib, 0, 1_048_576),
+        ];
+        for (key, value, least, most) in numbers {
+            if !(least..=most).contains(&value) {
+                return Err(ConfigError::Range {
+                    key,
+                    value,
+                    least,
+                    most,
+                });
+            }
+        }
         if let Some(text) = &self.public_url {
             let host = text
                 .strip_prefix("https://")
@@ -322,6 +371,25 @@ mod tests {
             text.contains("line 2") && text.contains("listen_on"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_number_out_of_its_range_is_refused_with_the_range() {
+        for wrong in [
+            "segment_mib = 65",
+            "segment_mib = 0",
+            "connections_max = 0",
+            "ping_interval_s = 0",
+            "connections_max = 4611686018427387904",
+            "reserve_mib = 99999999",
+        ] {
+            let (_folder, path) = written(wrong);
+            let error = Config::assemble(Some(&path), nothing, Flags::default()).unwrap_err();
+            assert!(
+                matches!(error, ConfigError::Range { .. }),
+                "{wrong}: {error}"
+            );
+        }
     }
 
     #[test]

@@ -57,6 +57,12 @@ pub enum FolderError {
     /// There is no server in it.
     #[error("{} holds no server yet: start one with bukti-server serve --data {}", .0.display(), .0.display())]
     Empty(PathBuf),
+    /// The folder is a device's.
+    #[error("{} holds a device: expected the data folder of a server, or a new one", .0.display())]
+    Device(PathBuf),
+    /// A server listened here, and its journal is gone.
+    #[error("{} has no journal any more, though a server served it: restore a backup into a new folder", .0.display())]
+    JournalMissing(PathBuf),
     /// There is a journal and no key for it.
     #[error("{} is missing: put the server's key there or name it with --key", .0.display())]
     NoKey(PathBuf),
@@ -133,9 +139,40 @@ impl Folder {
         Ok(())
     }
 
-    /// Whether a server was ever started here.
+    /// Whether there is a journal. A start that was killed before its first record was whole left
+    /// none.
     pub fn holds_a_server(&self) -> bool {
-        self.journal().is_dir()
+        let Ok(entries) = fs::read_dir(self.journal()) else {
+            return false;
+        };
+        let names = entries.flatten().map(|entry| entry.file_name());
+        names
+            .into_iter()
+            .any(|name| Path::new(&name).extension().is_some_and(|end| end == "seg"))
+    }
+
+    /// Whether the folder was never anybody's, but perhaps for a key or a start that was killed at
+    /// once. A server that had listened left its address, and only its journal can go missing.
+    fn may_be_founded(&self) -> Result<(), FolderError> {
+        let holds = |name: &str| self.root.join(name).exists();
+        if holds("identity.cbor") || holds("tail") {
+            return Err(FolderError::Device(self.root.clone()));
+        }
+        if holds(PUBLIC_URL) || holds(INVITATION) {
+            return Err(FolderError::JournalMissing(self.root.clone()));
+        }
+        Ok(())
+    }
+
+    /// Whether the first administrator's invitation was never written: the start that founded the
+    /// journal may have been killed before.
+    pub fn lacks_invitation(&self) -> bool {
+        !self.root.join(INVITATION).exists()
+    }
+
+    /// Whether anything is there that a restore would have to replace.
+    pub fn is_taken(&self) -> bool {
+        self.holds_a_server() || self.root.join(STORE).exists() || self.journal().exists()
     }
 
     /// Opens the ledger, or makes one if the folder is empty and `create` allows it.
@@ -153,6 +190,11 @@ impl Folder {
         let fresh = !self.holds_a_server();
         if fresh && create.is_none() {
             return Err(FolderError::Empty(self.root.clone()));
+        }
+        if fresh {
+            self.may_be_founded()?;
+            // What a start left that was killed before the journal's first record was whole.
+            let _ = fs::remove_dir_all(self.journal());
         }
         let key_path = key.map_or_else(|| self.key(), Path::to_owned);
         let key = if fresh && !key_path.exists() {
@@ -250,6 +292,7 @@ impl Folder {
     /// [`FolderError::Io`].
     pub fn write_invitation(&self, link: &str) -> Result<PathBuf, FolderError> {
         let path = self.root.join(INVITATION);
+        let _ = fs::remove_file(&path);
         write_secret(&path, &format!("{link}\n"))?;
         Ok(path)
     }

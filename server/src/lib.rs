@@ -59,7 +59,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(options) => serve(&root, options),
         Command::Restore { from, key } => {
             let folder = Folder::new(&root);
-            match commands::check_restore(&folder, from, key.as_deref()) {
+            // A folder that is taken has a server to ask, or a better answer once it is locked.
+            let checked = match folder.is_taken() {
+                true => Ok(()),
+                false => commands::check_restore(&folder, from, key.as_deref()),
+            };
+            match checked {
                 Ok(()) => elsewhere_or_here(&folder, &arguments, &texts).print(),
                 Err(reply) => reply.print(),
             }

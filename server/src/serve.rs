@@ -81,11 +81,14 @@ async fn run(
         .public_url
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
-    folder.remember_url(&url).map_err(|error| chain(&error))?;
     let office = Office::new(folder.clone(), accepting.clone(), &key, url);
-    if founded {
+    let nobody = office.reader().devices().next().is_none();
+    if founded || (nobody && folder.lacks_invitation()) {
         invite_first_administrator(folder, &office).await?;
     }
+    folder
+        .remember_url(office.url())
+        .map_err(|error| chain(&error))?;
     let app = assemble(config, &key, accepting, sessions, metrics);
     let control =
         ControlServer::bind(lock).map_err(|error| format!("cannot take commands: {error}"))?;

@@ -20,7 +20,7 @@ use super::{Failure, Office, say};
 use crate::accepting::chain;
 use crate::clock::wall_now;
 use crate::config::Config;
-use crate::folder::{Folder, FolderError, read_key, write_key};
+use crate::folder::{Folder, FolderError, Started, read_key, write_key};
 use crate::metrics::Metrics;
 
 const JOURNAL: &str = "journal";
@@ -115,13 +115,8 @@ pub(super) fn restore(
     key: Option<&Path>,
     json: bool,
 ) -> Result<Reply, Failure> {
-    if folder.holds_a_server() {
-        return Err(Failure::wrong_use(format!(
-            "{} holds a server already: restore into an empty folder",
-            folder.root().display()
-        )));
-    }
     let (source, given) = can_restore(folder, from, key)?;
+    let promised = Manifest::read(from)?;
     let key_path = folder.key();
     let key = read_key(&given)?;
     let copying = folder.root().join("journal.restoring");
@@ -152,6 +147,12 @@ pub(super) fn restore(
             });
         }
     };
+    if let Err(failure) = promised.kept(&started) {
+        drop(started);
+        let _ = fs::remove_dir_all(folder.journal());
+        let _ = folder.remove_store();
+        return Err(failure);
+    }
     if !key_path.exists() {
         write_key(&key_path, &key)?;
     }
@@ -168,12 +169,68 @@ pub(super) fn restore(
     }))
 }
 
+/// What a backup says of itself: the witness of how long its journal was.
+struct Manifest {
+    journal: String,
+    position: u64,
+    chain: String,
+}
+
+impl Manifest {
+    fn read(from: &Path) -> Result<Self, Failure> {
+        let path = from.join(MANIFEST);
+        let value: Option<serde_json::Value> = fs::read(&path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let read = || {
+            let value = value?;
+            Some(Self {
+                journal: value["journal"].as_str()?.to_owned(),
+                position: value["position"].as_u64()?,
+                chain: value["chain"].as_str()?.to_owned(),
+            })
+        };
+        read().ok_or_else(|| {
+            Failure::wrong_use(format!(
+                "{} is missing or unreadable: expected a folder that bukti-server backup made",
+                path.display()
+            ))
+        })
+    }
+
+    /// Whether the restored journal is the one that was backed up, to its last record.
+    fn kept(&self, started: &Started) -> Result<(), Failure> {
+        let reader = started.ledger.reader();
+        let seen = reader.watermark();
+        let same = self.journal == reader.journal().to_string()
+            && self.position == seen.position
+            && self.chain == seen.chain.to_string();
+        if same {
+            return Ok(());
+        }
+        Err(Failure {
+            exit: Exit::Failed,
+            text: format!(
+                "the backup was made of record {} with chain {}, and its journal ends at record {} \
+                 with chain {}: it is damaged, and nothing was restored",
+                self.position, self.chain, seen.position, seen.chain
+            ),
+        })
+    }
+}
+
 /// What can be said before anything is touched: where the segments are, and which key to use.
 pub(super) fn can_restore(
     folder: &Folder,
     from: &Path,
     key: Option<&Path>,
 ) -> Result<(PathBuf, PathBuf), Failure> {
+    if folder.is_taken() {
+        return Err(Failure::wrong_use(format!(
+            "{} holds a server already: restore into an empty folder",
+            folder.root().display()
+        )));
+    }
     let source = from.join(JOURNAL);
     if !source.is_dir() {
         return Err(Failure::wrong_use(format!(
@@ -191,8 +248,10 @@ fn wrong_key_or_damage(error: &FolderError) -> Exit {
         FolderError::Ledger(bukti_core::ledger::LedgerError::WrongKey { .. })
         | FolderError::NoKey(_)
         | FolderError::NotAKey(_)
-        | FolderError::Empty(_) => Exit::WrongUse,
+        | FolderError::Empty(_)
+        | FolderError::Device(_) => Exit::WrongUse,
         FolderError::Ledger(_)
+        | FolderError::JournalMissing(_)
         | FolderError::Io { .. }
         | FolderError::Random(_)
         | FolderError::Store(_) => Exit::Failed,

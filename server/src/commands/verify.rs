@@ -52,6 +52,15 @@ pub(super) fn stopped(
                     tear.bytes, tear.side_file
                 ));
             }
+            if let Some(aside) = &started.moved_aside {
+                notes.push(format!(
+                    "the store was damaged: it was put aside as {} and built again",
+                    aside.display()
+                ));
+            }
+            if let Some(reason) = started.opened.as_ref().and_then(|opened| opened.rebuilt) {
+                notes.push(format!("the store was built again before: {reason}"));
+            }
             with_reader(&started.ledger.reader(), json, &notes, progress)
         }
         Err(FolderError::Ledger(LedgerError::Open(OpenError::Damaged(found)))) => {
@@ -118,11 +127,15 @@ fn with_reader(
         fault: finding.fault.to_string(),
     });
     let shown: Vec<Shown> = in_files.chain(in_rows).collect();
+    let torn = journal.side_files.iter().map(|file| {
+        format!("{file} keeps a torn end that was cut earlier: what was in it is in no record")
+    });
+    let notes: Vec<String> = notes.iter().cloned().chain(torn).collect();
     let what = format!(
         "{records} records and {documents} documents up to record {}, chain {}",
         upto.position, upto.chain
     );
-    Ok(report(json, &shown, journal.more + more, &what, notes))
+    Ok(report(json, &shown, journal.more + more, &what, &notes))
 }
 
 fn report(json: bool, shown: &[Shown], more: u64, what: &str, notes: &[String]) -> Reply {

@@ -7,6 +7,7 @@ mod door;
 mod field;
 mod forge;
 mod kill;
+mod loss;
 mod readme;
 mod rejection;
 mod scale;

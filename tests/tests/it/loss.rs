@@ -1,0 +1,74 @@
+//! What was lost is told and never passed over: journals that are gone, backups that are cut.
+
+use std::fs;
+
+use bukti_tests::process::{Server, server_command};
+
+use crate::field::Field;
+
+#[test]
+fn a_server_whose_journal_is_gone_founds_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("server");
+    Server::start(&data, &[]).kill();
+    fs::remove_dir_all(data.join("journal")).unwrap();
+    let refused = Server::try_start(&data, &[]).unwrap_err();
+    assert!(refused.contains("has no journal any more"), "{refused}");
+    assert!(data.join("store").is_dir() && !data.join("journal").exists());
+}
+
+#[test]
+fn a_first_start_that_was_killed_at_once_is_made_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("server");
+    Server::start(&data, &[]).kill();
+    // What the first moments leave: a segment that never got its name, and no word to anybody.
+    let segment = data.join("journal/0000000001.seg");
+    fs::rename(&segment, data.join("journal/0000000001.seg.new")).unwrap();
+    fs::remove_file(data.join("public-url")).unwrap();
+    fs::remove_file(data.join("administrator.invitation")).unwrap();
+    Server::start(&data, &[]).kill();
+    assert!(data.join("administrator.invitation").is_file());
+    // And a start that was killed between the journal and the invitation.
+    fs::remove_file(data.join("administrator.invitation")).unwrap();
+    Server::start(&data, &[]).kill();
+    assert!(data.join("administrator.invitation").is_file());
+}
+
+#[test]
+fn a_backup_whose_journal_was_cut_is_not_restored() {
+    let field = Field::empty(&[]);
+    for name in ["Sari", "Budi", "Wati"] {
+        field.invite("officer", "13.07.05.2001", name);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("backup");
+    let to = backup.to_str().unwrap();
+    field.admin(&["backup", "--to", to]).ok();
+    let segment = backup.join("journal/0000000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end - 100..].fill(0);
+    fs::write(&segment, bytes).unwrap();
+    let key = field.data().join("server.key");
+    let target = folder.path().join("restored");
+    let restore = ["restore", "--from", to, "--key", key.to_str().unwrap()];
+    for _ in 0..2 {
+        let refused = server_command(&target, &restore);
+        assert_eq!(refused.status, Some(1), "{refused:?}");
+        assert!(
+            refused.stderr.contains("nothing was restored"),
+            "{refused:?}"
+        );
+        assert!(!target.join("journal").exists() && !target.join("store").exists());
+    }
+}
+
+#[test]
+fn a_server_and_a_device_share_no_folder() {
+    let field = Field::open(&[]);
+    let phone = field.phone("Sari", "officer", "13.07.05.2001");
+    let refused = Server::try_start(phone.data(), &[]).unwrap_err();
+    assert!(refused.contains("holds a device"), "{refused}");
+    phone.run(&["status"]).ok();
+}
