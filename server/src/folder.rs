@@ -142,8 +142,10 @@ impl Folder {
     /// Whether there is a journal. A start that was killed before its first record was whole left
     /// none.
     pub fn holds_a_server(&self) -> bool {
-        let Ok(entries) = fs::read_dir(self.journal()) else {
-            return false;
+        let entries = match fs::read_dir(self.journal()) {
+            Ok(entries) => entries,
+            // What cannot be read may well be one: opening it will say what is wrong.
+            Err(error) => return error.kind() != io::ErrorKind::NotFound,
         };
         let names = entries.flatten().map(|entry| entry.file_name());
         names
@@ -160,6 +162,20 @@ impl Folder {
         }
         if holds(PUBLIC_URL) || holds(INVITATION) {
             return Err(FolderError::JournalMissing(self.root.clone()));
+        }
+        Ok(())
+    }
+
+    /// Removes the segment that a start left which was killed before it had its name.
+    fn remove_unfinished(&self) -> Result<(), FolderError> {
+        let Ok(entries) = fs::read_dir(self.journal()) else {
+            return Ok(());
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|end| end == "new") {
+                fs::remove_file(&path).map_err(|source| self.io("remove", &path, source))?;
+            }
         }
         Ok(())
     }
@@ -193,8 +209,7 @@ impl Folder {
         }
         if fresh {
             self.may_be_founded()?;
-            // What a start left that was killed before the journal's first record was whole.
-            let _ = fs::remove_dir_all(self.journal());
+            self.remove_unfinished()?;
         }
         let key_path = key.map_or_else(|| self.key(), Path::to_owned);
         let key = if fresh && !key_path.exists() {

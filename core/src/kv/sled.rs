@@ -45,7 +45,7 @@ impl SledKv {
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, KvError> {
         // First, since a failed handle holds its files until the process ends.
         refuse_if_damaged(path)?;
-        refuse_if_held(path)?;
+        wait_until_free(path)?;
         let config = ::sled::Config::new()
             .path(path)
             .cache_capacity(cache_bytes.max(STORE_CACHE_BYTES_MIN))
@@ -215,6 +215,23 @@ pub fn move_aside(path: &Path) -> Result<PathBuf, KvError> {
     fs::rename(path, &aside).map_err(failed)?;
     Ok(aside)
 }
+
+/// Waits for a handle of this process that is being closed: sled lets go of its file only when its
+/// last thread has ended, which may be after the handle was dropped. The owner of the data folder
+/// holds that folder's lock, so nobody else can be meant.
+fn wait_until_free(path: &Path) -> Result<(), KvError> {
+    for _ in 0..CLOSING_LOOKS {
+        match refuse_if_held(path) {
+            Err(KvError::Busy) => std::thread::sleep(CLOSING_LOOK_EVERY),
+            answered => return answered,
+        }
+    }
+    refuse_if_held(path)
+}
+
+/// How often, and how long apart, a store that is being closed is looked at: 2 s in all.
+const CLOSING_LOOKS: u32 = 100;
+const CLOSING_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// sled reports a held lock as an error like any other, which must not pass for damage.
 fn refuse_if_held(path: &Path) -> Result<(), KvError> {
