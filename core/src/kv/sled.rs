@@ -222,7 +222,7 @@ pub fn move_aside(path: &Path) -> Result<PathBuf, KvError> {
 fn wait_until_free(path: &Path) -> Result<(), KvError> {
     for _ in 0..CLOSING_LOOKS {
         match refuse_if_held(path) {
-            Err(KvError::Busy) => std::thread::sleep(CLOSING_LOOK_EVERY),
+            Err(KvError::Busy) => thread::sleep(CLOSING_LOOK_EVERY),
             answered => return answered,
         }
     }
@@ -231,7 +231,7 @@ fn wait_until_free(path: &Path) -> Result<(), KvError> {
 
 /// How often, and how long apart, a store that is being closed is looked at: 2 s in all.
 const CLOSING_LOOKS: u32 = 100;
-const CLOSING_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
+const CLOSING_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// sled reports a held lock as an error like any other, which must not pass for damage.
 fn refuse_if_held(path: &Path) -> Result<(), KvError> {
