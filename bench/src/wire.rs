@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use bukti_core::id::{DeviceId, JournalId, RunId, ServerId};
+use bukti_core::id::{DeviceId, JournalId, ServerId};
 use bukti_core::ledger::testing::Phone;
 use bukti_core::validate::CheckedRun;
 use bukti_sync_protocol::client::{ClientSession, Event, Input, Opening, Output};
@@ -75,6 +75,8 @@ impl Wire {
             cursor,
             held: Vec::new(),
             agent: "bukti-bench".to_owned(),
+            certificate: Vec::new(),
+            compare: false,
         };
         let opened = Instant::now();
         let mut wire = Self {
@@ -91,9 +93,9 @@ impl Wire {
 
     /// Pushes runs, in order.
     pub(crate) async fn offer(&mut self, runs: impl IntoIterator<Item = &CheckedRun>) {
-        let runs: Vec<(RunId, Vec<u8>)> = runs
+        let runs = runs
             .into_iter()
-            .map(|run| (run.id(), run.run().to_bytes()))
+            .map(|run| (run.id(), run.run().to_bytes()).into())
             .collect();
         let now = self.now();
         self.session.handle(now, Input::Offer(runs));

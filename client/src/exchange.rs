@@ -136,6 +136,9 @@ impl Exchange {
             Event::Welcome { .. }
             | Event::Missing { .. }
             | Event::Stale { .. }
+            | Event::Void
+            | Event::Readmitted { .. }
+            | Event::Differs { .. }
             | Event::LeftScope(_) => {}
         }
         let reaction = device.handle_event(moment.wall, (moment.draw)(), event)?;

@@ -16,6 +16,8 @@ use bukti_core::id::{
 use bukti_core::scope::Scope;
 use ed25519_dalek::{Signer, SigningKey};
 
+use self::comparing::Comparing;
+pub use self::pushes::Offer;
 use self::pushes::Pushes;
 use crate::Mono;
 use crate::bye::{Bye, ByeCode, cut, sentence};
@@ -23,12 +25,14 @@ use crate::credit::{Allowance, Window};
 use crate::deflate::unpack;
 use crate::fragment::{Assembler, Held, PartialItem};
 use crate::frame::{
-    Challenge, Credit, Features, Feed, Fragment, Frame, Hello, Proof, Subscribe, UpToDate, Welcome,
-    decode, encode,
+    Challenge, Credit, Features, Feed, Fragment, Frame, Hello, Proof, Reconcile, Subscribe,
+    UpToDate, Welcome, decode, encode,
 };
 use crate::item::{FeedItem, Item};
 use crate::limits;
+use crate::reconcile::{Differs, Range};
 
+mod comparing;
 mod pushes;
 
 /// What a device knows when it opens a session.
@@ -55,6 +59,11 @@ pub struct Opening {
     pub held: Vec<PartialItem>,
     /// Name and version of the program, for the server's log.
     pub agent: String,
+    /// The statement that enrolled the device, for a server that lost it.
+    pub certificate: Vec<u8>,
+    /// The device holds documents: where the cursor does not hold it compares rather than being
+    /// sent everything.
+    pub compare: bool,
 }
 
 /// What happened.
@@ -64,7 +73,41 @@ pub enum Input<'a> {
     Frame(&'a [u8]),
     /// Runs to push, in the order of their numbers, durable on this device. Those that were
     /// answered or are under way are passed over.
-    Offer(Vec<(RunId, Vec<u8>)>),
+    Offer(Vec<Offer>),
+    /// The answer to [`Event::Void`] and [`Event::Readmitted`]: statements of the server that the
+    /// device holds. Those longer than [`limits::STATEMENT_BYTES_MAX`] are passed over.
+    Statements(Vec<Vec<u8>>),
+    /// Compares what the device holds of a subscription with what the server does.
+    Compare {
+        /// Scope prefix of the subscription.
+        prefix: Scope,
+        /// Its audience.
+        audience: Audience,
+        /// Drawn for this comparison.
+        salt: u64,
+        /// What the device holds: documents and their heads.
+        documents: Vec<(DocumentId, Vec<ChangeHash>)>,
+    },
+    /// Asks for documents whole; they come in [`Event::Page`]s. For what [`Event::Differs`] named.
+    Need {
+        /// Scope prefix of the subscription.
+        prefix: Scope,
+        /// Its audience.
+        audience: Audience,
+        /// Which documents.
+        ranges: Vec<Range>,
+    },
+    /// Tells the server that a subscription differs although all of it was compared.
+    Survived {
+        /// Scope prefix of the subscription.
+        prefix: Scope,
+        /// Its audience.
+        audience: Audience,
+        /// Position of the [`Event::UpToDate`].
+        position: Position,
+        /// What the device holds.
+        digest: Digest,
+    },
     /// The oldest [`Event::Page`] or [`Event::UpToDate`] not yet confirmed by this is stored.
     Applied,
     /// Time passed; due at [`ClientSession::deadline`].
@@ -99,6 +142,28 @@ pub enum Event {
         checkpoint: Seen,
         /// The highest envelope it holds of this incarnation.
         highest: Option<(u64, RunId)>,
+        /// Whether the device may receive; otherwise it only gives until an administrator
+        /// confirms it.
+        confirmed: bool,
+    },
+    /// The cursor is not of the server's history: it lost records. Forget the cursor, then say
+    /// [`Input::Statements`].
+    Void,
+    /// The server lets the device in under another journal, or again. Check and store its first
+    /// record, forget the cursor, then say [`Input::Statements`].
+    Readmitted {
+        /// The record that names the journal, signed by the server.
+        journal: Vec<u8>,
+    },
+    /// A comparison found documents that differ. Answer with [`Input::Need`] and
+    /// [`Input::Offer`].
+    Differs {
+        /// Scope prefix of the subscription.
+        prefix: Scope,
+        /// Its audience.
+        audience: Audience,
+        /// What differs.
+        found: Vec<Differs>,
     },
     /// Runs are valid and on the server's disk.
     Accepted(Vec<(RunId, Position)>),
@@ -182,6 +247,13 @@ pub struct ClientSession {
     assembler: Assembler,
     /// Bytes that each page not yet applied will free; 0 for an `up_to_date`.
     unapplied: VecDeque<u64>,
+    comparing: Comparing,
+    /// The flight was dropped: statements have to go before it is sent again.
+    dropped: bool,
+    /// What to send before the flight, once the session is open.
+    statements: Option<Vec<Vec<u8>>>,
+    /// The server named another journal and has to show its first record.
+    moved: bool,
     caught_up: bool,
     now: Mono,
     /// Since when an answer is awaited and nothing was heard.
@@ -206,6 +278,10 @@ impl ClientSession {
             theirs: Vec::new(),
             assembler,
             unapplied: VecDeque::new(),
+            comparing: Comparing::default(),
+            dropped: false,
+            statements: None,
+            moved: false,
             caught_up: false,
             now,
             quiet_since: now,
@@ -230,6 +306,37 @@ impl ClientSession {
                 }
             }
             Input::Offer(runs) => self.pushes.offer(runs),
+            Input::Statements(statements) => {
+                self.statements = Some(statements);
+                self.resume();
+            }
+            Input::Compare {
+                prefix,
+                audience,
+                salt,
+                documents,
+            } => {
+                let first = self.comparing.begin(prefix, audience, salt, documents);
+                self.send(&first.into());
+            }
+            Input::Need {
+                prefix,
+                audience,
+                ranges,
+            } => {
+                for frame in self.comparing.need(&prefix, audience, ranges) {
+                    self.send(&frame.into());
+                }
+            }
+            Input::Survived {
+                prefix,
+                audience,
+                position,
+                digest,
+            } => {
+                let survived = comparing::survived(prefix, audience, position, digest);
+                self.send(&survived.into());
+            }
             Input::Applied => self.applied(),
             Input::Tick => self.tick(),
             Input::Disconnected => self.phase = Phase::Closed,
@@ -254,6 +361,7 @@ impl ClientSession {
         let waited = self.awaits_answer();
         let welcomed = match self.phase {
             Phase::Greeting | Phase::Proving => None,
+            Phase::Live if self.dropped => return None,
             Phase::Live => Some(&mut self.theirs),
             Phase::Fresh | Phase::Closed => return None,
         };
@@ -279,6 +387,11 @@ impl ClientSession {
         self.assembler.partials()
     }
 
+    /// Whether a comparison is under way, or documents that it asked for are.
+    pub fn comparing(&self) -> bool {
+        self.comparing.is_under_way()
+    }
+
     /// Runs offered and not answered.
     pub fn unanswered(&self) -> usize {
         self.pushes.unanswered()
@@ -289,7 +402,9 @@ impl ClientSession {
             Phase::Fresh | Phase::Closed => false,
             Phase::Greeting | Phase::Proving => true,
             Phase::Live => {
-                self.pushes.in_flight() || (!self.caught_up && self.unapplied.is_empty())
+                self.pushes.in_flight()
+                    || self.comparing.awaits_answer()
+                    || (!self.caught_up && self.unapplied.is_empty())
             }
         }
     }
@@ -318,6 +433,7 @@ impl ClientSession {
         let subscribe = Subscribe {
             scopes: if narrowed { scopes.clone() } else { Vec::new() },
             cursor: self.opening.cursor.clone().map(Into::into),
+            compare: self.opening.compare,
         };
         self.send(&subscribe.into());
     }
@@ -346,6 +462,13 @@ impl ClientSession {
                 Ok(())
             }
             Frame::Welcome(welcome) if greeting => self.welcome(welcome),
+            Frame::Enrolled(enrolled) if self.phase == Phase::Proving => {
+                self.moved = false;
+                self.drop_flight(Event::Readmitted {
+                    journal: enrolled.journal.into(),
+                });
+                Ok(())
+            }
             Frame::Challenge(challenge) if self.phase == Phase::Greeting => self.prove(&challenge),
             frame if self.phase == Phase::Live => self.live(frame, bytes.len()),
             other => Err(out_of_place(&other)),
@@ -353,17 +476,25 @@ impl ClientSession {
     }
 
     fn prove(&mut self, challenge: &Challenge) -> Result<(), Bye> {
-        if challenge.server != self.opening.server || challenge.journal != self.opening.journal {
-            let sentence = "This is another server than the one that enrolled this device.";
-            return Err(Bye::new(ByeCode::Unauthorised, sentence));
+        if challenge.server != self.opening.server {
+            return Err(other_server());
         }
+        // The proof is worth nothing elsewhere, and without the first record of that journal,
+        // signed by the server, nothing follows from it.
+        self.moved = challenge.journal != self.opening.journal;
         let message = signing_bytes(domain::CHALLENGE, &challenge.message());
         let signature = self.opening.key.sign(&message).to_bytes();
         self.phase = Phase::Proving;
         self.allowance = Allowance::new(limits::FLIGHT_BYTES);
         self.pushes.dropped();
         let device = self.device();
-        self.send(&Proof { device, signature }.into());
+        let proof = Proof {
+            device,
+            signature,
+            certificate: Some(self.opening.certificate.clone().into()),
+            journal: Some(self.opening.journal),
+        };
+        self.send(&proof.into());
         self.subscribe();
         Ok(())
     }
@@ -377,22 +508,50 @@ impl ClientSession {
             );
             return Err(Bye::new(ByeCode::Version, sentence));
         }
+        if self.moved {
+            return Err(other_server());
+        }
         let highest = welcome.highest.map(Into::into);
         self.outputs.push_back(Output::Event(Event::Welcome {
             token: welcome.token.into(),
             server_time: welcome.server_time,
             checkpoint: welcome.checkpoint,
             highest,
+            confirmed: !welcome.unconfirmed,
         }));
         self.phase = Phase::Live;
         self.peer = welcome.features;
         self.theirs = welcome.held;
         self.allowance = Allowance::new(welcome.credit);
-        self.pushes.welcomed();
+        self.resume();
         if let Some(highest) = highest.filter(|highest| self.lacks(highest)) {
             self.stale(highest);
         }
         Ok(())
+    }
+
+    /// The server dropped the flight: it is sent again behind the device's statements.
+    fn drop_flight(&mut self, why: Event) {
+        self.dropped = true;
+        self.caught_up = false;
+        self.opening.cursor = None;
+        self.pushes.dropped();
+        self.event(why);
+    }
+
+    /// Sends statements and subscribes, once there are statements and the session is open.
+    fn resume(&mut self) {
+        if self.phase != Phase::Live || !self.dropped {
+            return;
+        }
+        let Some(statements) = self.statements.take() else {
+            return;
+        };
+        for frame in comparing::statements(statements) {
+            self.send(&frame.into());
+        }
+        self.dropped = false;
+        self.subscribe();
     }
 
     /// Whether the server holds an envelope of this incarnation that this store never sealed.
@@ -412,6 +571,9 @@ impl ClientSession {
 
     fn live(&mut self, frame: Frame, frame_bytes: usize) -> Result<(), Bye> {
         match frame {
+            Frame::Feed(_) | Frame::UpToDate(_) if self.dropped => {
+                return Err(out_of_place(&frame));
+            }
             Frame::Feed(feed) => self.page(feed, frame_bytes)?,
             Frame::Fragment(fragment) => self.fragment(&fragment, frame_bytes)?,
             Frame::UpToDate(end) => self.up_to_date(end),
@@ -440,6 +602,9 @@ impl ClientSession {
                     sentence: rejected.sentence,
                 });
             }
+            Frame::Void(_) if self.dropped => return Err(out_of_place(&frame)),
+            Frame::Void(_) => self.drop_flight(Event::Void),
+            Frame::Reconcile(answer) => self.compared(&answer)?,
             Frame::LeftScope(left) => self.event(Event::LeftScope(left.document)),
             Frame::Credit(credit) => self
                 .allowance
@@ -454,7 +619,26 @@ impl ClientSession {
             | Frame::Enrolled(_)
             | Frame::Subscribe(_)
             | Frame::Push(_)
+            | Frame::Statements(_)
             | Frame::Bye(_) => return Err(out_of_place(&frame)),
+        }
+        Ok(())
+    }
+
+    fn compared(&mut self, answer: &Reconcile) -> Result<(), Bye> {
+        let heard = self.comparing.answered(answer);
+        let (found, asked) = heard.map_err(|_| {
+            Bye::malformed("The server's part of a comparison makes no sense.".to_owned())
+        })?;
+        for frame in asked {
+            self.send(&frame.into());
+        }
+        if !found.is_empty() {
+            self.event(Event::Differs {
+                prefix: answer.prefix.clone(),
+                audience: answer.audience,
+                found,
+            });
         }
         Ok(())
     }
@@ -491,6 +675,7 @@ impl ClientSession {
             });
         }
         self.caught_up = false;
+        self.pushes.settled();
         self.unapplied.push_back(frame_bytes as u64);
         self.event(Event::Page {
             items,
@@ -501,6 +686,8 @@ impl ClientSession {
 
     fn up_to_date(&mut self, end: UpToDate) {
         self.caught_up = true;
+        self.pushes.settled();
+        self.comparing.caught_up();
         self.unapplied.push_back(0);
         let digests = end.digests.into_iter();
         self.event(Event::UpToDate {
@@ -556,6 +743,11 @@ impl ClientSession {
         self.outputs.push_back(Output::Close);
         self.phase = Phase::Closed;
     }
+}
+
+fn other_server() -> Bye {
+    let sentence = "This is another server than the one that enrolled this device.";
+    Bye::new(ByeCode::Unauthorised, sentence)
 }
 
 fn out_of_place(frame: &Frame) -> Bye {

@@ -19,6 +19,7 @@ use crate::deflate::{self, UnpackError};
 use crate::fragment::{Held, ItemId};
 use crate::item::{FeedItem, PushItem};
 use crate::limits;
+use crate::reconcile::{ListedDocument, Range};
 
 /// What a peer can read beyond the plain encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
@@ -125,6 +126,9 @@ pub struct Welcome {
     /// What it reads.
     #[cbor(n(8), default)]
     pub features: Features,
+    /// The device was let in by its certificate and receives nothing until it is confirmed.
+    #[cbor(n(9), default, skip_if = "is_false")]
+    pub unconfirmed: bool,
 }
 
 /// What a server takes.
@@ -171,6 +175,12 @@ pub struct Proof {
     /// Over [`Challenge::message`].
     #[cbor(n(1), with = "minicbor::bytes")]
     pub signature: [u8; 64],
+    /// The statement that enrolled the device, for a server that lost it.
+    #[n(2)]
+    pub certificate: Option<ByteVec>,
+    /// The journal as the device knows it.
+    #[n(3)]
+    pub journal: Option<JournalId>,
 }
 
 /// The device's store was restored or copied.
@@ -233,6 +243,9 @@ pub struct Subscribe {
     /// Where the last feed ended.
     #[n(1)]
     pub cursor: Option<ByteVec>,
+    /// The device holds documents and compares rather than being sent everything.
+    #[cbor(n(2), default, skip_if = "is_false")]
+    pub compare: bool,
 }
 
 /// A page of the feed.
@@ -284,9 +297,12 @@ pub struct ScopeDigest {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Push {
-    /// In the order of their numbers.
+    /// In the order of their numbers; returned ones behind those they depend on.
     #[n(0)]
     pub items: Vec<PushItem>,
+    /// The runs were confirmed before, by this server.
+    #[cbor(n(1), default, skip_if = "is_false")]
+    pub returned: bool,
 }
 
 /// Runs that are valid and on disk.
@@ -373,6 +389,101 @@ pub struct Credit {
     pub bytes: u64,
 }
 
+/// Compares what both sides hold of a subscription. See [`crate::reconcile`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Reconcile {
+    /// Scope prefix of the subscription.
+    #[n(0)]
+    pub prefix: Scope,
+    /// Its audience.
+    #[n(1)]
+    pub audience: Audience,
+    /// What the fingerprints are salted with.
+    #[n(2)]
+    pub salt: u64,
+    /// Ranges with the sender's fingerprints of their parts; without any, to ask for a list.
+    #[cbor(n(3), skip_if = "Vec::is_empty")]
+    pub ranges: Vec<Ranged>,
+    /// What the server holds in ranges.
+    #[cbor(n(4), skip_if = "Vec::is_empty")]
+    pub lists: Vec<Listed>,
+    /// Ranges that the device wants whole.
+    #[cbor(n(5), skip_if = "Vec::is_empty")]
+    pub need: Vec<Range>,
+    /// The digests differ at a position although all was compared.
+    #[n(6)]
+    pub survived: Option<Survived>,
+    /// More frames belong to this answer.
+    #[cbor(n(7), default, skip_if = "is_false")]
+    pub more: bool,
+}
+
+/// A range with fingerprints of its equal parts.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Ranged {
+    /// The range.
+    #[n(0)]
+    pub range: Range,
+    /// Four bytes for each part, little endian.
+    #[n(1)]
+    pub fingerprints: ByteVec,
+}
+
+/// Everything that the server holds in a range.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Listed {
+    /// The range.
+    #[n(0)]
+    pub range: Range,
+    /// Its documents.
+    #[n(1)]
+    pub documents: Vec<ListedDocument>,
+}
+
+/// What a device holds after all was compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Survived {
+    /// The position of the `up_to_date`.
+    #[n(0)]
+    pub position: Position,
+    /// The device's digest.
+    #[n(1)]
+    pub digest: Digest,
+}
+
+/// Statements of the server that a device holds.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Statements {
+    /// Their records.
+    #[n(0)]
+    pub statements: Vec<ByteVec>,
+    /// None follow before the device subscribes.
+    #[n(1)]
+    pub last: bool,
+}
+
+/// The cursor is not of this journal's history. What else came in the flight is dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Void {
+    /// Where the journal ends.
+    #[n(0)]
+    pub watermark: Seen,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the codec asks by reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 macro_rules! frames {
     ($($(#[$doc:meta])* $name:ident($body:ident) = $kind:literal, $word:literal;)+) => {
         /// Every frame of this version.
@@ -456,6 +567,12 @@ frames! {
     Credit(Credit) = 16, "credit";
     /// See [`Bye`].
     Bye(Bye) = 17, "bye";
+    /// See [`Reconcile`].
+    Reconcile(Reconcile) = 18, "reconcile";
+    /// See [`Statements`].
+    Statements(Statements) = 19, "statements";
+    /// See [`Void`].
+    Void(Void) = 20, "void";
 }
 
 /// Bytes that are not a frame. All are answered by `bye(malformed)`.
@@ -503,7 +620,10 @@ impl Frame {
             | Self::Rejected(_)
             | Self::LeftScope(_)
             | Self::Credit(_)
-            | Self::Bye(_) => false,
+            | Self::Bye(_)
+            | Self::Reconcile(_)
+            | Self::Statements(_)
+            | Self::Void(_) => false,
         }
     }
 
@@ -561,6 +681,16 @@ impl Frame {
                 bye.sentence.len(),
                 limits::SENTENCE_BYTES_MAX,
             ),
+            Self::Reconcile(reconcile) => {
+                bound("ranges", reconcile.ranges.len(), limits::RANGES_MAX)?;
+                bound("lists", reconcile.lists.len(), limits::RANGES_MAX)?;
+                bound("needs", reconcile.need.len(), limits::RANGES_MAX)
+            }
+            Self::Statements(statements) => bound(
+                "statements",
+                statements.statements.len(),
+                limits::STATEMENTS_PER_FRAME,
+            ),
             Self::Challenge(_)
             | Self::Proof(_)
             | Self::Stale(_)
@@ -568,7 +698,8 @@ impl Frame {
             | Self::Enrolled(_)
             | Self::LeftScope(_)
             | Self::Fragment(_)
-            | Self::Credit(_) => Ok(()),
+            | Self::Credit(_)
+            | Self::Void(_) => Ok(()),
         }
     }
 }

@@ -86,6 +86,7 @@ pub mod frame;
 pub mod item;
 pub mod limits;
 pub mod link;
+pub mod reconcile;
 pub mod server;
 pub mod token;
 

@@ -129,3 +129,42 @@ pub const FEED_STEPS_PER_PAGE: usize = 4_096;
 
 /// Whole documents that a feed remembers so as not to repeat the records in them.
 pub const WHOLES_REMEMBERED_MAX: usize = 64;
+
+/// Ranges, lists or needs in one `reconcile` frame. The smallest takes about 20 bytes; a frame that
+/// inflates to thousands would earn as many answers.
+pub const RANGES_MAX: usize = 200;
+
+/// Bytes of ranges or lists that are put into one `reconcile` frame: a frame without 160 bytes for
+/// the scope and the other keys.
+pub const RECONCILE_BYTES: usize = FRAME_BYTES_MAX - 160;
+
+/// Documents of a range that a server lists rather than splitting the range further. Splitting
+/// costs about 23 bytes for each document that differs, listing 14 for each that is there.
+pub const LISTED_UNASKED_MAX: usize = 4;
+
+/// Documents of a range that a server lists when it is asked for a list.
+pub const LISTED_MAX: usize = 16;
+
+/// Heads named in a list. With [`LISTED_MAX`] documents they stay below [`RECONCILE_BYTES`].
+pub const LISTED_HEADS_MAX: usize = 8;
+
+/// Parts of the first range of a comparison, at most: their fingerprints fit a frame beside others.
+pub const PARTS_MAX: usize = 64;
+
+/// Parts into which a range that differs is split further.
+pub const PARTS: usize = 4;
+
+/// Bytes of answers to `reconcile` frames that may wait to be sent. Whoever asks faster than it
+/// reads is let go.
+pub const RECONCILE_ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// Times that a session takes a copy of one side's documents: one for each subscription, and as
+/// many again.
+pub const COMPARISONS_MAX: usize = 2 * SUBSCRIPTIONS_MAX;
+
+/// Statements in one `statements` frame. The smallest has about 130 bytes that do not deflate.
+pub const STATEMENTS_PER_FRAME: usize = 32;
+
+/// Bytes of one statement that a device returns: what fits a frame beside its keys. Frameworks and
+/// sheets of regions may be longer and are imported again.
+pub const STATEMENT_BYTES_MAX: usize = FRAME_BYTES_MAX - 64;

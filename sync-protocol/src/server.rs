@@ -444,6 +444,7 @@ impl ServerSession {
             credit: limits::CREDIT_WINDOW,
             held: self.assembler.held(),
             features: Features::DEFLATE,
+            unconfirmed: false,
         };
         self.outputs
             .push_back(Output::Send(encode(&welcome.into(), hello.features)));

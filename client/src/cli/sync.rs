@@ -94,6 +94,9 @@ impl Summary {
             }
             Event::Page { items, .. } => items.iter().for_each(|item| self.arrive(item)),
             Event::Welcome { .. }
+            | Event::Void
+            | Event::Readmitted { .. }
+            | Event::Differs { .. }
             | Event::Missing { .. }
             | Event::Rejected { .. }
             | Event::Stale { .. }

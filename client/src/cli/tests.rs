@@ -182,12 +182,13 @@ impl Person {
     }
 
     fn offers(&self) -> Vec<(RunId, Vec<u8>)> {
-        folder::open(&self.folder).unwrap().offers()
+        let offers = folder::open(&self.folder).unwrap().offers().into_iter();
+        offers.map(|offer| (offer.run, offer.bytes)).collect()
     }
 
     fn refuse(&self, sentence: &str) {
         let mut device = folder::open(&self.folder).unwrap();
-        for (run, _bytes) in device.offers() {
+        for run in device.offers().into_iter().map(|offer| offer.run) {
             let refused = Event::Rejected {
                 run,
                 code: "denied".into(),

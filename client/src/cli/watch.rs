@@ -137,6 +137,9 @@ impl View {
                 Event::UpToDate { .. } => self.up_to_date = true,
                 Event::Page { .. } => self.up_to_date = false,
                 Event::Welcome { .. }
+                | Event::Void
+                | Event::Readmitted { .. }
+                | Event::Differs { .. }
                 | Event::Accepted(_)
                 | Event::Missing { .. }
                 | Event::Rejected { .. }
@@ -327,6 +330,9 @@ impl News {
                 json!({ "event": "left_scope", "document": document.to_string() }),
             ),
             Event::Welcome { .. }
+            | Event::Void
+            | Event::Readmitted { .. }
+            | Event::Differs { .. }
             | Event::Missing { .. }
             | Event::Stale { .. }
             | Event::Progress { .. } => return None,

@@ -11,7 +11,7 @@ use bukti_core::kv::Kv;
 use bukti_core::ledger::Subscription;
 use bukti_core::scope::Scope;
 use bukti_sync_protocol::bye::ByeCode;
-use bukti_sync_protocol::client::{Event, Opening};
+use bukti_sync_protocol::client::{Event, Offer, Opening};
 use bukti_sync_protocol::fragment::PartialItem;
 
 use super::tail::Pending;
@@ -64,23 +64,25 @@ impl<S: Storage, K: Kv> Device<S, K> {
             cursor: self.confirmed.cursor()?,
             held: self.confirmed.partials()?,
             agent: agent.to_owned(),
+            certificate: Vec::new(),
+            compare: false,
         })
     }
 
     /// Runs that the session has not been given yet, in the order in which they are to be pushed.
     /// Ask again after every event, and after every edit while a session is open.
-    pub fn offers(&mut self) -> Vec<(RunId, Vec<u8>)> {
+    pub fn offers(&mut self) -> Vec<Offer> {
         let room = OFFERED_RUNS_MAX.saturating_sub(self.session.offered.len());
         let mut offers = Vec::new();
         for pending in self.sendable_runs() {
             let run = pending.id();
             if offers.len() < room && !self.session.offered.contains(&run) {
-                offers.push((run, pending.bytes().to_vec()));
+                offers.push(Offer::from((run, pending.bytes().to_vec())));
             }
         }
         self.session
             .offered
-            .extend(offers.iter().map(|(run, _)| *run));
+            .extend(offers.iter().map(|offer| offer.run));
         offers
     }
 
@@ -128,6 +130,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 checkpoint,
                 server_time: _,
                 highest: _,
+                confirmed: _,
             } => self.welcome(token, *checkpoint),
             Event::Accepted(runs) => self.accepted(runs),
             Event::Missing { run, hashes } => self.missing(now, random, *run, hashes),
@@ -153,7 +156,10 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 self.leave_scope(document)?;
                 Ok(Reaction::None)
             }
-            Event::Progress { .. } => Ok(Reaction::None),
+            Event::Void
+            | Event::Readmitted { .. }
+            | Event::Differs { .. }
+            | Event::Progress { .. } => Ok(Reaction::None),
             Event::Bye(bye) => {
                 let identity = &self.identity;
                 if bye.code == ByeCode::Revoked && bye.revokes(&self.id(), &identity.server()) {

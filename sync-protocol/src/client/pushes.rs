@@ -10,34 +10,71 @@ use crate::frame::{Features, Frame, Push};
 use crate::item::PushItem;
 use crate::limits;
 
-/// Bytes of a `push` frame besides its items: encoding, array, type, map, key and list.
-const PUSH_OVERHEAD_BYTES: usize = 8;
+/// Bytes of a `push` frame besides its items: encoding, array, type, map, two keys, list and flag.
+const PUSH_OVERHEAD_BYTES: usize = 10;
 /// Bytes of a byte string's head in a frame.
 const ITEM_OVERHEAD_BYTES: usize = 3;
 
+/// A run to push, durable on this device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The run.
+    pub run: RunId,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// It was confirmed before, by this server, which lost it.
+    pub returned: bool,
+}
+
+impl From<(RunId, Vec<u8>)> for Offer {
+    /// A run of this device that no server confirmed yet.
+    fn from((run, bytes): (RunId, Vec<u8>)) -> Self {
+        Self {
+            run,
+            bytes,
+            returned: false,
+        }
+    }
+}
+
 /// Offered runs until they are answered, in the order they were offered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pushes {
-    waiting: VecDeque<(RunId, Vec<u8>)>,
-    /// Sent before `welcome`; kept, since a challenge drops them.
-    flight: Vec<(RunId, Vec<u8>)>,
+    waiting: VecDeque<Offer>,
+    /// Sent before the server said that the flight counts; kept, since it may drop them.
+    flight: Vec<Offer>,
+    /// Whether what is sent may still be dropped.
+    unsettled: bool,
     in_flight: BTreeSet<RunId>,
     answered: BTreeSet<RunId>,
-    splitting: Option<(RunId, Splitter)>,
+    splitting: Option<(Offer, Splitter)>,
+}
+
+impl Default for Pushes {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            flight: Vec::new(),
+            unsettled: true,
+            in_flight: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            splitting: None,
+        }
+    }
 }
 
 impl Pushes {
-    pub(super) fn offer(&mut self, runs: Vec<(RunId, Vec<u8>)>) {
-        let mut waiting: BTreeSet<RunId> = self.waiting.iter().map(|(run, _)| *run).collect();
-        for (run, bytes) in runs {
-            let known = self.in_flight.contains(&run)
-                || self.answered.contains(&run)
+    pub(super) fn offer(&mut self, offers: Vec<Offer>) {
+        let mut waiting: BTreeSet<RunId> = self.waiting.iter().map(|offer| offer.run).collect();
+        for offer in offers {
+            let known = self.in_flight.contains(&offer.run)
+                || self.answered.contains(&offer.run)
                 || self
                     .splitting
                     .as_ref()
-                    .is_some_and(|(split, _)| *split == run);
-            if !known && waiting.insert(run) {
-                self.waiting.push_back((run, bytes));
+                    .is_some_and(|(split, _)| split.run == offer.run);
+            if !known && waiting.insert(offer.run) {
+                self.waiting.push_back(offer);
             }
         }
     }
@@ -64,15 +101,20 @@ impl Pushes {
 
     /// What was sent did not count.
     pub(super) fn dropped(&mut self) {
-        for (run, bytes) in self.flight.drain(..).rev() {
-            self.in_flight.remove(&run);
-            self.waiting.push_front((run, bytes));
+        if let Some((offer, _)) = self.splitting.take() {
+            self.waiting.push_front(offer);
+        }
+        for offer in self.flight.drain(..).rev() {
+            if self.in_flight.remove(&offer.run) {
+                self.waiting.push_front(offer);
+            }
         }
     }
 
-    /// What was sent counts.
-    pub(super) fn welcomed(&mut self) {
+    /// What was sent counts, and so does what is sent from here on.
+    pub(super) fn settled(&mut self) {
         self.flight.clear();
+        self.unsettled = false;
     }
 
     /// The next frame that `credit` allows. `held` is what the server has of unfinished runs, once
@@ -87,45 +129,53 @@ impl Pushes {
             credit.min(limits::FRAME_BYTES_MAX)
         });
         if self.splitting.is_none() {
-            let (_, bytes) = self.waiting.front()?;
+            let bytes = &self.waiting.front()?.bytes;
             let whole = PUSH_OVERHEAD_BYTES + ITEM_OVERHEAD_BYTES + bytes.len();
             if whole <= limits::FRAME_BYTES_MAX {
-                return self.batch(Vec::new(), room, held.is_none());
+                return self.batch(room);
             }
             let held = held?;
-            let (run, bytes) = self.waiting.pop_front()?;
-            let splitter = Splitter::new(pack(&bytes, peer.deflate()), held);
+            let offer = self.waiting.pop_front()?;
+            let splitter = Splitter::new(pack(&offer.bytes, peer.deflate()), held);
             // Once it has the whole run the server no longer holds the part.
             held.retain(|held| held.item != splitter.item());
-            self.splitting = Some((run, splitter));
+            self.splitting = Some((offer, splitter));
         }
         if room < limits::FRAME_BYTES_MAX {
             return None;
         }
-        let (run, mut splitter) = self.splitting.take()?;
+        let (offer, mut splitter) = self.splitting.take()?;
         if let Some(fragment) = splitter.next_fragment() {
-            self.splitting = Some((run, splitter));
+            self.splitting = Some((offer, splitter));
             return Some(fragment.into());
         }
-        self.in_flight.insert(run);
-        self.batch(vec![PushItem::Large(splitter.item())], room, false)
+        let (items, returned) = (vec![PushItem::Large(splitter.item())], offer.returned);
+        self.sent(offer);
+        Some(Push { items, returned }.into())
     }
 
-    /// Fills a frame with `items` and the runs that fit behind them.
-    fn batch(&mut self, mut items: Vec<PushItem>, room: usize, keep: bool) -> Option<Frame> {
-        let mut used = PUSH_OVERHEAD_BYTES + items.len() * (ITEM_OVERHEAD_BYTES + 16);
-        while let Some((_, bytes)) = self.waiting.front() {
-            used += ITEM_OVERHEAD_BYTES + bytes.len();
-            if used > room || items.len() == limits::PUSH_ITEMS_MAX {
+    /// Fills a frame with the runs that fit, all returned or none.
+    fn batch(&mut self, room: usize) -> Option<Frame> {
+        let mut items = Vec::new();
+        let returned = self.waiting.front()?.returned;
+        let mut used = PUSH_OVERHEAD_BYTES;
+        while let Some(offer) = self.waiting.front() {
+            used += ITEM_OVERHEAD_BYTES + offer.bytes.len();
+            let fits = used <= room && items.len() < limits::PUSH_ITEMS_MAX;
+            if !fits || offer.returned != returned {
                 break;
             }
-            let (run, bytes) = self.waiting.pop_front()?;
-            self.in_flight.insert(run);
-            items.push(PushItem::Run(bytes.clone()));
-            if keep {
-                self.flight.push((run, bytes));
-            }
+            let offer = self.waiting.pop_front()?;
+            items.push(PushItem::Run(offer.bytes.clone()));
+            self.sent(offer);
         }
-        (!items.is_empty()).then(|| Push { items }.into())
+        (!items.is_empty()).then(|| Push { items, returned }.into())
+    }
+
+    fn sent(&mut self, offer: Offer) {
+        self.in_flight.insert(offer.run);
+        if self.unsettled {
+            self.flight.push(offer);
+        }
     }
 }

@@ -135,6 +135,7 @@ impl Source<'_> {
                 credit: self.number(),
                 held: self.many(4, Self::held),
                 features: Features(self.number()),
+                unconfirmed: self.byte() % 2 == 1,
             }
             .into(),
             2 => Challenge {
@@ -146,6 +147,8 @@ impl Source<'_> {
             3 => Proof {
                 device: DeviceId(self.array()),
                 signature: self.array(),
+                certificate: self.some(|source| source.bytes(300).into()),
+                journal: self.some(|source| JournalId(source.array())),
             }
             .into(),
             4 => Stale {
@@ -166,6 +169,7 @@ impl Source<'_> {
             7 => Subscribe {
                 scopes: self.many(15, Self::scope),
                 cursor: self.some(|source| source.bytes(500).into()),
+                compare: self.byte() % 2 == 1,
             }
             .into(),
             8 => Feed {
@@ -189,6 +193,7 @@ impl Source<'_> {
                     bytes if bytes.len() == 16 => PushItem::Large(ItemId(source.array())),
                     bytes => PushItem::Run(bytes),
                 }),
+                returned: self.byte() % 2 == 1,
             }
             .into(),
             11 => Accepted {
@@ -331,7 +336,7 @@ fn fifty_thousand_mutated_frames_are_read_or_refused_and_never_panic() {
 
 #[test]
 fn frames_and_keys_of_later_versions_are_ignored() {
-    assert_eq!(decode(&[0, 0x82, 0x12, 0xa1, 0, 0x81, 0xf6]), Ok(None));
+    assert_eq!(decode(&[0, 0x82, 0x17, 0xa1, 0, 0x81, 0xf6]), Ok(None));
     assert_eq!(decode(&[0, 0x82, 0x19, 1, 0, 0xa0]), Ok(None));
     let known = [0, 0x82, 0x10, 0xa1, 0, 5];
     let with_more = [
@@ -385,6 +390,7 @@ fn nesting_and_claimed_lengths_cost_nothing() {
 fn counts_are_bounded_even_where_deflate_makes_room_for_more() {
     let push = Push {
         items: vec![PushItem::Run(vec![0; 20]); limits::PUSH_ITEMS_MAX + 1],
+        returned: false,
     };
     let bytes = encode(&push.into(), Features::DEFLATE);
     assert_eq!(decode(&bytes), Err(FrameError::Limit("runs")));
@@ -400,6 +406,7 @@ fn counts_are_bounded_even_where_deflate_makes_room_for_more() {
     let subscribe = Subscribe {
         scopes: vec![Scope::all(); 16],
         cursor: None,
+        compare: false,
     };
     let bytes = encode(&subscribe.into(), Features::NONE);
     assert_eq!(decode(&bytes), Err(FrameError::Limit("scopes")));
@@ -420,6 +427,7 @@ fn the_longest_frames_still_fit() {
         Subscribe {
             scopes: vec![long.clone(); limits::SCOPES_MAX],
             cursor: Some(cursor().into()),
+            compare: true,
         }
         .into(),
         UpToDate {

@@ -151,6 +151,9 @@ impl Live {
             | Frame::Missing(_)
             | Frame::Rejected(_)
             | Frame::LeftScope(_)
+            | Frame::Reconcile(_)
+            | Frame::Statements(_)
+            | Frame::Void(_)
             | Frame::Bye(_) => Err(out_of_place(&frame).into()),
         }
     }

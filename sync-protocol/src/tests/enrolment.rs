@@ -198,6 +198,8 @@ fn a_proof_of_another_key_is_refused() {
     let proof = Proof {
         device: victim.device(),
         signature,
+        certificate: None,
+        journal: None,
     };
     pipe.tell(&mut server, Input::Frame(&plain(proof)));
     assert_eq!(pipe.closed.unwrap().code, ByeCode::Unauthorised);

@@ -89,7 +89,7 @@ fn nothing_that_was_answered_is_sent_again() {
     let mut server = Server::new();
     let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
     let run = phone.create(VILLAGE, 1, "");
-    let tail = phone.tail.clone();
+    let tail = phone.offers();
     let mut pipe = Pipe::run(&mut server, &mut phone);
     let before = pipe.sent_up.len();
     pipe.client.handle(server.now, client::Input::Offer(tail));
@@ -175,6 +175,7 @@ fn fragments_that_lie_end_the_session() {
         fragment(0, limits::RUN_ITEM_BYTES_MAX as u64 + 1, 20),
         plain(Push {
             items: vec![PushItem::Large(ItemId([6; 16]))],
+            returned: false,
         }),
     ] {
         let mut pipe = Pipe::run(&mut server, &mut phone);
@@ -201,7 +202,13 @@ fn a_device_stops_at_its_credit_while_the_journal_is_slow() {
 
     while pipe.closed.is_none() {
         let items = vec![PushItem::Run(phone.tail[0].1.clone())];
-        pipe.tell(&mut server, Input::Frame(&plain(Push { items })));
+        pipe.tell(
+            &mut server,
+            Input::Frame(&plain(Push {
+                items,
+                returned: false,
+            })),
+        );
     }
     assert_eq!(
         pipe.closed.unwrap().code,
@@ -219,6 +226,7 @@ fn a_device_has_one_flight_while_it_is_challenged() {
     pipe.flow(&mut server, &mut phone, 2);
     let push = plain(Push {
         items: vec![PushItem::Run(vec![7; 4_080])],
+        returned: false,
     });
     for _ in 0..limits::FLIGHT_BYTES / push.len() as u64 {
         pipe.tell(&mut server, Input::Frame(&push));
@@ -244,7 +252,10 @@ fn a_run_that_comes_again_before_its_outcome_is_not_submitted_again() {
 
     let copies = |count| {
         let items = vec![PushItem::Run(phone.tail[0].1.clone()); count];
-        Frame::from(Push { items })
+        Frame::from(Push {
+            items,
+            returned: false,
+        })
     };
     let packed = encode(&copies(limits::PUSH_ITEMS_MAX), Features::DEFLATE);
     pipe.tell(&mut server, Input::Frame(&packed));
@@ -315,7 +326,13 @@ fn nothing_of_a_flight_is_taken_or_answered_once_it_shows_a_stale_store() {
     pipe.tell(&mut server, Input::Judged(vec![last]));
     let submitted = pipe.submitted;
     let items = vec![PushItem::Run(phone.tail[2].1.clone())];
-    pipe.tell(&mut server, Input::Frame(&plain(Push { items })));
+    pipe.tell(
+        &mut server,
+        Input::Frame(&plain(Push {
+            items,
+            returned: false,
+        })),
+    );
     assert_eq!((pipe.submitted, pipe.closed.as_ref()), (submitted, None));
     pipe.flow(&mut server, &mut phone, usize::MAX);
     assert_eq!(pipe.kinds_down()[before..], ["accepted", "stale"]);

@@ -106,6 +106,7 @@ fn a_run_whose_signature_does_not_hold_is_rejected_by_name_and_noise_ends_the_se
         &mut server,
         Input::Frame(&plain(Push {
             items: vec![PushItem::Run(vec![7; 40])],
+            returned: false,
         })),
     );
     assert_eq!(pipe.closed.unwrap().code, ByeCode::Malformed);
@@ -121,7 +122,7 @@ fn a_run_without_its_ground_is_missing_and_is_taken_once_the_ground_is_there() {
     let expected: ChangeHash = first.envelope.body().last_hash;
     let missing = |event: &Event| matches!(event, Event::Missing { run, hashes } if *run == second.id() && *hashes == [expected]);
     assert_eq!(pipe.said(missing), 1);
-    let offer = vec![ground, phone.tail[0].clone()];
+    let offer = vec![ground.into(), phone.tail[0].clone().into()];
     pipe.client.handle(server.now, client::Input::Offer(offer));
     pipe.flow(&mut server, &mut phone, usize::MAX);
     assert!(pipe.accepted().contains(&second.id()), "{:?}", pipe.events);
@@ -294,7 +295,7 @@ fn a_device_waits_a_minute_for_an_answer_and_for_ever_without_a_question() {
     phone.create(VILLAGE, 1, "");
     server.now += 1_000_000;
     pipe.client
-        .handle(server.now, client::Input::Offer(phone.tail.clone()));
+        .handle(server.now, client::Input::Offer(phone.offers()));
     pipe.flow(&mut server, &mut phone, 0);
     assert_eq!(pipe.client.deadline(), Some(server.now + limits::ANSWER_MS));
     pipe.client
@@ -390,6 +391,7 @@ fn frames_of_the_other_side_and_a_second_hello_are_out_of_place() {
     let subscribe = plain(Subscribe {
         scopes: vec![],
         cursor: None,
+        compare: false,
     });
     let sent = server.drive(&mut session, Input::Frame(&subscribe));
     assert_eq!(sent.closed.unwrap().code, ByeCode::Malformed);

@@ -14,10 +14,11 @@ use crate::bye::{Bye, ByeCode};
 use crate::fragment::{Held, ItemId};
 use crate::frame::{
     Accepted, Challenge, Credit, Enrol, Enrolled, Features, Feed, Fragment, Frame, Hello,
-    LeftScope, Limits, Missing, Numbered, Placed, Proof, Push, Rejected, ScopeDigest, Stale,
-    Subscribe, UpToDate, Welcome,
+    LeftScope, Limits, Listed, Missing, Numbered, Placed, Proof, Push, Ranged, Reconcile, Rejected,
+    ScopeDigest, Stale, Statements, Subscribe, Survived, UpToDate, Void, Welcome,
 };
 use crate::item::{self, FeedItem, Item, PushItem};
+use crate::reconcile::{HeadTag, ListedDocument, Range};
 use crate::token::TokenKey;
 
 pub(crate) const TIME: i64 = 1_760_000_000_000;
@@ -118,6 +119,8 @@ pub(crate) fn proof() -> Proof {
     Proof {
         device: device(),
         signature: device_key().sign(&message).to_bytes(),
+        certificate: Some(certificate().into()),
+        journal: Some(JOURNAL),
     }
 }
 
@@ -179,6 +182,23 @@ fn feed() -> Feed {
     }
 }
 
+fn nothing_compared() -> Reconcile {
+    Reconcile {
+        prefix: village(),
+        audience: Audience::Unit,
+        salt: 0x1234_5678_9abc_def1,
+        ranges: Vec::new(),
+        lists: Vec::new(),
+        need: Vec::new(),
+        survived: None,
+        more: false,
+    }
+}
+
+fn reconcile(reconcile: Reconcile) -> Frame {
+    reconcile.into()
+}
+
 pub(crate) fn frames() -> Vec<Frame> {
     let run = run();
     let numbered = Numbered {
@@ -220,6 +240,7 @@ pub(crate) fn frames() -> Vec<Frame> {
             credit: 65_536,
             held,
             features: Features::DEFLATE,
+            unconfirmed: true,
         }
         .into(),
         challenge().into(),
@@ -234,6 +255,7 @@ pub(crate) fn frames() -> Vec<Frame> {
         Subscribe {
             scopes: vec![village()],
             cursor: Some(cursor()),
+            compare: true,
         }
         .into(),
         feed().into(),
@@ -253,6 +275,7 @@ pub(crate) fn frames() -> Vec<Frame> {
                 PushItem::Run(run.to_bytes()),
                 PushItem::Large(ItemId([12; 16])),
             ],
+            returned: true,
         }
         .into(),
         Accepted {
@@ -288,5 +311,41 @@ pub(crate) fn frames() -> Vec<Frame> {
         Bye::new(ByeCode::Busy, "Too many connections.")
             .retry_after(30_000)
             .into(),
+        reconcile(Reconcile {
+            ranges: vec![Ranged {
+                range: Range::ALL,
+                fingerprints: vec![0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]
+                    .into(),
+            }],
+            need: vec![Range::of(&run.envelope.body().document)],
+            survived: Some(Survived {
+                position: 13,
+                digest,
+            }),
+            ..nothing_compared()
+        }),
+        reconcile(Reconcile {
+            lists: vec![Listed {
+                range: Range::ALL,
+                documents: vec![ListedDocument {
+                    tag: Range::ALL.tag(&run.envelope.body().document),
+                    heads: vec![HeadTag::of(&ChangeHash([5; 32]))],
+                }],
+            }],
+            more: true,
+            ..nothing_compared()
+        }),
+        Statements {
+            statements: vec![certificate().into()],
+            last: true,
+        }
+        .into(),
+        Void {
+            watermark: Seen {
+                position: 9,
+                chain: Chain([6; 32]),
+            },
+        }
+        .into(),
     ]
 }

@@ -218,7 +218,13 @@ impl Phone {
             cursor: self.cursor.clone(),
             held: self.partials.clone(),
             agent: "bukti-test 0.1.0".into(),
+            certificate: Vec::new(),
+            compare: false,
         }
+    }
+
+    pub(super) fn offers(&self) -> Vec<client::Offer> {
+        self.tail.iter().cloned().map(Into::into).collect()
     }
 
     /// Creates a document and keeps the sealed run in the tail.
@@ -317,6 +323,9 @@ impl Phone {
             | Event::Stale { .. }
             | Event::LeftScope(_)
             | Event::Progress { .. }
+            | Event::Void
+            | Event::Readmitted { .. }
+            | Event::Differs { .. }
             | Event::Bye(_) => {}
         }
     }
@@ -341,7 +350,7 @@ pub(super) struct Pipe {
 impl Pipe {
     pub(super) fn open(server: &mut Server, phone: &Phone) -> Self {
         let mut client = ClientSession::new(phone.opening(), server.now);
-        client.handle(server.now, client::Input::Offer(phone.tail.clone()));
+        client.handle(server.now, client::Input::Offer(phone.offers()));
         Self {
             client,
             session: server.session(),

@@ -168,6 +168,9 @@ impl Oracle {
                 self.renewed.insert(device);
             }
             Event::Welcome { .. }
+            | Event::Void
+            | Event::Readmitted { .. }
+            | Event::Differs { .. }
             | Event::Missing { .. }
             | Event::LeftScope(_)
             | Event::Progress { .. }
@@ -366,7 +369,7 @@ impl Oracle {
 /// to show it in.
 fn still_pending(owner: &mut SimDevice, run: RunId) -> Result<bool, DeviceError> {
     owner.opening(Vec::new(), "a look at the tail")?;
-    Ok(owner.offers().iter().any(|(pending, _)| *pending == run))
+    Ok(owner.offers().iter().any(|offer| offer.run == run))
 }
 
 /// What a device may do at the end.

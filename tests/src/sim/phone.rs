@@ -205,7 +205,7 @@ impl Phone {
             return;
         };
         let mut offers = device.offers();
-        offers.extend(self.forged.iter().cloned());
+        offers.extend(self.forged.iter().cloned().map(Into::into));
         self.handle(now, Input::Offer(offers), effects);
     }
 

@@ -523,6 +523,9 @@ impl World {
             }
             Learned::Bye(_)
             | Learned::Welcome { .. }
+            | Learned::Void
+            | Learned::Readmitted { .. }
+            | Learned::Differs { .. }
             | Learned::Missing { .. }
             | Learned::Page { .. }
             | Learned::UpToDate { .. }

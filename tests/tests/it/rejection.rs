@@ -97,6 +97,8 @@ impl Forger {
             cursor: None,
             held: Vec::new(),
             agent: "test".into(),
+            certificate: Vec::new(),
+            compare: false,
         }
     }
 }

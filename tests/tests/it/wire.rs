@@ -126,7 +126,7 @@ pub(crate) async fn push(
     let wanted = runs.len();
     let mut answers = Answers::default();
     let mut session = ClientSession::new(opening, 0);
-    session.handle(0, Input::Offer(runs));
+    session.handle(0, Input::Offer(runs.into_iter().map(Into::into).collect()));
     let mut wire = Wire::open(server).await;
     loop {
         while let Some(output) = session.poll() {
@@ -169,7 +169,12 @@ impl Answers {
             Event::Stale { .. } => self.stale = true,
             Event::Bye(bye) => self.bye = Some(bye),
             Event::Page { .. } | Event::UpToDate { .. } => return true,
-            Event::Welcome { .. } | Event::LeftScope(_) | Event::Progress { .. } => {}
+            Event::Welcome { .. }
+            | Event::Void
+            | Event::Readmitted { .. }
+            | Event::Differs { .. }
+            | Event::LeftScope(_)
+            | Event::Progress { .. } => {}
         }
         false
     }

@@ -218,7 +218,7 @@ fn a_server_that_is_behind_its_own_receipts_gets_the_runs_again() {
     let mut siti = world.phone("Siti", Role::Officer, WARD);
     world.sync(&mut siti);
     let id = world.create(&mut siti, "Papan");
-    let run = siti.device().offers()[0].0;
+    let run = siti.device().offers()[0].run;
     let receipt = Event::Accepted(vec![(run, 1_000)]);
     siti.device().handle_event(NOW, [0; 16], &receipt).unwrap();
     siti.reopen();
