@@ -16,6 +16,9 @@ pub const GROUP_HEADER_BYTES: usize = 120;
 /// Length of the number before each record.
 pub const RECORD_PREFIX_BYTES: usize = 4;
 
+/// Highest position with which a segment may begin; no journal comes near it.
+const FIRST_MAX: Position = u64::MAX >> 1;
+
 const SEGMENT_MAGIC: &[u8; 8] = b"BUKTISEG";
 const SEGMENT_HASHED: usize = SEGMENT_HEADER_BYTES - 32;
 const GROUP_MAGIC: &[u8; 8] = b"BUKTIGRP";
@@ -170,11 +173,16 @@ impl SegmentHeader {
             .ok()
             .filter(|&length| length <= SEGMENT_BYTES_MAX)
             .ok_or(Damage::SegmentHeader)?;
+        // Records are counted from 1, and there has to be room for those that follow.
+        let first = u64_at(bytes, 40);
+        if first == 0 || first > FIRST_MAX {
+            return Err(Damage::SegmentHeader);
+        }
         Ok(Self {
             id: JournalId(array_at(bytes, 16)),
             number: u32_at(bytes, 12),
             length,
-            first: u64_at(bytes, 40),
+            first,
             before: Chain(array_at(bytes, 48)),
         })
     }

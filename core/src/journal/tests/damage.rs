@@ -318,8 +318,10 @@ fn a_group_of_another_history_is_damage_even_as_the_last() {
 #[test]
 fn a_journal_must_begin_with_record_one_and_the_chain_of_its_id() {
     type Edit = fn(&mut SegmentHeader);
-    let edits: [(Edit, Damage); 2] = [
+    let edits: [(Edit, Damage); 4] = [
         (|header| header.before.0[0] ^= 1, Damage::ChainBroken),
+        (|header| header.first = 0, Damage::SegmentHeader),
+        (|header| header.first = u64::MAX, Damage::SegmentHeader),
         (
             |header| header.first = 2,
             Damage::SegmentStart {
