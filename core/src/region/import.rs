@@ -216,16 +216,26 @@ fn header(record: &csv::StringRecord) -> Result<(), RegionFault> {
         return Ok(());
     }
     let found: Vec<&str> = record.iter().collect();
-    Err(RegionFault::Header(
-        found.join(",").chars().take(80).collect(),
-    ))
+    Err(RegionFault::Header(shown(&found.join(","))))
+}
+
+/// Text of a file as it may stand in a message: short and on one line, whatever it holds.
+fn shown(text: &str) -> String {
+    let visible = |letter: char| {
+        if letter.is_control() {
+            '\u{fffd}'
+        } else {
+            letter
+        }
+    };
+    text.chars().take(80).map(visible).collect()
 }
 
 fn row(record: &csv::StringRecord) -> Result<(Scope, String), RegionFault> {
     let (Some(code), Some(name), 2) = (record.get(0), record.get(1), record.len()) else {
         return Err(RegionFault::Columns(record.len()));
     };
-    let bad_code = || RegionFault::Code(code.chars().take(80).collect());
+    let bad_code = || RegionFault::Code(shown(code));
     let scope: Scope = code.trim().parse().map_err(|_| bad_code())?;
     if scope.is_all() || scope.agency().is_some() {
         return Err(bad_code());

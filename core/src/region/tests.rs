@@ -169,6 +169,14 @@ fn every_fault_names_file_line_and_reason() {
 }
 
 #[test]
+fn what_a_fault_repeats_of_the_file_stays_on_one_line() {
+    for csv in ["\"\u{1b}[2J\ncode\",name\n", "code,name\n\"1\n\r3\",Aceh\n"] {
+        let said = import(csv).unwrap_err().to_string();
+        assert!(!said.contains(char::is_control), "{said:?}");
+    }
+}
+
+#[test]
 fn text_that_is_not_utf8_names_its_line() {
     let error = RegionImport::from_csv("a.csv", b"code,name\n13,Sumatera\n12,\xff\n", "1");
     assert_eq!(error.unwrap_err().to_string(), "a.csv line 3: not UTF-8");
