@@ -22,8 +22,8 @@ use crate::limits;
 use reader::Reader;
 
 mod columns;
-#[cfg(test)]
-pub(crate) mod forge;
+#[cfg(any(test, feature = "testing"))]
+pub mod forge;
 mod reader;
 
 const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];

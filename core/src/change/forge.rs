@@ -1,27 +1,39 @@
-//! Takes changes apart and puts them together again, as an attacker would.
+//! Takes changes apart and puts them together again, as an attacker would. For tests, also of other
+//! packages.
 
 use sha2::{Digest, Sha256};
 
 use super::reader::Reader;
 use super::{MAGIC, TYPE_CHANGE};
 
+const WHOLE: &str = "a whole change that is not deflated";
+
 /// The parts of a change, each free to be anything.
 #[derive(Debug, Clone)]
-pub(crate) struct Forge {
-    pub(crate) deps: Vec<[u8; 32]>,
-    pub(crate) actor: Vec<u8>,
-    pub(crate) seq: u64,
-    pub(crate) start_op: u64,
-    pub(crate) time: i64,
-    pub(crate) message: Vec<u8>,
-    pub(crate) other_actors: Vec<Vec<u8>>,
-    pub(crate) columns: Vec<(u64, Vec<u8>)>,
-    pub(crate) extra: Vec<u8>,
+pub struct Forge {
+    /// Hashes of the changes it builds on.
+    pub deps: Vec<[u8; 32]>,
+    /// Who wrote it.
+    pub actor: Vec<u8>,
+    /// Its number among the changes of its actor.
+    pub seq: u64,
+    /// Counter of its first operation.
+    pub start_op: u64,
+    /// What the writer's clock said.
+    pub time: i64,
+    /// Commit message.
+    pub message: Vec<u8>,
+    /// Actors besides its own.
+    pub other_actors: Vec<Vec<u8>>,
+    /// Columns by their specification.
+    pub columns: Vec<(u64, Vec<u8>)>,
+    /// Bytes behind the columns.
+    pub extra: Vec<u8>,
 }
 
 impl Forge {
     /// An otherwise proper first change without operations.
-    pub(crate) fn empty() -> Self {
+    pub fn empty() -> Self {
         Self {
             deps: Vec::new(),
             actor: vec![7; 16],
@@ -36,7 +48,7 @@ impl Forge {
     }
 
     /// A proper first change whose `times` operations set the key "k" of the root to null.
-    pub(crate) fn puts(times: i64) -> Self {
+    pub fn puts(times: i64) -> Self {
         Self::empty()
             .with_column(0x15, &run(times, &prefixed(b"k")))
             .with_column(0x34, &unsigned(times.unsigned_abs()))
@@ -46,40 +58,51 @@ impl Forge {
     }
 
     /// Takes a change apart that Automerge made and did not deflate.
-    pub(crate) fn of(raw: &[u8]) -> Self {
+    ///
+    /// # Panics
+    /// If the bytes are anything else.
+    pub fn of(raw: &[u8]) -> Self {
         let mut reader = Reader::new(raw);
-        reader.take(9).unwrap();
-        reader.unsigned().unwrap();
+        reader.take(9).expect(WHOLE);
+        reader.unsigned().expect(WHOLE);
         let mut forge = Self::empty();
-        let deps = reader.unsigned().unwrap();
-        forge.deps = (0..deps).map(|_| reader.array().unwrap()).collect();
+        let deps = reader.unsigned().expect(WHOLE);
+        forge.deps = (0..deps).map(|_| reader.array().expect(WHOLE)).collect();
         forge.actor = take_prefixed(&mut reader);
-        forge.seq = reader.unsigned().unwrap();
-        forge.start_op = reader.unsigned().unwrap();
-        forge.time = reader.signed().unwrap();
+        forge.seq = reader.unsigned().expect(WHOLE);
+        forge.start_op = reader.unsigned().expect(WHOLE);
+        forge.time = reader.signed().expect(WHOLE);
         forge.message = take_prefixed(&mut reader);
-        let others = reader.unsigned().unwrap();
+        let others = reader.unsigned().expect(WHOLE);
         forge.other_actors = (0..others).map(|_| take_prefixed(&mut reader)).collect();
-        let columns = reader.unsigned().unwrap();
+        let columns = reader.unsigned().expect(WHOLE);
         let listed: Vec<(u64, u64)> = (0..columns)
-            .map(|_| (reader.unsigned().unwrap(), reader.unsigned().unwrap()))
+            .map(|_| {
+                (
+                    reader.unsigned().expect(WHOLE),
+                    reader.unsigned().expect(WHOLE),
+                )
+            })
             .collect();
         forge.columns = listed
             .into_iter()
-            .map(|(spec, length)| (spec, reader.take(length).unwrap().to_vec()))
+            .map(|(spec, length)| (spec, reader.take(length).expect(WHOLE).to_vec()))
             .collect();
         forge.extra = reader.rest().to_vec();
         forge
     }
 
-    pub(crate) fn with_column(mut self, spec: u64, bytes: &[u8]) -> Self {
+    /// The same with another content of one column.
+    #[must_use]
+    pub fn with_column(mut self, spec: u64, bytes: &[u8]) -> Self {
         self.columns.retain(|(other, _)| *other != spec);
         self.columns.push((spec, bytes.to_vec()));
         self.columns.sort();
         self
     }
 
-    pub(crate) fn data(&self) -> Vec<u8> {
+    /// What the checksum is over, without chunk type and length.
+    pub fn data(&self) -> Vec<u8> {
         let mut data = unsigned(self.deps.len() as u64);
         data.extend(self.deps.concat());
         data.extend(prefixed(&self.actor));
@@ -104,13 +127,13 @@ impl Forge {
     }
 
     /// The change with a right checksum.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         chunk(TYPE_CHANGE, &self.data())
     }
 }
 
 /// A chunk around `data` with the checksum that fits.
-pub(crate) fn chunk(chunk_type: u8, data: &[u8]) -> Vec<u8> {
+pub fn chunk(chunk_type: u8, data: &[u8]) -> Vec<u8> {
     let mut hasher = Sha256::new();
     hasher.update([chunk_type]);
     hasher.update(unsigned(data.len() as u64));
@@ -119,13 +142,13 @@ pub(crate) fn chunk(chunk_type: u8, data: &[u8]) -> Vec<u8> {
 }
 
 /// A chunk of which nothing has to be right.
-pub(crate) fn framed(chunk_type: u8, checksum: &[u8], data: &[u8]) -> Vec<u8> {
+pub fn framed(chunk_type: u8, checksum: &[u8], data: &[u8]) -> Vec<u8> {
     let length = unsigned(data.len() as u64);
     [&MAGIC[..], checksum, &[chunk_type], &length, data].concat()
 }
 
 /// The shortest unsigned LEB128 of a number.
-pub(crate) fn unsigned(mut value: u64) -> Vec<u8> {
+pub fn unsigned(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
         bytes.push(value as u8 | 0x80);
@@ -136,7 +159,7 @@ pub(crate) fn unsigned(mut value: u64) -> Vec<u8> {
 }
 
 /// The shortest signed LEB128 of a number.
-pub(crate) fn signed(mut value: i64) -> Vec<u8> {
+pub fn signed(mut value: i64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while !(-64..64).contains(&value) {
         bytes.push(value as u8 | 0x80);
@@ -148,16 +171,17 @@ pub(crate) fn signed(mut value: i64) -> Vec<u8> {
 
 /// A run of a run-length encoded column: `value` repeated `times`. Automerge writes a single value
 /// as a list of one.
-pub(crate) fn run(times: i64, value: &[u8]) -> Vec<u8> {
+pub fn run(times: i64, value: &[u8]) -> Vec<u8> {
     let head = if times == 1 { -1 } else { times };
     [signed(head), value.to_vec()].concat()
 }
 
-pub(crate) fn prefixed(bytes: &[u8]) -> Vec<u8> {
+/// Bytes behind their length.
+pub fn prefixed(bytes: &[u8]) -> Vec<u8> {
     [unsigned(bytes.len() as u64), bytes.to_vec()].concat()
 }
 
 fn take_prefixed(reader: &mut Reader<'_>) -> Vec<u8> {
-    let length = reader.unsigned().unwrap();
-    reader.take(length).unwrap().to_vec()
+    let length = reader.unsigned().expect(WHOLE);
+    reader.take(length).expect(WHOLE).to_vec()
 }

@@ -5,7 +5,6 @@ mod architecture;
 mod demo;
 mod door;
 mod field;
-mod forge;
 mod kill;
 mod loss;
 mod readme;

@@ -8,18 +8,19 @@ use std::time::Instant;
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{ObjType, ROOT};
 use bukti_client::device::{Applicant, Device, Enrolment, Folders, Reaction};
+use bukti_core::change::forge::Forge;
 use bukti_core::evidence::Edit;
 use bukti_core::id::{DocumentId, Incarnation};
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::kv::MemoryKv;
 use bukti_core::limits;
 use bukti_core::validate::RefusalCode;
+use bukti_hostile::pen::{Pen, Sealed, evidence_titled};
 use bukti_sync_protocol::client::{ClientSession, Event, Input, Opening, Output};
 use bukti_sync_protocol::link::InvitationLink;
 use ed25519_dalek::SigningKey;
 
 use crate::field::{Field, OTHER_VILLAGE, REGENCY, VILLAGE, new_evidence, text};
-use crate::forge::{Head, Pen, Sealed, evidence_titled};
 use crate::wire::{Enrolled, Heard, Wire, push};
 
 #[tokio::test]
@@ -146,9 +147,9 @@ impl Crime {
                 other.seal_as(changes, |body| body.first_seq = 2)
             }
             RefusalCode::StartOp => {
-                let mut head = Head::of(&other.put("a", 1).last_raw());
-                head.start_op += 1;
-                other.seal_as(vec![head.bytes()], |_| {})
+                let mut forge = Forge::of(&other.put("a", 1).last_raw());
+                forge.start_op += 1;
+                other.seal_as(vec![forge.bytes()], |_| {})
             }
             RefusalCode::Deps => {
                 let mut fresh = Pen::begin(key, VILLAGE, 3_000 + at, 3_000 + at);
@@ -171,9 +172,9 @@ impl Crime {
                 })
             }
             RefusalCode::AuthorFooter => {
-                let mut head = Head::of(&other.put("a", 1).last_raw());
-                head.rest.extend([1, 1, b'x']);
-                other.seal_as(vec![head.bytes()], |_| {})
+                let mut forge = Forge::of(&other.put("a", 1).last_raw());
+                forge.extra = vec![1, 1, b'x'];
+                other.seal_as(vec![forge.bytes()], |_| {})
             }
             RefusalCode::TooLarge => {
                 let long = "x".repeat(limits::CHANGE_MESSAGE_BYTES_MAX + 1);
@@ -211,9 +212,9 @@ impl Crime {
             RefusalCode::Unreadable => {
                 // Automerge applies an actor that no operation refers to, forgets it, and cannot
                 // find the hash again when it loads what it saved.
-                let mut head = Head::of(&other.put("a", 1).last_raw());
-                head.other_actors = vec![vec![9; 16]];
-                other.seal_as(vec![head.bytes()], |_| {})
+                let mut forge = Forge::of(&other.put("a", 1).last_raw());
+                forge.other_actors = vec![vec![9; 16]];
+                other.seal_as(vec![forge.bytes()], |_| {})
             }
             RefusalCode::UnpublishedReady => other.put("declared", "ready").seal(),
             RefusalCode::DocumentFull => {

@@ -1,0 +1,3 @@
+#![no_main]
+
+bukti_fuzz::target!(bukti_hostile::body::framework);
