@@ -76,7 +76,11 @@ impl Making {
         let carrier = carrier.id();
         let batch = runs
             .into_iter()
-            .map(|run| Submission { carrier, run })
+            .map(|run| Submission {
+                carrier,
+                run,
+                returned: false,
+            })
             .collect();
         self.ledger.accept(NOW, batch).expect("the ledger goes on");
     }

@@ -35,6 +35,7 @@ mod cache;
 mod keys;
 mod reader;
 mod rebuild;
+mod returned;
 mod rows;
 mod verify;
 

@@ -163,6 +163,21 @@ pub const DEVICE_DOCUMENTS_PER_DAY: u64 = 2_000;
 /// Bytes of runs that one device may add in a day.
 pub const DEVICE_BYTES_PER_DAY: u64 = 64 * 1024 * 1024;
 
+/// Statements that are taken back at once: their signatures are checked before anything else is
+/// accepted, and so many take about 25 ms. A frame of a session holds far fewer.
+pub const RETURNED_STATEMENTS_MAX: usize = 512;
+
+/// Bytes of one statement that is taken back: the largest is a framework with its signature.
+pub const RETURNED_STATEMENT_BYTES_MAX: usize = FRAMEWORK_BYTES_MAX + 1024;
+
+/// Statements that one device may give back in a day: what a province signs in years. Each is
+/// signed by the server and newer than what it knows, so only a journal that was lost needs many.
+pub const RETURNED_STATEMENTS_PER_DAY: u64 = 20_000;
+
+/// Bytes of runs and statements that one device may give back in a day, whoever wrote them: four
+/// times what it may write itself, since it holds what others wrote.
+pub const RETURNED_BYTES_PER_DAY: u64 = 4 * DEVICE_BYTES_PER_DAY;
+
 /// Bytes of cache that a store gets at least: sled shares it among 256 shards and refuses less
 /// than a byte for each.
 pub const STORE_CACHE_BYTES_MIN: u64 = 1024 * 1024;

@@ -40,6 +40,9 @@ pub struct Changes {
     pub received_at: WallMs,
     /// Who carried it; often, not always, its author.
     pub carrier: DeviceId,
+    /// Whether it was taken on the word of its carrier, a device in good standing, that it had been
+    /// accepted before: then neither its author's grants nor revocation nor day counted.
+    pub returned: bool,
 }
 
 /// A statement with the bytes that were signed.
@@ -95,6 +98,16 @@ pub enum Fact {
     /// Something that should not be: kept, shown to administrators, never acted on by itself.
     #[n(9)]
     Finding(#[n(0)] Finding),
+    /// A device that was let in again by its certificate is in good standing from here on.
+    #[n(10)]
+    Confirmation(#[n(0)] Confirmation),
+    /// A statement of this server that its journal had lost, as a device gave it back.
+    #[n(11)]
+    Returned(#[n(0)] Returned),
+    /// The journal goes on behind this place after a restore or a loss: what else had followed it
+    /// may be lost.
+    #[n(12)]
+    Restored(#[n(0)] Seen),
 }
 
 /// The journal's own name.
@@ -211,6 +224,27 @@ pub struct Finding {
     pub run: Option<RunId>,
 }
 
+/// A device's good standing.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Confirmation {
+    /// The device.
+    #[n(0)]
+    pub device: DeviceId,
+}
+
+/// A statement that came back.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Returned {
+    /// The device that gave it back.
+    #[n(0)]
+    pub by: DeviceId,
+    /// The record of the statement, as it was signed then.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub statement: Vec<u8>,
+}
+
 /// The stored form of an invitation secret.
 pub fn invitation_hash(secret: &[u8; 16]) -> [u8; 32] {
     Hasher::new(domain::INVITATION).fixed(secret).finish()
@@ -271,6 +305,30 @@ impl Signed {
         .map_err(|_| RecordError::Signature)
     }
 
+    /// The statement as the journal keeps it and as it travels.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let parts = ServerParts {
+            tag: SERVER,
+            statement: self.bytes.clone().into(),
+            signature: self.signature.to_vec().into(),
+        };
+        minicbor::to_vec(parts).expect("writing to a vector cannot fail")
+    }
+
+    /// What was stated first: the statement inside one that says it was returned, or itself.
+    ///
+    /// # Errors
+    /// [`RecordError`] if what is inside is no statement.
+    pub fn into_original(self) -> Result<Self, RecordError> {
+        let Fact::Returned(returned) = &self.statement.fact else {
+            return Ok(self);
+        };
+        match Record::from_bytes(&returned.statement)? {
+            Record::Server(original) => Ok(original),
+            Record::Changes(_) => Err(RecordError::Malformed("not a statement".into())),
+        }
+    }
+
     /// What is stated.
     pub fn fact(&self) -> &Fact {
         &self.statement.fact
@@ -296,6 +354,9 @@ struct ChangesParts {
     received_at: WallMs,
     #[n(3)]
     carrier: DeviceId,
+    /// Left out where it is not so, as by all journals from before it could be.
+    #[n(4)]
+    returned: Option<bool>,
 }
 
 #[derive(Encode, Decode)]
@@ -312,20 +373,17 @@ struct ServerParts {
 impl Record {
     /// The record as the journal keeps it and as statements travel.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let written = match self {
+        match self {
             Self::Changes(changes) => minicbor::to_vec(ChangesParts {
                 tag: CHANGES,
                 run: changes.run.to_bytes().into(),
                 received_at: changes.received_at,
                 carrier: changes.carrier,
-            }),
-            Self::Server(signed) => minicbor::to_vec(ServerParts {
-                tag: SERVER,
-                statement: signed.bytes.clone().into(),
-                signature: signed.signature.to_vec().into(),
-            }),
-        };
-        written.expect("writing to a vector cannot fail")
+                returned: changes.returned.then_some(true),
+            })
+            .expect("writing to a vector cannot fail"),
+            Self::Server(signed) => signed.to_bytes(),
+        }
     }
 
     /// Reads a record out of our own journal. Signatures were checked on the way in and can be
@@ -342,11 +400,11 @@ impl Record {
             CHANGES => {
                 let parts: ChangesParts = decode_exactly(bytes).map_err(malformed)?;
                 let run = Run::open_stored(&parts.run).map_err(RecordError::Run)?;
-                let (received_at, carrier) = (parts.received_at, parts.carrier);
                 Ok(Self::Changes(Changes {
                     run,
-                    received_at,
-                    carrier,
+                    received_at: parts.received_at,
+                    carrier: parts.carrier,
+                    returned: parts.returned.unwrap_or(false),
                 }))
             }
             SERVER => {

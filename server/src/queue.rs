@@ -229,6 +229,7 @@ mod tests {
         let mut create = || Submission {
             carrier,
             run: phone.create("13.07.05.2001").1,
+            returned: false,
         };
         (0..count).map(|_| create()).collect()
     }

@@ -602,7 +602,7 @@ fn revocation<S: Storage, K: Kv>(
     for fact in reader.facts(0, reader.watermark().position) {
         let (_, fact) = fact?;
         if fact.topic == topic {
-            return reader.record_bytes(fact.place.place()).map(Some);
+            return reader.statement_bytes(fact.place.place()).map(Some);
         }
     }
     Ok(None)
@@ -628,7 +628,8 @@ fn refused(refusal: &EnrolRefusal) -> Bye {
     let code = match refusal {
         EnrolRefusal::Unknown => ByeCode::InvitationUnknown,
         EnrolRefusal::Used => ByeCode::InvitationUsed,
-        EnrolRefusal::Expired => ByeCode::InvitationExpired,
+        EnrolRefusal::Expired | EnrolRefusal::Void => ByeCode::InvitationExpired,
+        EnrolRefusal::Certificate => ByeCode::Unauthorised,
         EnrolRefusal::Revoked => ByeCode::Revoked,
         EnrolRefusal::Full => ByeCode::Full,
     };

@@ -46,7 +46,10 @@ pub(super) fn row_of(signed: &Signed, position: Position, bytes: &[u8]) -> Optio
         | Fact::Invitation(_)
         | Fact::Move(_)
         | Fact::Checkpoint(_)
-        | Fact::Finding(_) => return None,
+        | Fact::Finding(_)
+        | Fact::Confirmation(_)
+        | Fact::Returned(_)
+        | Fact::Restored(_) => return None,
     };
     Some((key, [position.to_be_bytes().as_slice(), bytes].concat()))
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::apply::{FORK, fork_key, run_bytes};
+use super::apply::{FORK, finding_key, run_bytes};
 use super::cache::loaded_bytes;
 use super::rows::{DeviceRow, QuotaRow};
 use super::{Committed, Ledger, LedgerError, ReadError, Settled, keys, reader};
-use crate::authority::{Action, decide};
+use crate::authority::{Action, audience, decide};
 use crate::envelope::{Body, DocumentKind};
 use crate::id::{ChangeHash, DeviceId, DocumentId, Position, RunId, WallMs};
 use crate::journal::Storage;
@@ -25,6 +25,8 @@ pub struct Submission {
     pub carrier: DeviceId,
     /// The run, looked at by itself.
     pub run: CheckedRun,
+    /// Whether the device says that it was accepted before. Who is in good standing is believed.
+    pub returned: bool,
 }
 
 /// What became of a submission.
@@ -104,6 +106,8 @@ struct Part<'l, S: Storage, K> {
     /// Carriers that were told `stale`, with what they were told.
     stale: &'l mut BTreeMap<DeviceId, (u64, RunId)>,
     carriers: Vec<DeviceId>,
+    /// Which runs are said to have been accepted before.
+    returned: Vec<bool>,
     ids: Vec<RunId>,
     /// Runs that wait for their document's judgement.
     waiting: Vec<Option<CheckedRun>>,
@@ -150,6 +154,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             now,
             stale,
             carriers: Vec::new(),
+            returned: Vec::new(),
             ids: Vec::new(),
             waiting: Vec::new(),
             verdicts,
@@ -161,6 +166,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         };
         for submission in submissions {
             part.carriers.push(submission.carrier);
+            part.returned.push(submission.returned);
             part.ids.push(submission.run.id());
             part.waiting.push(Some(submission.run));
         }
@@ -177,7 +183,8 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                 repeats.push((at, self.repeat(at, *first, &run)?));
                 continue;
             }
-            match self.admit(self.carriers[at], &run)? {
+            self.returned[at] = self.returned[at] && self.believes(self.carriers[at], &run)?;
+            match self.admit(at, &run)? {
                 Some(verdict) => self.verdicts[at] = Some(verdict),
                 None => {
                     admitted.insert(run.id(), at);
@@ -242,18 +249,28 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
     /// What of the answer to a repeated run depends on who carries it.
     fn repeat(&mut self, at: usize, first: usize, run: &CheckedRun) -> Result<Repeat, ReadError> {
         let carrier = self.carriers[at];
+        let returned = self.returned[at] && self.believes(carrier, run)?;
         Ok(Repeat {
             first,
             stale: self.stale.get(&carrier).copied(),
-            refusal: self.standing(carrier, run)?,
+            refusal: self.standing(carrier, run, returned)?,
         })
     }
 
-    fn admit(
-        &mut self,
-        carrier: DeviceId,
-        run: &CheckedRun,
-    ) -> Result<Option<Verdict>, LedgerError> {
+    /// Whether a device is taken at its word that a run was accepted before: if it is in good
+    /// standing and may read where the document belongs, since otherwise it cannot hold it.
+    fn believes(&mut self, carrier: DeviceId, run: &CheckedRun) -> Result<bool, ReadError> {
+        let document = body_of(run).document;
+        let scope = self.documents.get(&document).cloned().flatten();
+        let scope = scope.map(|known| known.scope);
+        Ok(self.device(carrier)?.is_some_and(|row| {
+            let reads = |scope: &Scope| audience(&row.grants, scope).is_some();
+            row.confirmed && row.revoked_at.is_none() && scope.as_ref().is_none_or(reads)
+        }))
+    }
+
+    fn admit(&mut self, at: usize, run: &CheckedRun) -> Result<Option<Verdict>, LedgerError> {
+        let (carrier, returned) = (self.carriers[at], self.returned[at]);
         if let Some(highest) = self.stale.get(&carrier) {
             return Ok(Some(Verdict::Stale { highest: *highest }));
         }
@@ -263,13 +280,23 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         if let Some(verdict) = self.clash(carrier, run)? {
             return Ok(Some(verdict));
         }
-        if let Some(refusal) = self.standing(carrier, run)? {
+        if let Some(refusal) = self.standing(carrier, run, returned)? {
             return Ok(Some(Verdict::Rejected(refusal)));
         }
         let body = body_of(run);
         let Some(known) = self.documents.get(&body.document).cloned().flatten() else {
             return Ok(Some(Verdict::Missing(run.deps().to_vec())));
         };
+        // A document that comes through a gateway has no kind; devices always give one.
+        if known.kind == DocumentKind::Unclassified {
+            return Ok(Some(Verdict::Rejected(Refusal::new(
+                RefusalCode::Unsupported,
+                "Documents without a kind are not taken from devices.",
+            ))));
+        }
+        if returned {
+            return Ok(self.returned_quota(carrier, run)?.map(Verdict::Rejected));
+        }
         if let Some(refusal) = self.authority(body, &known)? {
             return Ok(Some(Verdict::Rejected(refusal)));
         }
@@ -307,11 +334,17 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         Ok(Some(Verdict::Stale { highest }))
     }
 
+    /// Whether author and carrier may give anything. Of a returned run the author was looked at
+    /// when it was accepted first.
     fn standing(
         &mut self,
         carrier: DeviceId,
         run: &CheckedRun,
+        returned: bool,
     ) -> Result<Option<Refusal>, ReadError> {
+        if returned {
+            return Ok(None);
+        }
         let author = body_of(run).device;
         for device in [author, carrier] {
             let refusal = match self.device(device)? {
@@ -348,22 +381,17 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
 
     /// What the author may do, by the grants of this moment.
     ///
-    /// A document that comes through a gateway has no kind; devices always give one. What a
-    /// statement or reference says is not looked at: the envelope proves who wrote it, and their
+    /// What a statement or reference says is not looked at: the envelope proves who wrote it, and their
     /// role decides what it is worth to whoever reads it.
     fn authority(&mut self, body: &Body, known: &Known) -> Result<Option<Refusal>, ReadError> {
         let (kind, scope) = (known.kind, &known.scope);
         let publishes = body.publish && !known.published;
         let declares = match kind {
-            DocumentKind::Unclassified => {
-                return Ok(Some(Refusal::new(
-                    RefusalCode::Unsupported,
-                    "Documents without a kind are not taken from devices.",
-                )));
-            }
             // A statement is published by being made.
             DocumentKind::Statement => false,
-            DocumentKind::Evidence | DocumentKind::Reference => publishes,
+            DocumentKind::Evidence | DocumentKind::Reference | DocumentKind::Unclassified => {
+                publishes
+            }
         };
         let act = if body.root.is_some() {
             Action::Create
@@ -383,10 +411,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
     /// What the author uses of its day, whoever carries it.
     fn quota(&mut self, run: &CheckedRun) -> Result<Option<Refusal>, ReadError> {
         let author = body_of(run).device;
-        let used = match self.quotas.get(&author) {
-            Some(used) => *used,
-            None => reader::quota_row(&*self.ledger.reader.shared.kv, &author)?,
-        };
+        let used = self.used(author)?;
         let after = used.after(self.now, run.creates_document(), run_bytes(run.run()));
         if after.documents > limits::DEVICE_DOCUMENTS_PER_DAY {
             return Ok(Some(Refusal::new(
@@ -409,6 +434,36 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         }
         self.quotas.insert(author, after);
         Ok(None)
+    }
+
+    /// What the carrier gives back in its day, whoever wrote it.
+    fn returned_quota(
+        &mut self,
+        carrier: DeviceId,
+        run: &CheckedRun,
+    ) -> Result<Option<Refusal>, ReadError> {
+        let used = self.used(carrier)?;
+        let after = used.after_returned(self.now, run_bytes(run.run()));
+        if after.returned_bytes > limits::RETURNED_BYTES_PER_DAY {
+            return Ok(Some(Refusal::new(
+                RefusalCode::Quota,
+                format!(
+                    "The device that brought this has returned {} bytes today, close to the {} \
+                     that are taken.",
+                    used.returned_bytes,
+                    limits::RETURNED_BYTES_PER_DAY
+                ),
+            )));
+        }
+        self.quotas.insert(carrier, after);
+        Ok(None)
+    }
+
+    fn used(&self, device: DeviceId) -> Result<QuotaRow, ReadError> {
+        match self.quotas.get(&device) {
+            Some(used) => Ok(*used),
+            None => reader::quota_row(&*self.ledger.reader.shared.kv, &device),
+        }
     }
 
     /// Notes a fork, if it was not found before. One for each device and document, so that nobody
@@ -434,7 +489,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             document,
             run: Some(run.id()),
         };
-        let key = fork_key(&finding).expect("the finding names a device");
+        let key = finding_key(&finding);
         let known = self.ledger.reader.shared.kv.get(&key)?.is_some();
         if !known && self.forks.insert(key) {
             self.findings.push(finding);
@@ -515,6 +570,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             free.sort_unstable();
             for (slot, place) in free.into_iter().zip(order) {
                 let carrier = self.carriers[places[place]];
+                let returned = self.returned[places[place]];
                 let run = runs[place].take().expect("a run is ordered once");
                 let received_at = self.now;
                 slots.insert(
@@ -523,6 +579,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                         run,
                         received_at,
                         carrier,
+                        returned,
                     },
                 );
                 origins.insert(slot, places[place]);

@@ -1,6 +1,6 @@
 //! Statements the server signs: who may enrol, who did, what they may do, what they need to know.
 
-use super::apply::framework_name;
+use super::apply::{finding_key, framework_name};
 use super::{Committed, Ledger, LedgerError};
 use crate::authority::Grant;
 use crate::envelope::Seen;
@@ -10,8 +10,8 @@ use crate::journal::Storage;
 use crate::kv::Kv;
 use crate::limits;
 use crate::record::{
-    Certificate, Fact, Finding, FrameworkFact, GrantsFact, Invitation, Record, Revocation,
-    invitation_hash,
+    Certificate, Confirmation, Fact, Finding, FrameworkFact, GrantsFact, Invitation, Record,
+    Revocation, invitation_hash,
 };
 use crate::region::RegionImport;
 
@@ -51,12 +51,20 @@ pub enum EnrolRefusal {
     /// Its time has passed.
     #[error("the invitation has expired")]
     Expired,
+    /// The server lost records since it was made, and with them perhaps its use.
+    #[error(
+        "the invitation is older than a loss of records and may have been used; ask for another"
+    )]
+    Void,
     /// Another device used it.
     #[error("the invitation was used by another device")]
     Used,
     /// The device was revoked; a new start needs a new key.
     #[error("the device was revoked")]
     Revoked,
+    /// What the device shows is not its certificate by this server.
+    #[error("what the device shows is not its certificate by this server")]
+    Certificate,
     /// The disk is below its reserve.
     #[error("the disk is below its reserve; nothing was written")]
     Full,
@@ -113,28 +121,27 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         let invitation = self.read(|reader| reader.invitation(&hash))?;
         let invitation = invitation.ok_or(EnrolRefusal::Unknown)?;
         let enrolled = self.read(|reader| reader.device(&device))?;
-        if enrolled
-            .as_ref()
-            .is_some_and(|row| row.revoked_at.is_some())
-        {
+        let revoked_at = match &enrolled {
+            Some(row) => row.revoked_at,
+            None => self.read(|reader| reader.revocation_awaiting(&device))?,
+        };
+        if revoked_at.is_some() {
             return Err(EnrolRefusal::Revoked.into());
         }
         match (invitation.used_by, enrolled) {
             (None, _) => {}
             (Some(user), Some(row)) if user == device => {
-                let certificate =
-                    self.read(|reader| reader.record_bytes(row.certificate.place()))?;
-                return Ok(Enrolled {
-                    device,
-                    position: row.enrolled,
-                    founding_record: self.reader.founding_record().to_vec(),
-                    certificate,
-                });
+                let place = row.certificate.place();
+                let certificate = self.read(|reader| reader.statement_bytes(place))?;
+                return Ok(self.enrolled(device, row.enrolled, certificate));
             }
             (Some(_), _) => return Err(EnrolRefusal::Used.into()),
         }
         if now > invitation.expires_at {
             return Err(EnrolRefusal::Expired.into());
+        }
+        if self.read(|reader| reader.is_void(&invitation))? {
+            return Err(EnrolRefusal::Void.into());
         }
         let record = self.signed(
             now,
@@ -148,12 +155,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         );
         match self.commit(std::slice::from_ref(&record), &[])? {
             Committed::Full => Err(EnrolRefusal::Full.into()),
-            Committed::At(position) => Ok(Enrolled {
-                device,
-                position,
-                founding_record: self.reader.founding_record().to_vec(),
-                certificate: record.to_bytes(),
-            }),
+            Committed::At(position) => Ok(self.enrolled(device, position, record.to_bytes())),
         }
     }
 
@@ -184,6 +186,53 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         self.state(now, vec![Fact::Revocation(Revocation { device })])
     }
 
+    /// Gives a device good standing that was let in again by its certificate: from here on it
+    /// receives.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] if the device is not enrolled, was revoked, or is in good standing.
+    pub fn confirm(&mut self, now: WallMs, device: DeviceId) -> Result<Position, AdminError> {
+        self.alive()?;
+        self.expect_standing(&device)?;
+        let row = self.read(|reader| reader.device(&device))?;
+        if row.is_some_and(|row| row.confirmed) {
+            return Err(AdminError::Invalid(format!(
+                "device {device} is confirmed already"
+            )));
+        }
+        self.state(now, vec![Fact::Confirmation(Confirmation { device })])
+    }
+
+    /// Notes that the journal was put back from a backup. Invitations in it that look unused may
+    /// have been used in what came behind, so they are void.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub fn record_restore(&mut self, now: WallMs) -> Result<Position, AdminError> {
+        self.alive()?;
+        let (position, chain) = self.journal.head();
+        self.state(now, vec![Fact::Restored(Seen { position, chain })])
+    }
+
+    /// Keeps what a session found, once for each code, device and document, so that nobody can
+    /// fill the journal with it. Gives its position, or nothing if it is kept already or the disk
+    /// is below its reserve.
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`] if journal or store failed.
+    pub fn find(&mut self, now: WallMs, finding: Finding) -> Result<Option<Position>, LedgerError> {
+        self.alive()?;
+        let key = finding_key(&finding);
+        if self.read(|reader| Ok(reader.shared.kv.get(&key)?.is_some()))? {
+            return Ok(None);
+        }
+        match self.record_finding(now, finding) {
+            Ok(position) => Ok(Some(position)),
+            Err(AdminError::Full | AdminError::Invalid(_)) => Ok(None),
+            Err(AdminError::Ledger(error)) => Err(error),
+        }
+    }
+
     /// Imports a version of a framework. The same file again changes nothing.
     ///
     /// # Errors
@@ -210,13 +259,14 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         let (id, version) = framework_name(&fact).ok_or_else(unnamed)?;
         let known = self.read(|reader| reader.framework(&id, &version))?;
         if let Some((position, place)) = known {
-            return match self.read(|reader| reader.record(place))? {
-                Record::Server(signed) if *signed.fact() == Fact::Framework(fact) => Ok(position),
-                Record::Server(_) | Record::Changes(_) => Err(AdminError::Invalid(format!(
-                    "version {version} of {id} was imported before with other content; give the \
-                     changed file another version"
-                ))),
-            };
+            let known = self.read(|reader| reader.statement(place))?;
+            if *known.fact() == Fact::Framework(fact) {
+                return Ok(position);
+            }
+            return Err(AdminError::Invalid(format!(
+                "version {version} of {id} was imported before with other content; give the \
+                 changed file another version"
+            )));
         }
         self.state(now, vec![Fact::Framework(fact)])
     }
@@ -236,12 +286,11 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         for sheet in import.into_sheets() {
             let known = match self.read(|reader| reader.regions(&sheet.parent))? {
                 None => None,
-                Some((_, place)) => Some(self.read(|reader| reader.record(place))?),
+                Some((_, place)) => Some(self.read(|reader| reader.statement(place))?),
             };
             let fact = Fact::Regions(sheet);
-            match known {
-                Some(Record::Server(signed)) if *signed.fact() == fact => {}
-                Some(Record::Server(_) | Record::Changes(_)) | None => facts.push(fact),
+            if known.is_none_or(|known| *known.fact() != fact) {
+                facts.push(fact);
             }
         }
         if facts.is_empty() {
@@ -303,7 +352,8 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             document: None,
             run: None,
         };
-        match self.record_finding(now, finding) {
+        let facts = vec![Fact::Finding(finding), Fact::Restored(end)];
+        match self.state(now, facts) {
             Ok(_) => Ok(()),
             Err(AdminError::Ledger(error)) => Err(error),
             Err(error @ (AdminError::Full | AdminError::Invalid(_))) => {

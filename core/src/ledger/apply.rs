@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use super::ReadError;
 use super::keys;
 use super::rows::{
-    self, DeviceRow, DigestRow, DocumentRow, EnvelopeRow, FactRow, InvitationRow, MetaRow,
-    QuotaRow, Topic,
+    self, AwaitedRow, DeviceRow, DigestRow, DocumentRow, EnvelopeRow, FactRow, HorizonRow,
+    InvitationRow, MetaRow, QuotaRow, Topic,
 };
 use crate::authority::{Audience, Grant};
 use crate::digest::Digest;
@@ -18,11 +18,14 @@ use crate::envelope::{Body, DocumentKind, Run};
 use crate::id::{ChangeHash, DeviceId, DocumentId, Position, WallMs};
 use crate::journal::Place;
 use crate::kv::{Batch, Kv};
-use crate::record::{Certificate, Changes, Fact, Finding, FrameworkFact, Record, Signed};
+use crate::record::{Certificate, Changes, Fact, Finding, FrameworkFact, MoveFact, Record, Signed};
+use crate::region::RegionSheet;
 use crate::scope::Scope;
 
 /// The word of findings about two runs for one place in a device's history.
 pub(super) const FORK: &str = "fork";
+
+mod returned;
 
 /// Why a record could not be folded.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,11 @@ pub(super) struct Fold<'k, K> {
     devices: BTreeMap<DeviceId, Option<DeviceRow>>,
     invitations: BTreeMap<[u8; 32], InvitationRow>,
     quotas: BTreeMap<DeviceId, QuotaRow>,
+    /// What was returned of devices that are not known.
+    awaited: BTreeMap<DeviceId, AwaitedRow>,
+    horizon: Option<HorizonRow>,
+    /// For when matters without rows of their own were stated, by key.
+    stated: BTreeMap<Vec<u8>, WallMs>,
     /// Last position of each scope touched: before, and staged.
     lasts: BTreeMap<Scope, (Option<Position>, Position)>,
     /// What is to be added to a scope's digests.
@@ -62,6 +70,9 @@ impl<'k, K: Kv> Fold<'k, K> {
             devices: BTreeMap::new(),
             invitations: BTreeMap::new(),
             quotas: BTreeMap::new(),
+            awaited: BTreeMap::new(),
+            horizon: None,
+            stated: BTreeMap::new(),
             lasts: BTreeMap::new(),
             sums: BTreeMap::new(),
             checkpoint: None,
@@ -147,6 +158,19 @@ impl<'k, K: Kv> Fold<'k, K> {
         for (device, row) in &self.quotas {
             self.batch.put(keys::quota(device), rows::encode(row));
         }
+        for (device, row) in &self.awaited {
+            if *row == AwaitedRow::default() {
+                self.batch.delete(keys::awaited(device));
+            } else {
+                self.batch.put(keys::awaited(device), rows::encode(row));
+            }
+        }
+        if let Some(horizon) = &self.horizon {
+            self.batch.put(keys::HORIZON, rows::encode(horizon));
+        }
+        for (key, at) in &self.stated {
+            self.batch.put(key.clone(), at.to_be_bytes());
+        }
         if let Some(meta) = meta {
             self.batch.put(keys::META, rows::encode(meta));
         }
@@ -225,12 +249,9 @@ impl<'k, K: Kv> Fold<'k, K> {
             place,
             envelope: run.envelope.bytes().to_vec(),
         };
-        self.spend(
-            &body.device,
-            changes.received_at,
-            body.root.is_some(),
-            run_bytes(run),
-        )?;
+        let (spender, used) = used_by(changes);
+        let before = self.used(&spender)?;
+        self.quotas.insert(spender, used(before));
         self.batch
             .put(
                 keys::envelope(&body.document, position),
@@ -273,19 +294,12 @@ impl<'k, K: Kv> Fold<'k, K> {
         Ok(())
     }
 
-    fn spend(
-        &mut self,
-        device: &DeviceId,
-        at: WallMs,
-        creates: bool,
-        bytes: u64,
-    ) -> Result<(), ReadError> {
-        let used = match self.quotas.get(device) {
-            Some(row) => *row,
-            None => super::reader::quota_row(self.kv, device)?,
-        };
-        self.quotas.insert(*device, used.after(at, creates, bytes));
-        Ok(())
+    /// What a device used of its day.
+    fn used(&self, device: &DeviceId) -> Result<QuotaRow, ReadError> {
+        match self.quotas.get(device) {
+            Some(row) => Ok(*row),
+            None => super::reader::quota_row(self.kv, device),
+        }
     }
 
     fn statement(
@@ -306,6 +320,7 @@ impl<'k, K: Kv> Fold<'k, K> {
                     expires_at: invitation.expires_at,
                     used_by: None,
                     position,
+                    at,
                 };
                 self.invitations.insert(invitation.hash, row);
             }
@@ -313,8 +328,10 @@ impl<'k, K: Kv> Fold<'k, K> {
             Fact::Grants(fact) => {
                 let row = self.device(&fact.device)?;
                 let row = row.ok_or_else(|| diverged("the device is not enrolled"))?;
+                let topic = about(fact.device, &[&row.grants, &fact.grants]);
                 row.grants.clone_from(&fact.grants);
-                self.fact(position, place, about(fact.device, &fact.grants));
+                row.grants_at = row.grants_at.max(at);
+                self.fact(position, place, topic);
             }
             Fact::Revocation(fact) => {
                 let row = self.device(&fact.device)?;
@@ -322,29 +339,91 @@ impl<'k, K: Kv> Fold<'k, K> {
                 row.revoked_at.get_or_insert(at);
                 self.fact(position, place, Topic::Revocation(fact.device));
             }
-            Fact::Framework(fact) => {
-                let named = framework_name(fact);
-                let (id, version) = named.ok_or_else(|| diverged("the framework has no name"))?;
-                let key = keys::framework(&id, &version);
-                self.batch.put(key, rows::located(position, place));
-                self.fact(position, place, Topic::Framework);
-            }
-            Fact::Regions(sheet) => {
-                let key = keys::regions(&sheet.parent);
-                self.batch.put(key, rows::located(position, place));
-                self.fact(position, place, Topic::Regions(sheet.parent.clone()));
-            }
-            // Kept in the journal; no row follows from it as long as nothing moves units.
-            Fact::Move(_) => {}
+            Fact::Framework(fact) => self.framework(position, place, fact)?,
+            Fact::Regions(sheet) => self.regions(position, place, at, sheet)?,
+            Fact::Move(fact) => self.moved(position, place, at, fact)?,
             Fact::Checkpoint(_) => self.checkpoint = Some(position),
             Fact::Finding(finding) => {
                 self.batch.put(keys::finding(position), place.to_bytes());
-                if let Some(key) = fork_key(finding) {
-                    self.batch.put(key, position.to_be_bytes());
-                }
+                self.batch.put(finding_key(finding), position.to_be_bytes());
             }
+            Fact::Confirmation(fact) => {
+                let row = self.device(&fact.device)?;
+                let row = row.ok_or_else(|| diverged("the device is not enrolled"))?;
+                row.confirmed = true;
+                let topic = about(fact.device, &[&row.grants]);
+                self.fact(position, place, topic);
+            }
+            Fact::Returned(returned) => self.returned(position, place, at, returned)?,
+            Fact::Restored(_) => self.horizon()?.restored = position,
         }
         Ok(())
+    }
+
+    fn framework(
+        &mut self,
+        position: Position,
+        place: Place,
+        fact: &FrameworkFact,
+    ) -> Result<(), FoldError> {
+        let named = framework_name(fact).ok_or(FoldError::Diverged {
+            position,
+            reason: "the framework has no name",
+        });
+        let (id, version) = named?;
+        let key = keys::framework(&id, &version);
+        self.batch.put(key, rows::located(position, place));
+        self.fact(position, place, Topic::Framework);
+        Ok(())
+    }
+
+    fn regions(
+        &mut self,
+        position: Position,
+        place: Place,
+        at: WallMs,
+        sheet: &RegionSheet,
+    ) -> Result<(), FoldError> {
+        self.state(keys::stated_regions(&sheet.parent), at)?;
+        let key = keys::regions(&sheet.parent);
+        self.batch.put(key, rows::located(position, place));
+        self.fact(position, place, Topic::Regions(sheet.parent.clone()));
+        Ok(())
+    }
+
+    /// Kept in the journal; no row but the time follows from it as long as nothing moves units.
+    fn moved(
+        &mut self,
+        _position: Position,
+        _place: Place,
+        at: WallMs,
+        fact: &MoveFact,
+    ) -> Result<(), FoldError> {
+        self.state(keys::stated_move(&fact.unit), at)
+    }
+
+    /// Notes for when a matter was stated. The latest time stays, so that a clock that was set
+    /// back lets nothing from before come back as newer.
+    fn state(&mut self, key: Vec<u8>, at: WallMs) -> Result<(), FoldError> {
+        let before = self.stated_at(&key)?;
+        self.stated
+            .insert(key, before.map_or(at, |before| before.max(at)));
+        Ok(())
+    }
+
+    fn stated_at(&self, key: &[u8]) -> Result<Option<WallMs>, ReadError> {
+        match self.stated.get(key) {
+            Some(at) => Ok(Some(*at)),
+            None => super::reader::stated_at(self.kv, key),
+        }
+    }
+
+    fn horizon(&mut self) -> Result<&mut HorizonRow, ReadError> {
+        let before = match self.horizon {
+            Some(horizon) => horizon,
+            None => super::reader::horizon_row(self.kv)?,
+        };
+        Ok(self.horizon.insert(before))
     }
 
     fn enrolment(
@@ -354,18 +433,35 @@ impl<'k, K: Kv> Fold<'k, K> {
         at: WallMs,
         certificate: &Certificate,
     ) -> Result<(), FoldError> {
-        let revoked_at = self
-            .device(&certificate.device)?
-            .and_then(|row| row.revoked_at);
+        let device = certificate.device;
+        let awaited = self.take_awaited(&device)?;
+        let before = self.device(&device)?.as_deref().cloned();
+        let grants_at = [
+            before.as_ref().map(|row| row.grants_at),
+            awaited.grants.map(|grants| grants.at),
+        ];
+        let topic = match &before {
+            Some(row) => about(device, &[&row.grants, &certificate.grants]),
+            None => about(device, &[&certificate.grants]),
+        };
         let row = DeviceRow {
             person: certificate.person.clone(),
             grants: certificate.grants.clone(),
-            enrolled_at: at,
-            revoked_at,
+            enrolled_at: before.as_ref().map_or(at, |row| row.enrolled_at.max(at)),
+            revoked_at: before.map_or(awaited.revoked_at, |row| row.revoked_at),
             certificate: place.into(),
             enrolled: position,
+            confirmed: true,
+            grants_at: grants_at.into_iter().flatten().fold(at, WallMs::max),
+            admitted_at: at,
         };
-        self.devices.insert(certificate.device, Some(row));
+        self.devices.insert(device, Some(row));
+        self.use_invitation(certificate)?;
+        self.fact(position, place, topic);
+        Ok(())
+    }
+
+    fn use_invitation(&mut self, certificate: &Certificate) -> Result<(), ReadError> {
         let hash = certificate.invitation;
         let invitation = match self.invitations.remove(&hash) {
             Some(row) => Some(row),
@@ -375,11 +471,6 @@ impl<'k, K: Kv> Fold<'k, K> {
             row.used_by = Some(certificate.device);
             self.invitations.insert(hash, row);
         }
-        self.fact(
-            position,
-            place,
-            about(certificate.device, &certificate.grants),
-        );
         Ok(())
     }
 
@@ -430,18 +521,42 @@ fn digest_of(document: &DocumentId, heads: &[ChangeHash]) -> Digest {
     Digest::of(document, heads)
 }
 
-fn about(device: DeviceId, grants: &[Grant]) -> Topic {
-    let mut scopes: Vec<Scope> = grants.iter().map(|grant| grant.scope.clone()).collect();
+/// Whom a device's grants concern: those who read where they reach, and where they reached.
+fn about(device: DeviceId, grants: &[&[Grant]]) -> Topic {
+    let scopes = grants.iter().copied().flatten();
+    let mut scopes: Vec<Scope> = scopes.map(|grant| grant.scope.clone()).collect();
     scopes.sort_unstable();
     scopes.dedup();
     Topic::Device(device, scopes)
 }
 
-/// Where a fork is remembered, so that it is found once: by device, and by document where one
-/// is known.
-pub(super) fn fork_key(finding: &Finding) -> Option<Vec<u8>> {
-    let device = (finding.code == FORK).then_some(finding.device?)?;
-    Some(keys::fork(&device, finding.document.as_ref()))
+/// Whose day a run counts to, and how: its author's, or its carrier's if it was returned.
+pub(super) fn used_by(changes: &Changes) -> (DeviceId, impl Fn(QuotaRow) -> QuotaRow) {
+    let body = changes.run.envelope.body();
+    let (at, bytes) = (changes.received_at, run_bytes(&changes.run));
+    let (returned, creates) = (changes.returned, body.root.is_some());
+    let spender = if returned {
+        changes.carrier
+    } else {
+        body.device
+    };
+    let used = move |before: QuotaRow| {
+        if returned {
+            before.after_returned(at, bytes)
+        } else {
+            before.after(at, creates, bytes)
+        }
+    };
+    (spender, used)
+}
+
+/// Where a finding is remembered: by its code, device and document.
+pub(super) fn finding_key(finding: &Finding) -> Vec<u8> {
+    keys::found(
+        &finding.code,
+        finding.device.as_ref(),
+        finding.document.as_ref(),
+    )
 }
 
 /// Id and version in a framework file.

@@ -26,7 +26,10 @@ pub(super) const FRAMEWORK: u8 = b'w';
 pub(super) const REGIONS: u8 = b'p';
 pub(super) const QUOTA: u8 = b'q';
 pub(super) const FINDING: u8 = b'k';
-pub(super) const FORK: u8 = b't';
+pub(super) const FOUND: u8 = b't';
+pub(super) const AWAITED: u8 = b'u';
+pub(super) const STATED: u8 = b'o';
+pub(super) const HORIZON: &[u8] = b"h";
 
 /// Ends a scope inside a key. No scope contains it, so no scope's rows begin with another's.
 const END: u8 = 0;
@@ -176,9 +179,30 @@ pub(super) fn finding(position: Position) -> Vec<u8> {
     join(FINDING, &[&position.to_be_bytes()])
 }
 
-pub(super) fn fork(device: &DeviceId, document: Option<&DocumentId>) -> Vec<u8> {
+/// Where a finding is remembered, so that each is kept once. The four lengths that can follow the
+/// code tell which of device and document it names.
+pub(super) fn found(
+    code: &str,
+    device: Option<&DeviceId>,
+    document: Option<&DocumentId>,
+) -> Vec<u8> {
+    let device = device.map_or(&[][..], |device| &device.0);
     let document = document.map_or(&[][..], |document| &document.0);
-    join(FORK, &[&device.0, document])
+    join(FOUND, &[code.as_bytes(), &[END], device, document])
+}
+
+pub(super) fn awaited(device: &DeviceId) -> Vec<u8> {
+    join(AWAITED, &[&device.0])
+}
+
+/// The latest time for which the regions below `parent` were stated.
+pub(super) fn stated_regions(parent: &Scope) -> Vec<u8> {
+    join(STATED, &[&[REGIONS], scope_bytes(parent)])
+}
+
+/// The latest time for which a move of `unit` was stated.
+pub(super) fn stated_move(unit: &Scope) -> Vec<u8> {
+    join(STATED, &[b"m", scope_bytes(unit)])
 }
 
 /// All rows of a table.

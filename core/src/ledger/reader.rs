@@ -4,17 +4,22 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::keys;
 use super::rows::{
-    self, DeviceRow, DigestRow, DocumentRow, EnvelopeRow, FactRow, InvitationRow, MetaRow, QuotaRow,
+    self, AwaitedRow, DeviceRow, DigestRow, DocumentRow, EnvelopeRow, FactRow, HorizonRow,
+    InvitationRow, MetaRow, QuotaRow,
 };
 use crate::authority::{self, Audience, Grant};
 use crate::digest::Digest;
 use crate::envelope::Seen;
-use crate::id::{Chain, DeviceId, DocumentId, Incarnation, JournalId, Position, RunId, ServerId};
+use crate::id::{
+    Chain, DeviceId, DocumentId, Incarnation, JournalId, Position, RunId, ServerId, WallMs,
+};
 use crate::journal::copy::{Copied, CopyError};
 use crate::journal::{self, JournalReader, Place, Storage, Watermark};
 use crate::kv::{Direction, Kv, KvError};
-use crate::record::{Record, RecordError};
+use crate::record::{Record, RecordError, Signed};
 use crate::scope::Scope;
+
+mod comparison;
 
 /// Why something could not be read. None of it is the peer's fault.
 #[derive(Debug, thiserror::Error)]
@@ -238,6 +243,23 @@ impl<S: Storage, K: Kv> Reader<S, K> {
             let hash = keys::tail(key, 1)?.try_into().ok()?;
             Some((hash, rows::decode(value)?))
         })
+    }
+
+    /// When a device was revoked whose certificate this journal lacks.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn revocation_awaiting(&self, device: &DeviceId) -> Result<Option<WallMs>, ReadError> {
+        Ok(awaited_row(&*self.shared.kv, device)?.revoked_at)
+    }
+
+    /// Whether an invitation that was not used here may have been used in history that was lost.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn is_void(&self, invitation: &InvitationRow) -> Result<bool, ReadError> {
+        let horizon = horizon_row(&*self.shared.kv)?;
+        Ok(invitation.used_by.is_none() && horizon.voids(invitation))
     }
 
     /// The highest run held of a device's incarnation.
@@ -476,6 +498,26 @@ impl<S: Storage, K: Kv> Reader<S, K> {
         Ok(self.records.read(place)?)
     }
 
+    /// The statement at the place a row names, as it was signed first: of one that was returned,
+    /// what came back.
+    ///
+    /// # Errors
+    /// [`ReadError`], also if there is a run.
+    pub fn statement(&self, place: Place) -> Result<Signed, ReadError> {
+        match self.record(place)? {
+            Record::Server(signed) => Ok(signed.into_original()?),
+            Record::Changes(_) => Err(RecordError::Malformed("not a statement".into()).into()),
+        }
+    }
+
+    /// The same as it travels.
+    ///
+    /// # Errors
+    /// See [`Reader::statement`].
+    pub fn statement_bytes(&self, place: Place) -> Result<Vec<u8>, ReadError> {
+        Ok(self.statement(place)?.to_bytes())
+    }
+
     /// Copies the journal up to the watermark into another folder and verifies the copy; gives the
     /// watermark, too.
     ///
@@ -565,6 +607,23 @@ pub(super) fn invitation_row<K: Kv>(
 pub(super) fn quota_row<K: Kv>(kv: &K, device: &DeviceId) -> Result<QuotaRow, ReadError> {
     let row = get(kv, &keys::quota(device), rows::decode)?;
     Ok(row.unwrap_or_default())
+}
+
+/// What was returned of a device that is not known; nothing of one that is.
+pub(super) fn awaited_row<K: Kv>(kv: &K, device: &DeviceId) -> Result<AwaitedRow, ReadError> {
+    let row = get(kv, &keys::awaited(device), rows::decode)?;
+    Ok(row.unwrap_or_default())
+}
+
+pub(super) fn horizon_row<K: Kv>(kv: &K) -> Result<HorizonRow, ReadError> {
+    Ok(get(kv, keys::HORIZON, rows::decode)?.unwrap_or_default())
+}
+
+/// The latest time for which a matter was stated, by one of the keys for that.
+pub(super) fn stated_at<K: Kv>(kv: &K, key: &[u8]) -> Result<Option<WallMs>, ReadError> {
+    get(kv, key, |bytes| {
+        Some(WallMs::from_be_bytes(bytes.try_into().ok()?))
+    })
 }
 
 pub(super) fn last_of<K: Kv>(kv: &K, scope: &Scope) -> Result<Option<Position>, ReadError> {

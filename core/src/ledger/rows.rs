@@ -14,7 +14,7 @@ use crate::journal::Place;
 use crate::scope::Scope;
 
 /// Version of keys and rows. A store with another one is rebuilt.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// Which journal the rows were made from, and how far.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -151,6 +151,66 @@ pub struct DeviceRow {
     /// Position of the certificate.
     #[n(5)]
     pub enrolled: Position,
+    /// Whether it is in good standing: enrolled here, or confirmed after it was let in again by
+    /// its certificate.
+    #[n(6)]
+    pub confirmed: bool,
+    /// The latest time for which grants were stated. Returned ones from before say nothing.
+    #[n(7)]
+    pub(super) grants_at: WallMs,
+    /// When this journal learned of the device. Returned confirmations from before say nothing:
+    /// they belong to a letting in that was lost.
+    #[n(8)]
+    pub(super) admitted_at: WallMs,
+}
+
+/// What was returned of a device before its certificate came: it binds once that does.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct AwaitedRow {
+    /// When it was revoked.
+    #[n(0)]
+    pub(super) revoked_at: Option<WallMs>,
+    /// Its newest grants.
+    #[n(1)]
+    pub(super) grants: Option<AwaitedGrants>,
+}
+
+/// Grants of a device whose certificate is awaited.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct AwaitedGrants {
+    #[n(0)]
+    pub(super) grants: Vec<Grant>,
+    /// For when they were stated.
+    #[n(1)]
+    pub(super) at: WallMs,
+    /// Where the record that returned them stands.
+    #[n(2)]
+    pub(super) place: PlaceBytes,
+}
+
+/// Up to where history may have been lost: what was open then may have been closed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct HorizonRow {
+    /// The latest time for which something returned proves a loss.
+    #[n(0)]
+    pub(super) at: WallMs,
+    /// Position of the last record that returned something.
+    #[n(1)]
+    pub(super) returned: Position,
+    /// Position of the last record that tells of a restore or a loss.
+    #[n(2)]
+    pub(super) restored: Position,
+}
+
+impl HorizonRow {
+    /// Whether an invitation may have been used in what was lost.
+    pub(super) fn voids(&self, invitation: &InvitationRow) -> bool {
+        invitation.position < self.restored
+            || (invitation.position < self.returned && invitation.at <= self.at)
+    }
 }
 
 /// An invitation, used or not.
@@ -172,6 +232,9 @@ pub struct InvitationRow {
     /// Position of the invitation.
     #[n(4)]
     pub position: Position,
+    /// When it was made, by the server's clock.
+    #[n(5)]
+    pub at: WallMs,
 }
 
 /// Which devices a statement concerns.
@@ -232,26 +295,54 @@ pub(super) struct QuotaRow {
     pub(super) documents: u64,
     #[n(2)]
     pub(super) bytes: u64,
+    /// Statements that it gave back.
+    #[n(3)]
+    pub(super) statements: u64,
+    /// Bytes of runs and statements that it gave back, whoever wrote them.
+    #[n(4)]
+    pub(super) returned_bytes: u64,
 }
 
 impl QuotaRow {
-    /// The use after one more run.
-    pub(super) fn after(self, at: WallMs, creates: bool, bytes: u64) -> Self {
+    /// The use at a time: nothing yet on a new day.
+    pub(super) fn at(self, at: WallMs) -> Self {
         const DAY_MS: i64 = 24 * 60 * 60 * 1000;
         let day = at.div_euclid(DAY_MS);
-        let today = if day > self.day {
+        if day > self.day {
             Self {
                 day,
-                documents: 0,
-                bytes: 0,
+                ..Self::default()
             }
         } else {
             self
-        };
+        }
+    }
+
+    /// The use after one more run of the device.
+    pub(super) fn after(self, at: WallMs, creates: bool, bytes: u64) -> Self {
+        let today = self.at(at);
         Self {
-            day: today.day,
             documents: today.documents + u64::from(creates),
             bytes: today.bytes + bytes,
+            ..today
+        }
+    }
+
+    /// The use after one more run that the device gave back.
+    pub(super) fn after_returned(self, at: WallMs, bytes: u64) -> Self {
+        let today = self.at(at);
+        Self {
+            returned_bytes: today.returned_bytes + bytes,
+            ..today
+        }
+    }
+
+    /// The use after one more statement that the device gave back.
+    pub(super) fn after_statement(self, at: WallMs, bytes: u64) -> Self {
+        let today = self.after_returned(at, bytes);
+        Self {
+            statements: today.statements + 1,
+            ..today
         }
     }
 }

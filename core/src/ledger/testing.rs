@@ -102,6 +102,7 @@ pub fn submit<S: Storage, K: Kv>(
         .map(|run| Submission {
             carrier: carrier.id(),
             run: (*run).clone(),
+            returned: false,
         })
         .collect();
     let outcomes = ledger.accept(NOW, batch).expect("the ledger goes on");

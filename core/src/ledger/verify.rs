@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::LedgerError;
-use super::apply::{Fold, publishes, run_bytes};
+use super::apply::{Fold, publishes, used_by};
 use super::keys;
 use super::reader::{self, ReadError, Reader};
 use super::rebuild::{self, Progress, Stage};
@@ -16,12 +16,12 @@ use super::rows::{self, DigestRow, DocumentRow, EnvelopeRow, FORMAT, MetaRow, Qu
 use crate::authority::Audience;
 use crate::digest::Digest;
 use crate::envelope::{Envelope, Seen};
-use crate::id::{DeviceId, DocumentId, Position};
+use crate::id::{DeviceId, DocumentId, Position, WallMs};
 use crate::journal::verify::{Extent, Findings, verify as verify_journal};
 use crate::journal::{Storage, Watermark};
 use crate::kv::{Batch, Direction, Kv, MemoryKv};
 use crate::limits::VERIFY_FINDINGS_MAX;
-use crate::record::{Changes, Record};
+use crate::record::{Changes, Fact, Record, Returned, Signed};
 use crate::scope::Scope;
 use crate::validate::check_run;
 
@@ -231,7 +231,12 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
         let record = Record::from_bytes(bytes).map_err(record_fault)?;
         match record {
             Record::Server(signed) => {
-                signed.verify(&self.reader.server()).map_err(record_fault)?;
+                let server = self.reader.server();
+                signed.verify(&server).map_err(record_fault)?;
+                if let Fact::Returned(returned) = signed.fact() {
+                    Signed::open(&returned.statement, &server).map_err(record_fault)?;
+                    self.spend_returned(signed.at(), returned);
+                }
                 self.fold_statement(position, place, &Record::Server(signed))
                     .map_err(record_fault)
             }
@@ -255,13 +260,14 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
     }
 
     fn spend(&mut self, changes: &Changes) {
-        let body = changes.run.envelope.body();
-        let used = self.quotas.entry(body.device).or_default();
-        *used = used.after(
-            changes.received_at,
-            body.root.is_some(),
-            run_bytes(&changes.run),
-        );
+        let (spender, used) = used_by(changes);
+        let row = self.quotas.entry(spender).or_default();
+        *row = used(*row);
+    }
+
+    fn spend_returned(&mut self, at: WallMs, returned: &Returned) {
+        let row = self.quotas.entry(returned.by).or_default();
+        *row = row.after_statement(at, returned.statement.len() as u64);
     }
 
     fn changes(
@@ -612,6 +618,11 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
             match Record::from_bytes(&scanned.record).map_err(ReadError::from)? {
                 Record::Changes(changes) => self.spend(&changes),
                 record @ Record::Server(_) => {
+                    if let Record::Server(signed) = &record
+                        && let Fact::Returned(returned) = signed.fact()
+                    {
+                        self.spend_returned(signed.at(), returned);
+                    }
                     self.fold_statement(scanned.position, scanned.place, &record)?;
                 }
             }
@@ -629,7 +640,10 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
             keys::FRAMEWORK,
             keys::REGIONS,
             keys::FINDING,
-            keys::FORK,
+            keys::FOUND,
+            keys::AWAITED,
+            keys::STATED,
+            keys::HORIZON[0],
             keys::QUOTA,
         ] {
             if !self.same_rows(table)? {

@@ -3,7 +3,7 @@
 use bukti_command::{Column, Reply, Table, show};
 use bukti_core::authority::Grant;
 use bukti_core::framework::Framework;
-use bukti_core::record::{Fact, Record};
+use bukti_core::record::Fact;
 use bukti_core::scope::Scope;
 use serde_json::{Value, json};
 
@@ -106,9 +106,7 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
     let mut findings = Vec::new();
     for finding in reader.findings() {
         let (position, place) = finding?;
-        if let Record::Server(signed) = reader.record(place)?
-            && let Fact::Finding(finding) = signed.fact()
-        {
+        if let Fact::Finding(finding) = reader.statement(place)?.fact() {
             findings.push(json!({
                 "position": position, "code": finding.code, "sentence": finding.sentence,
             }));
@@ -181,8 +179,7 @@ fn frameworks(office: &Office) -> Result<Vec<String>, Failure> {
     let mut names = Vec::new();
     for framework in reader.frameworks() {
         let (_, place) = framework?;
-        if let Record::Server(signed) = reader.record(place)?
-            && let Fact::Framework(fact) = signed.fact()
+        if let Fact::Framework(fact) = reader.statement(place)?.fact()
             && let Ok(framework) = Framework::from_json("framework", &fact.json)
         {
             names.push(framework.reference().to_string());

@@ -81,7 +81,7 @@ pub(super) fn fact<S: Storage, K: Kv>(
     position: Position,
     row: &FactRow,
 ) -> Result<Made, FeedError> {
-    let statement = reader.record_bytes(row.place.place())?;
+    let statement = reader.statement_bytes(row.place.place())?;
     Ok(Made::Item(
         Item::Fact {
             position,

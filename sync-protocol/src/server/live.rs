@@ -209,6 +209,7 @@ impl Live {
                     batch.push(Submission {
                         carrier: self.device,
                         run: *run,
+                        returned: false,
                     });
                 }
                 // The outcome of the first answers this one, too.

@@ -98,6 +98,7 @@ impl Server {
         let submit = |run: &Run| Submission {
             carrier,
             run: bukti_core::validate::check_run(run.clone()).unwrap(),
+            returned: false,
         };
         self.ledger
             .accept(self.wall, runs.iter().map(submit).collect())

@@ -273,7 +273,7 @@ fn a_device_begins_only_so_many_documents_a_day() {
     let full = rows::QuotaRow {
         day: NOW / 86_400_000,
         documents: limits::DEVICE_DOCUMENTS_PER_DAY - 1,
-        bytes: 0,
+        ..rows::QuotaRow::default()
     };
     let mut batch = Batch::new();
     batch.put(keys::quota(&phone.id()), rows::encode(&full));
@@ -288,6 +288,7 @@ fn a_device_begins_only_so_many_documents_a_day() {
     let tomorrow = Submission {
         carrier: phone.id(),
         run: beyond,
+        returned: false,
     };
     let outcomes = ledger.accept(NOW + 86_400_000, vec![tomorrow]).unwrap();
     accepted(&outcomes[0].verdict);
@@ -330,6 +331,7 @@ fn a_failed_sync_is_final_and_nothing_of_the_batch_is_acknowledged() {
     let submission = || Submission {
         carrier: phone.id(),
         run: edit.clone(),
+        returned: false,
     };
     // The calls of an append are: free space, write, sync.
     storage.fail_at(3, DiskFault::Io);
@@ -429,6 +431,7 @@ fn a_run_that_a_revoked_device_carried_first_is_taken_from_the_next_in_the_batch
     let carried = |by: &Phone| Submission {
         carrier: by.id(),
         run: run.clone(),
+        returned: false,
     };
     let batch = vec![carried(&revoked), carried(&author), carried(&revoked)];
     let outcomes = ledger.accept(NOW, batch).unwrap();
@@ -452,6 +455,7 @@ fn a_repeat_of_a_run_that_is_not_taken_is_answered_by_who_carries_it() {
     let batch = [&author, &revoked].map(|by| Submission {
         carrier: by.id(),
         run: second.clone(),
+        returned: false,
     });
     let outcomes = ledger.accept(NOW, batch.to_vec()).unwrap();
     assert!(matches!(outcomes[0].verdict, Verdict::Missing(_)));
@@ -470,6 +474,7 @@ fn a_fork_is_refused_to_who_carries_it_and_stale_to_who_wrote_it_within_one_batc
     let batch = [&other, &author].map(|by| Submission {
         carrier: by.id(),
         run: fork.clone(),
+        returned: false,
     });
     let outcomes = ledger.accept(NOW, batch.to_vec()).unwrap();
     assert_eq!(rejected(&outcomes[0].verdict), RefusalCode::Fork);

@@ -292,6 +292,7 @@ fn a_crash_between_journal_and_rows_loses_nothing_that_was_acknowledged() {
             let submission = Submission {
                 carrier: phone.id(),
                 run: edit.clone(),
+                returned: false,
             };
             let answered = ledger.accept(NOW, vec![submission]);
             // The rows of the batch did not reach the disk, whether it was acknowledged or not.
@@ -439,6 +440,7 @@ fn a_damaged_row_ends_the_ledger_and_the_next_opening_makes_all_rows_anew() {
     let submission = Submission {
         carrier: phone.id(),
         run: edit.clone(),
+        returned: false,
     };
     assert!(ledger.accept(NOW, vec![submission]).is_err());
     assert!(ledger.has_failed());

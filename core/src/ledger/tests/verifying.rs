@@ -47,7 +47,10 @@ fn any_row_that_is_removed_changed_or_added_is_found() {
     let rows = all_rows(&kv);
     let mut tables: Vec<u8> = rows.iter().map(|(key, _)| key[0]).collect();
     tables.dedup();
-    assert_eq!(tables, b"abcdefgiklmnpqrstvwx", "every table has rows here");
+    assert_eq!(
+        tables, b"abcdefgiklmnopqrstvwx",
+        "every table has rows here"
+    );
     for (key, value) in &rows {
         let table = char::from(key[0]);
         let mut gone = Batch::new();

@@ -324,6 +324,7 @@ impl World {
             Submission {
                 carrier: device,
                 run,
+                returned: false,
             },
             written,
         ));

@@ -1,0 +1,291 @@
+//! Taking back what the journal lost: statements of this server that devices kept, and devices by
+//! their certificates.
+//!
+//! A statement is worth what the server's signature is, whoever brings it. What it cannot show is
+//! that it still holds: of what was stated on one matter the latest counts, and who comes with a
+//! certificate alone waits for an administrator.
+
+use std::collections::BTreeMap;
+
+use super::apply::framework_name;
+use super::reader::{awaited_row, quota_row, stated_at};
+use super::{Committed, EnrolRefusal, Enrolled, Ledger, LedgerError, ReadError, Reader, keys};
+use crate::id::{DeviceId, Position, ServerId, WallMs};
+use crate::journal::Storage;
+use crate::kv::Kv;
+use crate::limits;
+use crate::record::{Fact, Finding, Record, Returned, Signed};
+use crate::scope::Scope;
+
+/// What a statement is about: of all on one matter the latest counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Matter {
+    Revocation(DeviceId),
+    Certificate(DeviceId),
+    Grants(DeviceId),
+    Confirmation(DeviceId),
+    Move(Scope),
+    Framework(String, String),
+    Regions(Scope),
+}
+
+impl Matter {
+    /// The matter of a statement, or nothing for kinds that are not taken back.
+    fn of(fact: &Fact) -> Option<Self> {
+        Some(match fact {
+            Fact::Enrolment(certificate) => Self::Certificate(certificate.device),
+            Fact::Grants(fact) => Self::Grants(fact.device),
+            Fact::Revocation(fact) => Self::Revocation(fact.device),
+            Fact::Confirmation(fact) => Self::Confirmation(fact.device),
+            Fact::Framework(fact) => {
+                let (id, version) = framework_name(fact)?;
+                Self::Framework(id, version)
+            }
+            Fact::Regions(sheet) => Self::Regions(sheet.parent.clone()),
+            Fact::Move(fact) => Self::Move(fact.unit.clone()),
+            Fact::Journal(_)
+            | Fact::Invitation(_)
+            | Fact::Checkpoint(_)
+            | Fact::Finding(_)
+            | Fact::Returned(_)
+            | Fact::Restored(_) => return None,
+        })
+    }
+
+    /// The place among statements that come together: each finds what it builds on, and a bound
+    /// cuts what matters least.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Revocation(_) => 0,
+            Self::Certificate(_) => 1,
+            Self::Grants(_) => 2,
+            Self::Confirmation(_) => 3,
+            Self::Move(_) => 4,
+            Self::Framework(..) => 5,
+            Self::Regions(_) => 6,
+        }
+    }
+
+    /// Whether a statement of this time says what the rows do not say already.
+    fn is_news<S: Storage, K: Kv>(
+        &self,
+        at: WallMs,
+        reader: &Reader<S, K>,
+    ) -> Result<bool, ReadError> {
+        let kv = &*reader.shared.kv;
+        let is_later = |known: Option<WallMs>| known.is_none_or(|known| known < at);
+        Ok(match self {
+            Self::Certificate(device) => {
+                is_later(reader.device(device)?.map(|row| row.enrolled_at))
+            }
+            Self::Grants(device) => is_later(match reader.device(device)? {
+                Some(row) => Some(row.grants_at),
+                None => awaited_row(kv, device)?.grants.map(|grants| grants.at),
+            }),
+            Self::Revocation(device) => match reader.device(device)? {
+                Some(row) => row.revoked_at.is_none(),
+                None => awaited_row(kv, device)?.revoked_at.is_none(),
+            },
+            Self::Confirmation(device) => reader
+                .device(device)?
+                .is_some_and(|row| !row.confirmed && row.admitted_at <= at),
+            Self::Framework(id, version) => reader.framework(id, version)?.is_none(),
+            Self::Regions(parent) => is_later(stated_at(kv, &keys::stated_regions(parent))?),
+            Self::Move(unit) => is_later(stated_at(kv, &keys::stated_move(unit))?),
+        })
+    }
+}
+
+impl<S: Storage, K: Kv> Ledger<S, K> {
+    /// Takes in statements of this server that a device gives back, and gives the number of those
+    /// that the journal lacked; they are on disk when it returns. Known ones, older ones on the
+    /// same matter, and whatever else was sent are passed over. So is what comes behind
+    /// [`limits::RETURNED_STATEMENTS_MAX`] of one call or behind what one device may return in a
+    /// day, and everything while the disk is below its reserve: devices keep their statements and
+    /// can return them again.
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`] if journal or store failed.
+    pub fn take_back(
+        &mut self,
+        now: WallMs,
+        carrier: DeviceId,
+        statements: Vec<Vec<u8>>,
+    ) -> Result<usize, LedgerError> {
+        self.alive()?;
+        let known = self.read(|reader| reader.device(&carrier))?;
+        if known.is_none_or(|row| row.revoked_at.is_some()) {
+            return Ok(0);
+        }
+        let news = self.read(|reader| news(reader, statements))?;
+        let used = self.read(|reader| quota_row(&*reader.shared.kv, &carrier))?;
+        let mut used = used.at(now);
+        let (mut records, mut taken) = (Vec::new(), 0);
+        for signed in &news {
+            used = used.after_statement(now, signed.to_bytes().len() as u64);
+            if used.statements > limits::RETURNED_STATEMENTS_PER_DAY
+                || used.returned_bytes > limits::RETURNED_BYTES_PER_DAY
+            {
+                break;
+            }
+            records.extend(self.returned(now, carrier, signed)?);
+            taken += 1;
+        }
+        if !records.is_empty()
+            && let Committed::Full = self.commit(&records, &[])?
+        {
+            return Ok(0);
+        }
+        if taken < news.len() {
+            self.find(now, too_many(carrier))?;
+        }
+        Ok(taken)
+    }
+
+    /// Lets a device in that this journal does not know and that shows its certificate by this
+    /// server: not in good standing, since what ended it may be among what was lost. Once it
+    /// returns, the certificate is on disk. A device that is known keeps its standing.
+    ///
+    /// The caller made sure that the device has the key that the certificate names.
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`] if journal or store failed. The refusal inside is for the device.
+    pub fn readmit(
+        &mut self,
+        now: WallMs,
+        device: DeviceId,
+        certificate: &[u8],
+    ) -> Result<Result<Enrolled, EnrolRefusal>, LedgerError> {
+        self.alive()?;
+        if let Some(row) = self.read(|reader| reader.device(&device))? {
+            if row.revoked_at.is_some() {
+                return Ok(Err(EnrolRefusal::Revoked));
+            }
+            let place = row.certificate.place();
+            let certificate = self.read(|reader| reader.statement_bytes(place))?;
+            return Ok(Ok(self.enrolled(device, row.enrolled, certificate)));
+        }
+        let awaited = self.read(|reader| awaited_row(&*reader.shared.kv, &device))?;
+        if awaited.revoked_at.is_some() {
+            return Ok(Err(EnrolRefusal::Revoked));
+        }
+        let Some(signed) = certificate_of(&device, certificate, &self.reader.server()) else {
+            return Ok(Err(EnrolRefusal::Certificate));
+        };
+        let records = self.returned(now, device, &signed)?;
+        Ok(match self.commit(&records, &[])? {
+            Committed::Full => Err(EnrolRefusal::Full),
+            Committed::At(position) => Ok(self.enrolled(device, position, signed.to_bytes())),
+        })
+    }
+
+    pub(super) fn enrolled(
+        &self,
+        device: DeviceId,
+        position: Position,
+        certificate: Vec<u8>,
+    ) -> Enrolled {
+        Enrolled {
+            device,
+            position,
+            founding_record: self.reader.founding_record().to_vec(),
+            certificate,
+        }
+    }
+
+    /// The records of a statement that came back. Grants that were returned before the certificate
+    /// they belong to stand behind it once more, where devices that read in order can use them.
+    fn returned(
+        &mut self,
+        now: WallMs,
+        by: DeviceId,
+        signed: &Signed,
+    ) -> Result<Vec<Record>, LedgerError> {
+        let mut statements = vec![signed.to_bytes()];
+        if let Fact::Enrolment(certificate) = signed.fact() {
+            let device = certificate.device;
+            let awaited = self.read(|reader| awaited_row(&*reader.shared.kv, &device))?;
+            let newer = awaited.grants.filter(|grants| grants.at > signed.at());
+            if let Some(grants) = newer {
+                let place = grants.place.place();
+                statements.push(self.read(|reader| reader.statement_bytes(place))?);
+            }
+        }
+        Ok(statements
+            .into_iter()
+            .map(|statement| self.signed(now, Fact::Returned(Returned { by, statement })))
+            .collect())
+    }
+}
+
+/// What of `statements` this server signed and its journal lacks, the newest on each matter, in the
+/// order in which they are to be recorded.
+fn news<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    statements: Vec<Vec<u8>>,
+) -> Result<Vec<Signed>, ReadError> {
+    let server = reader.server();
+    let mut newest: BTreeMap<Matter, Signed> = BTreeMap::new();
+    let taken = statements
+        .into_iter()
+        .take(limits::RETURNED_STATEMENTS_MAX)
+        .filter(|bytes| bytes.len() <= limits::RETURNED_STATEMENT_BYTES_MAX);
+    for bytes in taken {
+        let Ok(Record::Server(signed)) = Record::from_bytes(&bytes) else {
+            continue;
+        };
+        let Some(matter) = Matter::of(signed.fact()) else {
+            continue;
+        };
+        let at = signed.at();
+        if newest.get(&matter).is_some_and(|held| held.at() >= at)
+            || !matter.is_news(at, reader)?
+            // The dearest look comes last: most of what devices return is known.
+            || signed.verify(&server).is_err()
+        {
+            continue;
+        }
+        newest.insert(matter, signed);
+    }
+    let mut news: Vec<(Matter, Signed)> = newest.into_iter().collect();
+    // Moves follow one another; the other matters do not depend on more of their kind.
+    news.sort_by_key(|(matter, signed)| (matter.rank(), signed.at()));
+    Ok(news.into_iter().map(|(_, signed)| signed).collect())
+}
+
+/// A device's certificate, if that is what it is.
+fn certificate_of(device: &DeviceId, bytes: &[u8], server: &ServerId) -> Option<Signed> {
+    let fits = bytes.len() <= limits::RETURNED_STATEMENT_BYTES_MAX;
+    let signed = fits.then(|| Signed::open(bytes, server).ok()).flatten()?;
+    match signed.fact() {
+        Fact::Enrolment(certificate) if certificate.device == *device => Some(signed),
+        Fact::Enrolment(_)
+        | Fact::Journal(_)
+        | Fact::Invitation(_)
+        | Fact::Grants(_)
+        | Fact::Revocation(_)
+        | Fact::Framework(_)
+        | Fact::Regions(_)
+        | Fact::Move(_)
+        | Fact::Checkpoint(_)
+        | Fact::Finding(_)
+        | Fact::Confirmation(_)
+        | Fact::Returned(_)
+        | Fact::Restored(_) => None,
+    }
+}
+
+fn too_many(carrier: DeviceId) -> Finding {
+    Finding {
+        code: "returned-too-many".to_owned(),
+        sentence: format!(
+            "Device {carrier} returned more statements in a day than are taken from one: {} of {} \
+             bytes together. It keeps the rest and can return it another day.",
+            limits::RETURNED_STATEMENTS_PER_DAY,
+            limits::RETURNED_BYTES_PER_DAY
+        ),
+        device: Some(carrier),
+        document: None,
+        run: None,
+    }
+}
