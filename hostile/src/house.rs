@@ -154,6 +154,8 @@ impl House {
             cursor: None,
             held: Vec::new(),
             agent: "hostile".into(),
+            certificate: Vec::new(),
+            compare: false,
         }
     }
 
@@ -236,7 +238,11 @@ impl House {
 fn look_at(carrier: DeviceId, runs: Vec<Vec<u8>>) -> Vec<Result<Submission, Refusal>> {
     let look = |bytes: Vec<u8>| {
         let run = check_run(Run::open(&bytes)?)?;
-        Ok(Submission { carrier, run })
+        Ok(Submission {
+            carrier,
+            run,
+            returned: false,
+        })
     };
     runs.into_iter().map(look).collect()
 }

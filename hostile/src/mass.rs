@@ -189,7 +189,7 @@ impl Mass {
     fn real_frames(&mut self) -> Vec<Vec<u8>> {
         let run = self.house.hostile(5).put("a", 1).seal();
         let mut client = ClientSession::new(self.house.opening(5), 0);
-        client.handle(0, client::Input::Offer(vec![run]));
+        client.handle(0, client::Input::Offer(vec![run.into()]));
         let mut server = self.house.knock();
         let mut frames = Vec::new();
         while let Some(output) = client.poll() {

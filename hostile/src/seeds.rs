@@ -178,6 +178,7 @@ pub fn records() -> Vec<Vec<u8>> {
             run,
             received_at,
             carrier,
+            returned: false,
         })
         .to_bytes()
     });
