@@ -360,8 +360,8 @@ impl ClientSession {
         }
         let waited = self.awaits_answer();
         let welcomed = match self.phase {
+            _ if self.dropped => return None,
             Phase::Greeting | Phase::Proving => None,
-            Phase::Live if self.dropped => return None,
             Phase::Live => Some(&mut self.theirs),
             Phase::Fresh | Phase::Closed => return None,
         };

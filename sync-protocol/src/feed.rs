@@ -14,13 +14,15 @@ mod item;
 mod owed;
 mod reading;
 
+use std::collections::BTreeSet;
+
 use bukti_core::authority::{Audience, Grant};
 use bukti_core::digest::Digest;
 use bukti_core::envelope::Seen;
 use bukti_core::id::{DeviceId, DocumentId, Incarnation, Position};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
-use bukti_core::ledger::{ReadError, Reader, Subscription};
+use bukti_core::ledger::{DocumentRow, ReadError, Reader, Subscription};
 use bukti_core::scope::Scope;
 
 use self::ahead::{Ahead, Next};
@@ -46,6 +48,10 @@ pub struct Feed {
     /// Documents at or below the floors; present while they are being sent.
     owed: Option<Owed>,
     wholes: Wholes,
+    /// Documents that the device asked for.
+    needs: BTreeSet<DocumentId>,
+    /// Only digests are sent.
+    muted: bool,
     bounds: Bounds,
 }
 
@@ -147,6 +153,8 @@ impl Feed {
         let (start, cursor) = match cursor {
             None => (Start::New, Cursor::default()),
             Some(bytes) => match Cursor::from_bytes(bytes) {
+                // Nothing was ever sent under it.
+                Ok(cursor) if cursor.marks.is_empty() => (Start::New, cursor),
                 Ok(cursor) if is_ours(reader, &cursor)? => (Start::Continued, cursor),
                 Ok(_) | Err(_) => (Start::Void, Cursor::default()),
             },
@@ -163,6 +171,8 @@ impl Feed {
             ahead: None,
             owed: None,
             wholes: Wholes::default(),
+            needs: BTreeSet::new(),
+            muted: false,
             bounds: Bounds::default(),
         })
     }
@@ -170,6 +180,38 @@ impl Feed {
     /// How it began.
     pub fn start_was(&self) -> Start {
         self.start
+    }
+
+    /// Owes no documents: the device holds some and compares. For a feed that just began anew.
+    pub fn owe_nothing(&mut self) {
+        self.readings
+            .iter_mut()
+            .for_each(|reading| reading.floor = 0);
+    }
+
+    /// Sends nothing but digests, under a cursor that says so.
+    pub fn mute(&mut self) {
+        self.muted = true;
+    }
+
+    /// Whether only digests are sent, and others than the last ones may be right by now.
+    pub fn is_muted_behind<S: Storage, K: Kv>(&self, reader: &Reader<S, K>) -> bool {
+        self.muted && self.is_behind(&reader.watermark())
+    }
+
+    /// The subscription with this prefix and audience, if it is read.
+    pub fn subscription(&self, prefix: &Scope, audience: Audience) -> Option<Subscription> {
+        let mut subscriptions = self.readings.iter().map(|reading| &reading.subscription);
+        subscriptions
+            .find(|read| read.prefix == *prefix && read.audience == audience)
+            .cloned()
+    }
+
+    /// Sends these documents whole before anything owed, as far as the device may see them.
+    pub fn need(&mut self, documents: impl Iterator<Item = DocumentId>) {
+        if !self.muted {
+            self.needs.extend(documents);
+        }
     }
 
     /// The next page, or nothing if everything up to the watermark of this moment was sent.
@@ -185,6 +227,9 @@ impl Feed {
         reader: &Reader<S, K>,
         budget_bytes: usize,
     ) -> Result<Option<Page>, FeedError> {
+        if self.muted {
+            return Ok(None);
+        }
         let watermark = reader.watermark();
         let mut draft = Draft::new(budget_bytes.saturating_sub(self.cursor_bytes_at_most()));
         for _ in 0..self.bounds.steps {
@@ -213,7 +258,8 @@ impl Feed {
         &mut self,
         reader: &Reader<S, K>,
     ) -> Result<Option<UpToDate>, FeedError> {
-        if self.ahead.is_some() || self.owes() {
+        let busy = self.ahead.is_some() || !self.needs.is_empty() || self.owes();
+        if busy && !self.muted {
             return Ok(None);
         }
         let subscriptions: Vec<Subscription> = self
@@ -222,7 +268,9 @@ impl Feed {
             .map(|reading| reading.subscription.clone())
             .collect();
         let (seen, digests) = reader.digests(&subscriptions)?;
-        if self.is_behind(&seen) {
+        if self.muted {
+            self.settle(seen);
+        } else if self.is_behind(&seen) {
             return Ok(None);
         }
         let named = subscriptions.into_iter().zip(digests);
@@ -260,6 +308,9 @@ impl Feed {
         watermark: Seen,
         draft: &mut Draft,
     ) -> Result<Step, FeedError> {
+        if let Some(document) = self.needs.first().copied() {
+            return self.step_needed(reader, document, draft);
+        }
         if self.ahead.is_none() && self.is_behind(&watermark) {
             self.ahead = Some(Ahead::new(watermark, self.bounds.frontier));
         }
@@ -270,6 +321,34 @@ impl Feed {
             return self.step_owed(reader, draft);
         }
         Ok(Step::Done)
+    }
+
+    fn step_needed<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        document: DocumentId,
+        draft: &mut Draft,
+    ) -> Result<Step, FeedError> {
+        let row = reader.document(&document)?;
+        let reads = |row: &DocumentRow| {
+            let mut readings = self.readings.iter();
+            readings
+                .find(|reading| {
+                    reading.subscription.covers(&row.scope)
+                        && row.entered(reading.audience()).is_some()
+                })
+                .map(|reading| reading.seen.position)
+        };
+        if let Some(sent_upto) = row.as_ref().and_then(reads) {
+            let made = whole(reader, &document, draft)?;
+            let Some(step) = draft.place(made, &mut self.wholes, sent_upto) else {
+                return Ok(Step::Full);
+            };
+            self.needs.remove(&document);
+            return Ok(step);
+        }
+        self.needs.remove(&document);
+        Ok(Step::Passed)
     }
 
     fn step_ahead<S: Storage, K: Kv>(
@@ -377,6 +456,9 @@ impl Feed {
     }
 
     fn cursor(&self) -> Cursor {
+        if self.muted {
+            return Cursor::default();
+        }
         Cursor {
             marks: self.readings.iter().map(Reading::mark).collect(),
         }

@@ -165,6 +165,9 @@ pub const COMPARISONS_MAX: usize = 2 * SUBSCRIPTIONS_MAX;
 /// Statements in one `statements` frame. The smallest has about 130 bytes that do not deflate.
 pub const STATEMENTS_PER_FRAME: usize = 32;
 
+/// Statements that a session takes back: what a district with thousands of devices stated of them.
+pub const STATEMENTS_MAX: usize = 16_384;
+
 /// Bytes of one statement that a device returns: what fits a frame beside its keys. Frameworks and
 /// sheets of regions may be longer and are imported again.
 pub const STATEMENT_BYTES_MAX: usize = FRAME_BYTES_MAX - 64;

@@ -16,6 +16,7 @@ use bukti_core::kv::Kv;
 use bukti_core::ledger::{
     DeviceRow, EnrolRefusal, Enrolled, Outcome, ReadError, Reader, Submission, Topic,
 };
+use bukti_core::record::Finding;
 use ed25519_dalek::{Signature, VerifyingKey};
 
 use self::live::Live;
@@ -31,6 +32,7 @@ use crate::frame::{
 use crate::limits;
 use crate::token::TokenKey;
 
+mod comparing;
 mod live;
 mod outbound;
 
@@ -57,8 +59,10 @@ pub enum Input<'a> {
     Held(Vec<PartialItem>),
     /// The journal has judged runs of an [`Output::Submit`]; all it accepted is durable.
     Judged(Vec<Outcome>),
-    /// The answer to [`Output::Enrol`]; the certificate is durable.
+    /// The answer to [`Output::Enrol`] or [`Output::Readmit`]; the certificate is durable.
     Enrolled(Result<Enrolled, EnrolRefusal>),
+    /// The answer to [`Output::TakeBack`]: what was news is durable.
+    TakenBack,
     /// The journal has grown.
     Advanced,
     /// The device of this session was revoked.
@@ -87,6 +91,24 @@ pub enum Output {
         /// For whom.
         device: DeviceId,
     },
+    /// Let in a device that the journal may not know, by the certificate it holds; answer with
+    /// [`Input::Enrolled`].
+    Readmit {
+        /// Who proved that it is.
+        device: DeviceId,
+        /// What it says enrolled it; not checked yet.
+        certificate: Vec<u8>,
+    },
+    /// Take back statements of this server that a device holds; answer with [`Input::TakenBack`].
+    /// Runs of the session wait for that.
+    TakeBack {
+        /// Who returns them.
+        carrier: DeviceId,
+        /// Their records, signed by this server.
+        statements: Vec<Vec<u8>>,
+    },
+    /// Keep a finding, unless the same is known.
+    Find(Finding),
     /// The session is this device's. Answer with [`Input::Held`].
     Bound(DeviceId),
     /// Reading failed: the server has a fault, to be logged.
@@ -108,6 +130,11 @@ enum Phase {
     },
     /// Waits for `proof`.
     Challenged {
+        until: Mono,
+        hello: Box<Hello>,
+    },
+    /// Waits for the journal to hold the certificate of a device that it may not have known.
+    Readmitting {
         until: Mono,
         hello: Box<Hello>,
     },
@@ -135,6 +162,8 @@ pub struct ServerSession {
     window: Window,
     frames_before_welcome: u32,
     assembler: Assembler,
+    /// The device was let in by its certificate: its flight is dropped and comes again.
+    readmitted: bool,
 }
 
 /// Why a session ends: the peer's fault, or the server's own.
@@ -195,6 +224,7 @@ impl ServerSession {
             rate: Rate::new(now),
             window: Window::new(limits::FLIGHT_BYTES),
             frames_before_welcome: 0,
+            readmitted: false,
             assembler: Assembler::new(limits::RUN_ITEM_BYTES_MAX, limits::PARTIAL_BYTES_SERVER),
         }
     }
@@ -215,6 +245,12 @@ impl ServerSession {
                 Ok(())
             }
             Input::Enrolled(result) => self.enrolled(cx, result),
+            Input::TakenBack => {
+                if let Phase::Live(live) = &mut self.phase {
+                    live.taken_back(&mut self.outputs);
+                }
+                Ok(())
+            }
             Input::Advanced => self.advanced(cx),
             Input::Revoked => Err(self.revoked(cx)),
             Input::Shutdown => Err(Bye::new(ByeCode::Shutdown, "The server stops.").into()),
@@ -252,6 +288,7 @@ impl ServerSession {
             Phase::First { until, .. }
             | Phase::Enrolling { until }
             | Phase::Challenged { until, .. }
+            | Phase::Readmitting { until, .. }
             | Phase::Stale { until } => Some(*until),
             Phase::Bound { .. } | Phase::Live(_) | Phase::Closed => None,
         }
@@ -289,6 +326,14 @@ impl ServerSession {
                 // What else was in the flight of `hello` is dropped and sent again.
                 Frame::Subscribe(_) | Frame::Push(_) | Frame::Fragment(_) => {
                     self.phase = Phase::Challenged { until, hello };
+                    Ok(())
+                }
+                other => Err(out_of_place(&other).into()),
+            },
+            Phase::Readmitting { until, hello } => match frame {
+                // Comes again behind the device's statements.
+                Frame::Subscribe(_) | Frame::Push(_) | Frame::Fragment(_) => {
+                    self.phase = Phase::Readmitting { until, hello };
                     Ok(())
                 }
                 other => Err(out_of_place(&other).into()),
@@ -351,7 +396,8 @@ impl ServerSession {
             .token
             .as_ref()
             .map(|token| cx.token_key.check(token, cx.wall));
-        if token == Some(Ok(hello.device)) {
+        // A device that is not known here may hold a certificate, which goes with the proof.
+        if token == Some(Ok(hello.device)) && cx.reader.device(&hello.device)?.is_some() {
             return self.bind(cx, hello);
         }
         let challenge = Challenge {
@@ -385,7 +431,24 @@ impl ServerSession {
             return Err(Bye::new(ByeCode::Unauthorised, sentence).into());
         }
         self.window = Window::new(limits::FLIGHT_BYTES);
-        self.bind(cx, hello)
+        let known = cx.reader.device(&hello.device)?;
+        let moved = proof
+            .journal
+            .is_some_and(|journal| journal != challenge.journal);
+        match &proof.certificate {
+            Some(certificate) if known.is_none() || moved => {
+                self.outputs.push_back(Output::Readmit {
+                    device: hello.device,
+                    certificate: certificate.to_vec(),
+                });
+                self.phase = Phase::Readmitting {
+                    until: cx.now.saturating_add(limits::ANSWER_MS),
+                    hello: Box::new(hello),
+                };
+                Ok(())
+            }
+            Some(_) | None => self.bind(cx, hello),
+        }
     }
 
     /// Gives the session to a device that has shown who it is.
@@ -444,13 +507,13 @@ impl ServerSession {
             credit: limits::CREDIT_WINDOW,
             held: self.assembler.held(),
             features: Features::DEFLATE,
-            unconfirmed: false,
+            unconfirmed: !row.confirmed,
         };
         self.outputs
             .push_back(Output::Send(encode(&welcome.into(), hello.features)));
         // What is left of the flight's allowance stays, since the flight may still be under way.
         self.window.widen(limits::CREDIT_WINDOW);
-        self.phase = Phase::Live(Box::new(Live::new(&hello, row.grants)));
+        self.phase = Phase::Live(Box::new(Live::new(&hello, row, self.readmitted)));
     }
 
     fn enrol<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, enrol: &Enrol) -> Result<(), End> {
@@ -472,21 +535,32 @@ impl ServerSession {
         cx: &Cx<'_, S, K>,
         result: Result<Enrolled, EnrolRefusal>,
     ) -> Result<(), End> {
-        if !matches!(self.phase, Phase::Enrolling { .. }) {
+        let readmits = matches!(self.phase, Phase::Readmitting { .. });
+        if !readmits && !matches!(self.phase, Phase::Enrolling { .. }) {
             return Ok(());
         }
-        let enrolled = result.map_err(|refusal| refused(&refusal))?;
+        let enrolled = match result {
+            Ok(enrolled) => enrolled,
+            Err(EnrolRefusal::Revoked) => return Err(self.revoked(cx)),
+            Err(refusal) => return Err(refused(&refusal).into()),
+        };
         let answer = frame::Enrolled {
             journal: enrolled.founding_record.into(),
             certificate: enrolled.certificate.into(),
         };
         self.send(&answer.into());
         let until = cx.now.saturating_add(limits::FIRST_FRAME_MS);
-        self.phase = Phase::First {
+        let first = Phase::First {
             until,
             enrolled: true,
         };
-        Ok(())
+        match std::mem::replace(&mut self.phase, first) {
+            Phase::Readmitting { hello, .. } => {
+                self.readmitted = true;
+                self.bind(cx, *hello)
+            }
+            _enrolling => Ok(()),
+        }
     }
 
     fn judged<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, outcomes: Vec<Outcome>) {
@@ -507,7 +581,7 @@ impl ServerSession {
     fn revoked<S: Storage, K: Kv>(&self, cx: &Cx<'_, S, K>) -> End {
         let device = match &self.phase {
             Phase::Live(live) => live.device(),
-            Phase::Bound { hello, .. } => hello.device,
+            Phase::Bound { hello, .. } | Phase::Readmitting { hello, .. } => hello.device,
             Phase::First { .. }
             | Phase::Enrolling { .. }
             | Phase::Challenged { .. }
@@ -530,7 +604,7 @@ impl ServerSession {
         }
         match self.phase {
             Phase::Stale { .. } => Err(Bye::done().into()),
-            Phase::Enrolling { .. } => {
+            Phase::Enrolling { .. } | Phase::Readmitting { .. } => {
                 let sentence = "The server could not enrol the device in time.";
                 Err(Bye::new(ByeCode::Fault, sentence).into())
             }
@@ -562,6 +636,7 @@ impl ServerSession {
             Phase::First { .. }
             | Phase::Enrolling { .. }
             | Phase::Challenged { .. }
+            | Phase::Readmitting { .. }
             | Phase::Bound { .. }
             | Phase::Stale { .. }
             | Phase::Closed => Features::NONE,

@@ -3,6 +3,7 @@
 mod enrolment;
 mod flow;
 mod joined;
+mod reconciling;
 pub(crate) mod samples;
 mod setting;
 mod vectors;

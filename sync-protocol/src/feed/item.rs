@@ -123,7 +123,9 @@ pub(super) fn record<S: Storage, K: Kv>(
         return Err(FeedError::NoRecord(*position));
     };
     let body = changes.run.envelope.body();
-    let own = body.device == addressee.device && body.incarnation == addressee.incarnation;
+    // What a device gave back it holds as well as what it sealed.
+    let sealed = body.device == addressee.device && body.incarnation == addressee.incarnation;
+    let own = sealed || (changes.returned && changes.carrier == addressee.device);
     let item = if own {
         Item::Own {
             position: *position,

@@ -8,19 +8,22 @@ use bukti_core::hash::{Hasher, domain};
 use bukti_core::id::{DeviceId, Incarnation, RunId};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
-use bukti_core::ledger::{Outcome, Reader, Submission, Verdict};
+use bukti_core::ledger::{DeviceRow, Outcome, Reader, Submission, Verdict};
+use bukti_core::record::Signed;
 use bukti_core::validate::{CheckedRun, Refusal, check_run};
 use minicbor::Decoder;
 
+use super::comparing::{self, Comparing};
 use super::outbound::Outbound;
 use super::{End, Output, out_of_place};
 use crate::bye::{Bye, ByeCode, sentence};
 use crate::credit::{Allowance, Window};
 use crate::deflate::unpack;
-use crate::feed::Feed;
+use crate::feed::{Feed, Start};
 use crate::fragment::{Assembler, FragmentError};
 use crate::frame::{
-    Accepted, Features, Frame, Hello, Missing, Numbered, Placed, Push, Rejected, Subscribe, encode,
+    Accepted, Features, Frame, Hello, Missing, Numbered, Placed, Push, Rejected, Statements,
+    Subscribe, Void, encode,
 };
 use crate::item::PushItem;
 use crate::limits;
@@ -32,6 +35,15 @@ pub(super) struct Live {
     incarnation: Incarnation,
     peer: Features,
     grants: Vec<Grant>,
+    /// Whether the device receives, or only gives until somebody confirms it.
+    confirmed: bool,
+    /// What comes is dropped until the device's statements are in: they count first.
+    awaits_statements: bool,
+    voided: bool,
+    /// Statements that the journal has not taken in, and the runs that wait for that.
+    taking_back: usize,
+    behind_statements: Vec<Submission>,
+    comparing: Comparing,
     allowance: Allowance,
     outbound: Outbound,
     unjudged: BTreeMap<RunId, Unjudged>,
@@ -66,12 +78,18 @@ pub(super) enum Next {
 }
 
 impl Live {
-    pub(super) fn new(hello: &Hello, grants: Vec<Grant>) -> Self {
+    pub(super) fn new(hello: &Hello, row: DeviceRow, readmitted: bool) -> Self {
         Self {
             device: hello.device,
             incarnation: hello.incarnation,
             peer: hello.features,
-            grants,
+            grants: row.grants,
+            confirmed: row.confirmed,
+            awaits_statements: readmitted,
+            voided: readmitted,
+            taking_back: 0,
+            behind_statements: Vec::new(),
+            comparing: Comparing::default(),
             allowance: Allowance::new(hello.credit),
             outbound: Outbound::new(hello.held.clone()),
             unjudged: BTreeMap::new(),
@@ -103,6 +121,9 @@ impl Live {
         else {
             return Ok(None);
         };
+        if matches!(frame, Frame::UpToDate(_)) {
+            self.comparing.rest();
+        }
         let bytes = encode(&frame, self.peer);
         if frame.needs_credit() {
             self.allowance.spend(bytes.len());
@@ -120,7 +141,21 @@ impl Live {
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), End> {
         match frame {
-            Frame::Subscribe(subscribe) => self.subscribe(reader, &subscribe),
+            Frame::Push(_) | Frame::Fragment(_) if self.awaits_statements => {
+                window.settle(frame_bytes as u64);
+                Ok(())
+            }
+            Frame::Subscribe(_) | Frame::Reconcile(_) if self.awaits_statements => Ok(()),
+            Frame::Statements(statements) if self.awaits_statements => {
+                self.statements(reader, statements, outputs)?;
+                Ok(())
+            }
+            Frame::Subscribe(subscribe) => self.subscribe(reader, &subscribe, outputs),
+            Frame::Reconcile(asked) => {
+                let outbound = &mut self.outbound;
+                self.comparing
+                    .asked(reader, (self.device, self.peer), &asked, outbound, outputs)
+            }
             Frame::Push(push) => {
                 let credit = self.push(push, frame_bytes as u64, assembler, outputs)?;
                 window.settle(credit);
@@ -151,7 +186,6 @@ impl Live {
             | Frame::Missing(_)
             | Frame::Rejected(_)
             | Frame::LeftScope(_)
-            | Frame::Reconcile(_)
             | Frame::Statements(_)
             | Frame::Void(_)
             | Frame::Bye(_) => Err(out_of_place(&frame).into()),
@@ -162,8 +196,9 @@ impl Live {
         &mut self,
         reader: &Reader<S, K>,
         subscribe: &Subscribe,
+        outputs: &mut VecDeque<Output>,
     ) -> Result<(), End> {
-        let feed = Feed::start(
+        let mut feed = Feed::start(
             reader,
             &self.grants,
             &subscribe.scopes,
@@ -171,7 +206,47 @@ impl Live {
             self.device,
             self.incarnation,
         )?;
+        if feed.start_was() == Start::Void && subscribe.compare && !self.voided {
+            (self.voided, self.awaits_statements) = (true, true);
+            let watermark = reader.watermark();
+            outputs.push_back(Output::Find(comparing::cursor_void(self.device, watermark)));
+            let void = Void { watermark };
+            outputs.push_back(Output::Send(encode(&void.into(), self.peer)));
+            return Ok(());
+        }
+        if subscribe.compare && feed.start_was() != Start::Continued {
+            feed.owe_nothing();
+        }
+        if !self.confirmed {
+            feed.mute();
+        }
         self.outbound.begin(feed);
+        Ok(())
+    }
+
+    /// Hands on statements that this server signed; others are of no use and passed over.
+    fn statements<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        statements: Statements,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), Bye> {
+        self.awaits_statements = !statements.last;
+        self.comparing
+            .count_statements(statements.statements.len())?;
+        let server = reader.server();
+        let signed = statements.statements.into_iter().map(Vec::from);
+        let statements: Vec<Vec<u8>> = signed
+            .filter(|bytes| Signed::open(bytes, &server).is_ok())
+            .collect();
+        if !statements.is_empty() {
+            let carrier = self.device;
+            self.taking_back += 1;
+            outputs.push_back(Output::TakeBack {
+                carrier,
+                statements,
+            });
+        }
         Ok(())
     }
 
@@ -209,7 +284,7 @@ impl Live {
                     batch.push(Submission {
                         carrier: self.device,
                         run: *run,
-                        returned: false,
+                        returned: push.returned,
                     });
                 }
                 // The outcome of the first answers this one, too.
@@ -225,10 +300,21 @@ impl Live {
             return Ok(credit);
         };
         waits.credit += credit;
-        if !batch.is_empty() {
+        if self.taking_back > 0 {
+            self.behind_statements.append(&mut batch);
+        } else if !batch.is_empty() {
             outputs.push_back(Output::Submit(batch));
         }
         Ok(0)
+    }
+
+    /// The journal took statements in: runs may be judged by them.
+    pub(super) fn taken_back(&mut self, outputs: &mut VecDeque<Output>) {
+        self.taking_back = self.taking_back.saturating_sub(1);
+        if self.taking_back == 0 && !self.behind_statements.is_empty() {
+            let batch = std::mem::take(&mut self.behind_statements);
+            outputs.push_back(Output::Submit(batch));
+        }
     }
 
     /// Judges what can be judged without a document. The error is for bytes that do not even name
@@ -300,6 +386,10 @@ impl Live {
         let Some(row) = row.filter(|row| row.revoked_at.is_none()) else {
             return Err(super::revoked(reader, &self.device));
         };
+        if row.confirmed != self.confirmed {
+            let sentence = "The device was confirmed and may receive: connect again.";
+            return Err(Bye::new(ByeCode::Shutdown, sentence).into());
+        }
         if row.grants != self.grants {
             self.grants = row.grants;
             self.outbound.revise(reader, &self.grants)?;

@@ -1,9 +1,11 @@
 //! The feed on its way out: one page at a time, large items in fragments before their page.
 
-use bukti_core::authority::Grant;
+use bukti_core::authority::{Audience, Grant};
+use bukti_core::id::DocumentId;
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
-use bukti_core::ledger::Reader;
+use bukti_core::ledger::{Reader, Subscription};
+use bukti_core::scope::Scope;
 
 use crate::deflate::pack;
 use crate::feed::{self, Feed, FeedError, Page};
@@ -52,6 +54,19 @@ impl Outbound {
         self.look = true;
     }
 
+    /// The subscription of the feed with this prefix and audience.
+    pub(super) fn subscription(&self, prefix: &Scope, audience: Audience) -> Option<Subscription> {
+        self.feed.as_ref()?.subscription(prefix, audience)
+    }
+
+    /// Sends these documents whole, and says when all is sent.
+    pub(super) fn need(&mut self, documents: impl Iterator<Item = DocumentId>) {
+        if let Some(feed) = &mut self.feed {
+            feed.need(documents);
+            (self.look, self.announce) = (true, true);
+        }
+    }
+
     /// Goes on under other grants, behind the page that is under way.
     pub(super) fn revise<S: Storage, K: Kv>(
         &mut self,
@@ -91,6 +106,7 @@ impl Outbound {
             let Some(feed) = self.feed.as_mut().filter(|_| self.look) else {
                 return Ok(None);
             };
+            self.announce |= feed.is_muted_behind(reader);
             if let Some(page) = feed.next(reader, limits::PAGE_BYTES)? {
                 self.announce = true;
                 if let Some(frame) = self.page(page, peer) {

@@ -41,13 +41,18 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new() -> Self {
+        Self::founded(JournalId([9; 16]), WALL)
+    }
+
+    /// The same server, by its key, with a journal of its own.
+    pub(super) fn founded(journal: JournalId, wall: i64) -> Self {
         let key = SigningKey::from_bytes(&[1; 32]);
         let ledger = Ledger::create(
             MemoryStorage::new(),
             Arc::new(MemoryKv::new()),
             key.clone(),
-            JournalId([9; 16]),
-            WALL,
+            journal,
+            wall,
             Options::new(journal::Options::server(0), 1),
         )
         .unwrap();
@@ -56,7 +61,7 @@ impl Server {
         Self {
             ledger,
             now: 1_000,
-            wall: WALL,
+            wall,
             key,
             token_key,
             partials,
@@ -87,9 +92,11 @@ impl Server {
     pub(super) fn enrolled(&mut self, seed: u8, role: Role, scopes: &[&str]) -> Phone {
         let mut phone = Phone::new(seed, self);
         self.invite([seed; 16], role, scopes);
-        self.ledger
+        let enrolled = self
+            .ledger
             .enrol(self.wall, &[seed; 16], phone.device())
             .unwrap();
+        phone.certificate = enrolled.certificate;
         phone.token = Some(self.token_key.issue(&phone.device(), self.wall + 1_000_000));
         phone
     }
@@ -108,6 +115,18 @@ impl Server {
     pub(super) fn session(&mut self) -> ServerSession {
         self.sessions += 1;
         ServerSession::new([self.sessions; 32], self.now)
+    }
+
+    /// Hands a frame to a session whose peer takes nothing in.
+    pub(super) fn press(&mut self, session: &mut ServerSession, bytes: &[u8]) {
+        let reader = self.ledger.reader();
+        let cx = Cx {
+            now: self.now,
+            wall: self.wall,
+            reader: &reader,
+            token_key: &self.token_key,
+        };
+        session.handle(&cx, server::Input::Frame(bytes));
     }
 
     /// Hands an input to a session and performs what it wants but for sending.
@@ -145,6 +164,26 @@ impl Server {
                         EnrolError::Ledger(error) => panic!("{error}"),
                     }))
                 }
+                server::Output::Readmit {
+                    device,
+                    certificate,
+                } => {
+                    let certified = self.ledger.readmit(self.wall, device, &certificate);
+                    server::Input::Enrolled(certified.unwrap())
+                }
+                server::Output::TakeBack {
+                    carrier,
+                    statements,
+                } => {
+                    let taken = self.ledger.take_back(self.wall, carrier, statements);
+                    sent.taken_back += taken.unwrap();
+                    server::Input::TakenBack
+                }
+                server::Output::Find(finding) => {
+                    sent.found.push(finding.code.clone());
+                    self.ledger.find(self.wall, finding).unwrap();
+                    continue;
+                }
                 server::Output::Bound(device) => {
                     server::Input::Held(self.partials.remove(&device).unwrap_or_default())
                 }
@@ -165,6 +204,8 @@ impl Server {
 pub(super) struct Sent {
     pub(super) frames: Vec<Vec<u8>>,
     pub(super) submitted: usize,
+    pub(super) taken_back: usize,
+    pub(super) found: Vec<String>,
     pub(super) closed: Option<Bye>,
 }
 
@@ -187,6 +228,11 @@ pub(super) struct Phone {
     pub(super) tail: Vec<(RunId, Vec<u8>)>,
     pub(super) last: Option<(u64, RunId)>,
     pub(super) partials: Vec<PartialItem>,
+    pub(super) journal: JournalId,
+    pub(super) certificate: Vec<u8>,
+    /// What it holds of the server's statements.
+    pub(super) statements: Vec<Vec<u8>>,
+    pub(super) compare: bool,
 }
 
 impl Phone {
@@ -200,6 +246,10 @@ impl Phone {
             tail: Vec::new(),
             last: None,
             partials: Vec::new(),
+            journal: server.ledger.reader().journal(),
+            certificate: Vec::new(),
+            statements: Vec::new(),
+            compare: false,
         }
     }
 
@@ -211,7 +261,7 @@ impl Phone {
         Opening {
             key: self.key.clone(),
             server: self.server,
-            journal: JournalId([9; 16]),
+            journal: self.journal,
             token: self.token.clone(),
             incarnation: self.incarnation,
             last: self.last,
@@ -219,8 +269,8 @@ impl Phone {
             cursor: self.cursor.clone(),
             held: self.partials.clone(),
             agent: "bukti-test 0.1.0".into(),
-            certificate: Vec::new(),
-            compare: false,
+            certificate: self.certificate.clone(),
+            compare: self.compare,
         }
     }
 
@@ -320,12 +370,11 @@ impl Phone {
             Event::Page { cursor, .. } | Event::UpToDate { cursor, .. } => {
                 self.cursor = Some(cursor.clone());
             }
+            Event::Void | Event::Readmitted { .. } => self.cursor = None,
             Event::Missing { .. }
             | Event::Stale { .. }
             | Event::LeftScope(_)
             | Event::Progress { .. }
-            | Event::Void
-            | Event::Readmitted { .. }
             | Event::Differs { .. }
             | Event::Bye(_) => {}
         }
@@ -346,6 +395,8 @@ pub(super) struct Pipe {
     pub(super) applies: bool,
     pub(super) closed: Option<Bye>,
     pub(super) submitted: usize,
+    pub(super) taken_back: usize,
+    pub(super) found: Vec<String>,
 }
 
 impl Pipe {
@@ -363,6 +414,8 @@ impl Pipe {
             applies: true,
             closed: None,
             submitted: 0,
+            taken_back: 0,
+            found: Vec::new(),
         }
     }
 
@@ -432,6 +485,11 @@ impl Pipe {
         })
     }
 
+    /// Bytes that the server sent and nobody took yet.
+    pub(super) fn waiting_down(&self) -> usize {
+        self.down.iter().map(Vec::len).sum()
+    }
+
     pub(super) fn kinds_up(&self) -> Vec<&'static str> {
         kinds(&self.sent_up)
     }
@@ -443,6 +501,8 @@ impl Pipe {
     fn take(&mut self, sent: Sent) {
         self.down.extend(sent.frames);
         self.submitted += sent.submitted;
+        self.taken_back += sent.taken_back;
+        self.found.extend(sent.found);
         self.closed = self.closed.take().or(sent.closed);
     }
 
@@ -453,6 +513,11 @@ impl Pipe {
                 client::Output::Event(event) => {
                     phone.store(&event);
                     let applied = matches!(event, Event::Page { .. } | Event::UpToDate { .. });
+                    if matches!(event, Event::Void | Event::Readmitted { .. }) {
+                        let statements = phone.statements.clone();
+                        let input = client::Input::Statements(statements);
+                        self.client.handle(server.now, input);
+                    }
                     if applied && self.applies {
                         self.client.handle(server.now, client::Input::Applied);
                     }

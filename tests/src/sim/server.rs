@@ -270,6 +270,37 @@ impl Server {
                     };
                     serving.session.handle(&cx, Input::Enrolled(enrolled));
                 }
+                Output::Readmit {
+                    device,
+                    certificate,
+                } => {
+                    let ledger = self.ledger.as_mut().expect("it was up a moment ago");
+                    match ledger.readmit(wall(now), device, &certificate) {
+                        Ok(enrolled) => serving.session.handle(&cx, Input::Enrolled(enrolled)),
+                        Err(error) => {
+                            self.faults.push(format!("readmitting failed: {error}"));
+                            return;
+                        }
+                    }
+                }
+                Output::TakeBack {
+                    carrier,
+                    statements,
+                } => {
+                    let ledger = self.ledger.as_mut().expect("it was up a moment ago");
+                    if let Err(error) = ledger.take_back(wall(now), carrier, statements) {
+                        self.faults.push(format!("taking back failed: {error}"));
+                        return;
+                    }
+                    serving.session.handle(&cx, Input::TakenBack);
+                }
+                Output::Find(finding) => {
+                    let ledger = self.ledger.as_mut().expect("it was up a moment ago");
+                    if let Err(error) = ledger.find(wall(now), finding) {
+                        self.faults.push(format!("keeping a finding failed: {error}"));
+                        return;
+                    }
+                }
                 Output::Bound(device) => {
                     serving.device = Some(device);
                     let held = self.partials.remove(&device).unwrap_or_default();

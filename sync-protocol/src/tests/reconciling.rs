@@ -1,0 +1,357 @@
+//! A server that lost records, and devices that hold them.
+
+use bukti_core::authority::{Audience, Role};
+use bukti_core::digest::Digest;
+use bukti_core::id::{DocumentId, JournalId};
+use bukti_core::record::{Fact, Revocation};
+
+use super::samples;
+use super::setting::{Phone, Pipe, Server, VILLAGE, WALL, plain};
+use crate::bye::ByeCode;
+use crate::client::{self, Event};
+use crate::frame::{Frame, Ranged, Reconcile, Statements};
+use crate::item::Item;
+use crate::limits;
+use crate::reconcile::{Differs, Range};
+use crate::server::Input;
+
+const LATER: i64 = WALL + 1_000_000;
+
+fn founded_anew() -> Server {
+    Server::founded(JournalId([10; 16]), LATER)
+}
+
+/// A device of a server that was lost, with a document that it had received.
+fn survivor() -> (Server, Phone) {
+    let mut lost = Server::new();
+    let mut phone = lost.enrolled(3, Role::Officer, &[VILLAGE]);
+    phone.create(VILLAGE, 1, "");
+    Pipe::run(&mut lost, &mut phone);
+    phone.compare = true;
+    (lost, phone)
+}
+
+fn compared(ranges: Vec<Ranged>, need: Vec<Range>) -> Reconcile {
+    Reconcile {
+        prefix: VILLAGE.parse().unwrap(),
+        audience: Audience::Unit,
+        salt: 1,
+        ranges,
+        lists: Vec::new(),
+        need,
+        survived: None,
+        more: false,
+    }
+}
+
+fn wholes(pipe: &Pipe) -> Vec<DocumentId> {
+    let items = pipe.events.iter().filter_map(|event| match event {
+        Event::Page { items, .. } => Some(items),
+        _ => None,
+    });
+    let whole = |item: &Item| match item {
+        Item::Whole { document, .. } => Some(*document),
+        _ => None,
+    };
+    items.flatten().filter_map(whole).collect()
+}
+
+fn pages(pipe: &Pipe) -> usize {
+    pipe.said(|event| matches!(event, Event::Page { .. }))
+}
+
+#[test]
+fn a_device_of_a_lost_journal_is_let_in_by_its_certificate_and_only_gives() {
+    let (_, mut phone) = survivor();
+    let run = phone.create(VILLAGE, 2, "");
+    let mut server = founded_anew();
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(pipe.closed, None);
+    assert_eq!(
+        pipe.kinds_down()[..3],
+        ["challenge", "enrolled", "welcome"],
+        "{:?}",
+        pipe.kinds_down()
+    );
+    let unconfirmed =
+        |event: &Event| matches!(event, Event::Welcome { confirmed, .. } if !confirmed);
+    assert_eq!(pipe.said(unconfirmed), 1);
+    assert_eq!(pipe.accepted(), [run.id()]);
+    assert_eq!(pages(&pipe), 0, "{:?}", pipe.events);
+    let digests =
+        |event: &Event| matches!(event, Event::UpToDate { digests, .. } if digests[0].3 == 1);
+    assert_eq!(pipe.said(digests), 1);
+
+    server.ledger.confirm(server.wall, phone.device()).unwrap();
+    pipe.tell(&mut server, Input::Advanced);
+    assert_eq!(pipe.closed.take().unwrap().code, ByeCode::Shutdown);
+    phone.journal = JournalId([10; 16]);
+    phone.compare = false;
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(wholes(&pipe), [run.envelope.body().document]);
+}
+
+#[test]
+fn without_its_certificate_a_device_of_a_lost_journal_stays_out() {
+    let (_, mut phone) = survivor();
+    phone.certificate = Vec::new();
+    let mut server = founded_anew();
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(pipe.closed.unwrap().code, ByeCode::Unauthorised);
+    let mut other = server.enrolled(4, Role::Officer, &[VILLAGE]);
+    phone.certificate = std::mem::take(&mut other.certificate);
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(pipe.closed.unwrap().code, ByeCode::Unauthorised);
+}
+
+#[test]
+fn a_revocation_that_was_returned_keeps_the_device_out() {
+    let (_, mut revoked) = survivor();
+    let mut server = founded_anew();
+    let mut witness = server.enrolled(4, Role::Officer, &[VILLAGE]);
+    witness.compare = true;
+    witness.cursor = Some(vec![1]);
+    witness.statements = vec![samples::statement(Fact::Revocation(Revocation {
+        device: revoked.device(),
+    }))];
+    let pipe = Pipe::run(&mut server, &mut witness);
+    assert_eq!((pipe.taken_back, pipe.closed), (1, None));
+    let pipe = Pipe::run(&mut server, &mut revoked);
+    assert!(!pipe.kinds_down().contains(&"welcome"));
+    assert_eq!(pipe.closed.unwrap().code, ByeCode::Revoked);
+}
+
+#[test]
+fn a_void_cursor_has_statements_taken_in_before_any_run_is_judged() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    phone.create(VILLAGE, 1, "");
+    Pipe::run(&mut server, &mut phone);
+    (phone.compare, phone.cursor) = (true, Some(vec![1]));
+    phone.statements = vec![vec![0; limits::STATEMENT_BYTES_MAX + 1], vec![7; 9]];
+    phone.create(VILLAGE, 2, "");
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!((pipe.closed.as_ref(), pipe.taken_back), (None, 0));
+    assert_eq!(
+        pipe.kinds_up(),
+        [
+            "hello",
+            "subscribe",
+            "push",
+            "statements",
+            "subscribe",
+            "push"
+        ]
+    );
+    assert_eq!((pipe.submitted, pipe.accepted().len()), (1, 1));
+    assert_eq!(pipe.found, ["cursor-void"]);
+    assert_eq!(wholes(&pipe), []);
+    let again = Pipe::run(&mut server, &mut phone);
+    assert!(!again.kinds_down().contains(&"void"));
+}
+
+#[test]
+fn a_device_that_holds_nothing_is_sent_everything_whatever_its_cursor() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    phone.create(VILLAGE, 1, "");
+    Pipe::run(&mut server, &mut phone);
+    phone.cursor = Some(vec![1]);
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(wholes(&pipe).len(), 1);
+    assert_eq!(pipe.found, Vec::<String>::new());
+}
+
+#[test]
+fn what_a_device_lacks_is_found_and_sent_whole() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let mut held = Vec::new();
+    for random in 1..40 {
+        let run = phone.create(VILLAGE, random, "");
+        let body = run.envelope.body();
+        held.push((body.document, vec![body.last_hash]));
+    }
+    Pipe::run(&mut server, &mut phone);
+    let lost = held.remove(5);
+    let (id, heads) = held.remove(9);
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    held.push((DocumentId([0x42; 16]), heads));
+    pipe.client.handle(
+        server.now,
+        client::Input::Compare {
+            prefix: VILLAGE.parse().unwrap(),
+            audience: Audience::Unit,
+            salt: 0xabcd_ef01,
+            documents: held,
+        },
+    );
+    assert!(pipe.client.comparing());
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    let found = pipe.events.iter().filter_map(|event| match event {
+        Event::Differs { found, .. } => Some(found.clone()),
+        _ => None,
+    });
+    let found: Vec<Differs> = found.flatten().collect();
+    assert!(
+        found.contains(&Differs::Ours(DocumentId([0x42; 16]))),
+        "{found:?}"
+    );
+    let needs: Vec<Range> = found
+        .iter()
+        .filter_map(|found| match found {
+            Differs::Theirs(range) => Some(*range),
+            Differs::Ours(_) | Differs::Both { .. } => None,
+        })
+        .collect();
+    pipe.client.handle(
+        server.now,
+        client::Input::Need {
+            prefix: VILLAGE.parse().unwrap(),
+            audience: Audience::Unit,
+            ranges: needs,
+        },
+    );
+    assert!(pipe.client.comparing());
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    let mut sent = wholes(&pipe);
+    sent.sort_unstable();
+    let mut wanted = vec![lost.0, id];
+    wanted.sort_unstable();
+    assert_eq!(sent, wanted);
+    assert!(!pipe.client.comparing());
+    assert!(matches!(pipe.events.last(), Some(Event::UpToDate { .. })));
+}
+
+#[test]
+fn a_device_asks_in_vain_for_what_it_may_not_see() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let mut stranger = server.enrolled(4, Role::Officer, &["13.76.01.1002"]);
+    let draft = stranger.create("13.76.01.1002", 1, "");
+    Pipe::run(&mut server, &mut stranger);
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let wanted = Range::of(&draft.envelope.body().document);
+    for prefix in [VILLAGE, "13.76.01.1002", "all"] {
+        let asked = Reconcile {
+            prefix: prefix.parse().unwrap(),
+            ..compared(Vec::new(), vec![wanted, Range::ALL])
+        };
+        pipe.tell(&mut server, Input::Frame(&plain(asked)));
+    }
+    pipe.applies = false;
+    assert_eq!(pipe.closed, None);
+    assert_eq!(wholes(&pipe), []);
+}
+
+#[test]
+fn a_difference_that_stays_is_a_finding_once() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    for _ in 0..3 {
+        pipe.client.handle(
+            server.now,
+            client::Input::Survived {
+                prefix: VILLAGE.parse().unwrap(),
+                audience: Audience::Unit,
+                position: 3,
+                digest: Digest::default(),
+            },
+        );
+        pipe.flow(&mut server, &mut phone, usize::MAX);
+    }
+    assert_eq!(pipe.found, ["digest-mismatch"]);
+    assert_eq!(server.ledger.reader().findings().count(), 1);
+}
+
+#[test]
+fn comparisons_without_sense_or_end_are_cut_off() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let parts = |count: usize| Ranged {
+        range: Range::ALL,
+        fingerprints: vec![1; 4 * count].into(),
+    };
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    pipe.tell(
+        &mut server,
+        Input::Frame(&plain(compared(vec![parts(3)], Vec::new()))),
+    );
+    assert_eq!(pipe.closed.unwrap().code, ByeCode::Malformed);
+
+    // Statements have their place behind a void cursor only.
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let statements = Statements {
+        statements: vec![samples::certificate().into()],
+        last: true,
+    };
+    pipe.tell(&mut server, Input::Frame(&plain(statements)));
+    assert_eq!(pipe.closed.unwrap().code, ByeCode::Malformed);
+
+    for random in 1..80 {
+        phone.create(VILLAGE, random, "");
+    }
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let mut ranges = Vec::new();
+    for bits in 0..12_u8 {
+        let bytes = [
+            &[0x42 + bits / 8, bits][..],
+            &[0; 2][..usize::from(bits.div_ceil(8))],
+        ]
+        .concat();
+        let mut encoded = bytes;
+        encoded[0] = 0x41 + bits.div_ceil(8);
+        ranges.push(Ranged {
+            range: minicbor::decode(&encoded).unwrap(),
+            fingerprints: vec![1; 4 * 64].into(),
+        });
+    }
+    let greedy = plain(compared(ranges, Vec::new()));
+    for _ in 0..10_000 {
+        server.now += 1_000;
+        server.press(&mut pipe.session, &greedy);
+    }
+    pipe.tell(&mut server, Input::Advanced);
+    let waiting: usize = pipe.waiting_down();
+    assert!(
+        waiting < 2 * limits::RECONCILE_ANSWER_BYTES_MAX,
+        "{waiting} bytes"
+    );
+    assert_eq!(pipe.closed.unwrap().code, ByeCode::Flood);
+}
+
+#[test]
+fn only_what_is_returned_is_submitted_as_returned() {
+    let mut server = Server::new();
+    let phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let mut author = server.enrolled(4, Role::Officer, &[VILLAGE]);
+    let run = author.create(VILLAGE, 1, "");
+    let mut phone = phone;
+    phone.compare = true;
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    pipe.client.handle(
+        server.now,
+        client::Input::Offer(vec![client::Offer {
+            run: run.id(),
+            bytes: run.to_bytes(),
+            returned: true,
+        }]),
+    );
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert_eq!(pipe.accepted(), [run.id()]);
+    // Named only: the device that returned it holds it.
+    let named = |event: &Event| {
+        matches!(event, Event::Page { items, .. }
+            if items.iter().any(|item| matches!(item, Item::Own { run: named, .. } if *named == run.id())))
+    };
+    assert_eq!(pipe.said(named), 1, "{:?}", pipe.events);
+    let pushed = pipe
+        .sent_up
+        .iter()
+        .filter_map(|bytes| match crate::frame::decode(bytes) {
+            Ok(Some(Frame::Push(push))) => Some(push.returned),
+            _ => None,
+        });
+    assert_eq!(pushed.collect::<Vec<_>>(), [true]);
+}
