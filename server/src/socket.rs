@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bukti_core::id::DeviceId;
 use bukti_core::ledger::{EnrolError, EnrolRefusal, Enrolled, Outcome, Subscription};
-use bukti_core::record::invitation_hash;
+use bukti_core::record::{Finding, invitation_hash};
 use bukti_sync_protocol::bye::{Bye, ByeCode};
 use bukti_sync_protocol::credit::Rate;
 use bukti_sync_protocol::server::{Input, Output, ServerSession};
@@ -62,16 +62,21 @@ struct Connection {
     device: Option<DeviceId>,
     place: Place,
     app: Arc<App>,
-    enrolled: mpsc::Receiver<Answer>,
-    enrolling: mpsc::Sender<Answer>,
+    answers: mpsc::Receiver<Answer>,
+    asking: mpsc::Sender<Answer>,
     heard_at: Instant,
     control_frames: Rate,
     /// Whether the session was told to end.
     ending: bool,
 }
 
-/// What became of an enrolment; nothing if the ledger could not say.
-type Answer = Option<Result<Enrolled, EnrolRefusal>>;
+/// What the ledger answers to what a session asked of it besides judging runs.
+enum Answer {
+    /// What became of an enrolment; nothing if the ledger could not say.
+    Enrolled(Option<Result<Enrolled, EnrolRefusal>>),
+    /// Whether statements were taken in.
+    TakenBack(bool),
+}
 
 /// Why a connection ends without a word to the peer.
 struct Gone;
@@ -79,7 +84,7 @@ struct Gone;
 enum Happened {
     Message(Option<Result<Message, axum::Error>>),
     Outcomes(Option<Vec<Outcome>>),
-    Enrolled(Option<Answer>),
+    Answered(Option<Answer>),
     Woken,
     Ping,
     Deadline,
@@ -87,14 +92,14 @@ enum Happened {
 
 impl Connection {
     fn new(place: Place, nonce: [u8; 32], app: Arc<App>) -> Self {
-        let (enrolling, enrolled) = mpsc::channel(1);
+        let (asking, answers) = mpsc::channel(1);
         Self {
             session: ServerSession::new(nonce, mono_now()),
             device: None,
             place,
             app,
-            enrolled,
-            enrolling,
+            answers,
+            asking,
             heard_at: Instant::now(),
             control_frames: Rate::new(mono_now()),
             ending: false,
@@ -168,6 +173,15 @@ impl Connection {
                 }
             }
             Output::Enrol { secret, device } => self.enrol(secret, device),
+            Output::Readmit {
+                device,
+                certificate,
+            } => self.readmit(device, certificate),
+            Output::TakeBack {
+                carrier,
+                statements,
+            } => self.take_back(carrier, statements),
+            Output::Find(finding) => self.find(finding),
             Output::Bound(device) => self.bind(device),
             Output::Failed(reason) => {
                 tracing::error!(session = self.place.id.0, %reason, "a session could not read");
@@ -200,7 +214,7 @@ impl Connection {
     }
 
     fn enrol(&self, secret: [u8; 16], device: DeviceId) {
-        let (app, answer) = (self.app.clone(), self.enrolling.clone());
+        let (app, answer) = (self.app.clone(), self.asking.clone());
         self.app.tracker.spawn(async move {
             let enrolled = match app.accepting.reader().invitation(&invitation_hash(&secret)) {
                 // A guess costs the guesser's session one look-up, and nobody else anything.
@@ -222,7 +236,54 @@ impl Connection {
                     None
                 }
             };
-            let _ = answer.send(enrolled).await;
+            let _ = answer.send(Answer::Enrolled(enrolled)).await;
+        });
+    }
+
+    fn readmit(&self, device: DeviceId, certificate: Vec<u8>) {
+        let (app, answer) = (self.app.clone(), self.asking.clone());
+        self.app.tracker.spawn(async move {
+            let readmit = move |ledger: &mut Ledger, now| ledger.readmit(now, device, &certificate);
+            let certified = match app.accepting.ask(readmit).await {
+                Ok(Ok(certified)) => Some(certified),
+                Ok(Err(error)) => {
+                    tracing::error!(error = %chain(&error), "a device was not let in again");
+                    None
+                }
+                Err(_) => None,
+            };
+            let _ = answer.send(Answer::Enrolled(certified)).await;
+        });
+    }
+
+    fn take_back(&self, carrier: DeviceId, statements: Vec<Vec<u8>>) {
+        let (app, answer) = (self.app.clone(), self.asking.clone());
+        self.app.tracker.spawn(async move {
+            let take = move |ledger: &mut Ledger, now| ledger.take_back(now, carrier, statements);
+            let taken = match app.accepting.ask(take).await {
+                Ok(Ok(0)) => true,
+                Ok(Ok(taken)) => {
+                    tracing::warn!(%carrier, taken, "statements that were lost came back");
+                    true
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(error = %chain(&error), "statements were not taken back");
+                    false
+                }
+                Err(_) => false,
+            };
+            let _ = answer.send(Answer::TakenBack(taken)).await;
+        });
+    }
+
+    fn find(&self, finding: Finding) {
+        let app = self.app.clone();
+        self.app.tracker.spawn(async move {
+            tracing::warn!(code = %finding.code, "{}", finding.sentence);
+            let find = move |ledger: &mut Ledger, now| ledger.find(now, finding);
+            if let Ok(Err(error)) = app.accepting.ask(find).await {
+                tracing::error!(error = %chain(&error), "a finding was not kept");
+            }
         });
     }
 
@@ -271,7 +332,7 @@ impl Connection {
             () = self.app.stopping.cancelled(), if !self.ending => Happened::Woken,
             () = self.place.signals.wake.notified() => Happened::Woken,
             outcomes = self.place.outcomes.recv() => Happened::Outcomes(outcomes),
-            enrolled = self.enrolled.recv() => Happened::Enrolled(enrolled),
+            answer = self.answers.recv() => Happened::Answered(answer),
             // Before messages, so that a peer that never pauses cannot put them off.
             () = deadline_passed => Happened::Deadline,
             _ = pings.tick() => Happened::Ping,
@@ -288,14 +349,21 @@ impl Connection {
             }
             Happened::Message(Some(Err(_)) | None) => return Err(Gone),
             Happened::Outcomes(Some(outcomes)) => self.session.handle(&cx, Input::Judged(outcomes)),
-            Happened::Enrolled(Some(Some(enrolled))) => {
+            Happened::Answered(Some(Answer::Enrolled(Some(enrolled)))) => {
                 self.session.handle(&cx, Input::Enrolled(enrolled))
             }
-            Happened::Enrolled(Some(None)) => {
+            Happened::Answered(Some(Answer::TakenBack(true))) => {
+                self.session.handle(&cx, Input::TakenBack)
+            }
+            Happened::Answered(Some(Answer::TakenBack(false))) => {
+                let bye = Bye::new(ByeCode::Fault, "The server could not take statements back.");
+                self.session.handle(&cx, Input::End(bye));
+            }
+            Happened::Answered(Some(Answer::Enrolled(None))) => {
                 let bye = Bye::new(ByeCode::Fault, "The server could not enrol the device.");
                 self.session.handle(&cx, Input::End(bye));
             }
-            Happened::Outcomes(None) | Happened::Enrolled(None) => return Err(Gone),
+            Happened::Outcomes(None) | Happened::Answered(None) => return Err(Gone),
             // The loop notices what was raised.
             Happened::Woken => {}
             Happened::Ping => {

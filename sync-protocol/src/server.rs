@@ -16,7 +16,7 @@ use bukti_core::kv::Kv;
 use bukti_core::ledger::{
     DeviceRow, EnrolRefusal, Enrolled, Outcome, ReadError, Reader, Submission, Topic,
 };
-use bukti_core::record::Finding;
+use bukti_core::record::{Finding, Signed};
 use ed25519_dalek::{Signature, VerifyingKey};
 
 use self::live::Live;
@@ -437,6 +437,10 @@ impl ServerSession {
             .is_some_and(|journal| journal != challenge.journal);
         match &proof.certificate {
             Some(certificate) if known.is_none() || moved => {
+                if Signed::open(certificate, &challenge.server).is_err() {
+                    let sentence = "The device's certificate is not from this server.";
+                    return Err(Bye::new(ByeCode::Unauthorised, sentence).into());
+                }
                 self.outputs.push_back(Output::Readmit {
                     device: hello.device,
                     certificate: certificate.to_vec(),

@@ -297,7 +297,8 @@ impl Server {
                 Output::Find(finding) => {
                     let ledger = self.ledger.as_mut().expect("it was up a moment ago");
                     if let Err(error) = ledger.find(wall(now), finding) {
-                        self.faults.push(format!("keeping a finding failed: {error}"));
+                        self.faults
+                            .push(format!("keeping a finding failed: {error}"));
                         return;
                     }
                 }
