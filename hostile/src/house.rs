@@ -213,6 +213,25 @@ impl House {
                     };
                     session.handle(&cx, Input::Enrolled(enrolled));
                 }
+                Output::Readmit {
+                    device,
+                    certificate,
+                } => {
+                    let answer = self.ledger.readmit(NOW, device, &certificate);
+                    let certified = answer.expect("the ledger goes on");
+                    session.handle(&cx, Input::Enrolled(certified));
+                }
+                Output::TakeBack {
+                    carrier,
+                    statements,
+                } => {
+                    let taken = self.ledger.take_back(NOW, carrier, statements);
+                    taken.expect("the ledger goes on");
+                    session.handle(&cx, Input::TakenBack);
+                }
+                Output::Find(finding) => {
+                    self.ledger.find(NOW, finding).expect("the ledger goes on");
+                }
                 Output::Bound(_) => session.handle(&cx, Input::Held(Vec::new())),
                 Output::Failed(fault) => panic!("the server has a fault: {fault}"),
                 Output::Close(bye) => {

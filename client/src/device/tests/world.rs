@@ -219,6 +219,24 @@ impl World {
                         EnrolError::Ledger(error) => panic!("{error}"),
                     }))
                 }
+                server::Output::Readmit {
+                    device,
+                    certificate,
+                } => {
+                    let certified = self.ledger.readmit(NOW, device, &certificate);
+                    server::Input::Enrolled(certified.unwrap())
+                }
+                server::Output::TakeBack {
+                    carrier,
+                    statements,
+                } => {
+                    self.ledger.take_back(NOW, carrier, statements).unwrap();
+                    server::Input::TakenBack
+                }
+                server::Output::Find(finding) => {
+                    self.ledger.find(NOW, finding).unwrap();
+                    continue;
+                }
                 server::Output::Failed(error) => panic!("{error}"),
                 server::Output::Close(_) => continue,
             };
