@@ -16,8 +16,10 @@ use crate::record::{Invitation, invitation_hash};
 use crate::validate::{CheckedRun, RefusalCode};
 
 mod accepting;
+mod given_back;
 mod opening;
 mod reading;
+mod returning;
 mod statements;
 mod verifying;
 
@@ -75,6 +77,11 @@ fn rebuilt_rows(storage: &MemoryStorage) -> Vec<(Vec<u8>, Vec<u8>)> {
     let (_, opened) = reopen(&storage.duplicate(), &kv).unwrap();
     assert_eq!(opened.rebuilt, Some(RebuildReason::NoRows));
     all_rows(&kv)
+}
+
+/// A statement by the server's key, as a device keeps it.
+fn statement(at: WallMs, fact: Fact) -> Vec<u8> {
+    Signed::new(Statement { at, fact }, &server_key()).to_bytes()
 }
 
 fn findings(ledger: &MemoryLedger) -> Vec<crate::record::Finding> {

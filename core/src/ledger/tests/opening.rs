@@ -30,6 +30,19 @@ enum Step {
         phone: usize,
         elsewhere: bool,
     },
+    /// Gives back a statement that the journal may know, may lack or may know better.
+    Return {
+        carrier: usize,
+        about: u64,
+        kind: usize,
+        at: WallMs,
+    },
+    /// Gives back runs, of whomever.
+    GiveBack {
+        carrier: usize,
+        most: usize,
+    },
+    Restore,
     Reopen,
 }
 
@@ -43,8 +56,39 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (phone.clone(), 1..12usize, any::<bool>())
             .prop_map(|(carrier, most, turned)| Step::Send { carrier, most, turned }),
         1 => (phone, any::<bool>()).prop_map(|(phone, elsewhere)| Step::Grant { phone, elsewhere }),
+        3 => (0..3usize, 1..5u64, 0..5usize, NOW - 3..NOW + 3)
+            .prop_map(|(carrier, about, kind, at)| Step::Return { carrier, about, kind, at }),
+        1 => (0..3usize, 1..12usize).prop_map(|(carrier, most)| Step::GiveBack { carrier, most }),
+        1 => Just(Step::Restore),
         1 => Just(Step::Reopen),
     ]
+}
+
+/// What a journal may have lost about a device.
+fn lost_fact(device: DeviceId, kind: usize) -> Fact {
+    let grants = vec![Grant {
+        role: Role::Officer,
+        scope: scope(VILLAGE),
+    }];
+    match kind {
+        0 => Fact::Enrolment(crate::record::Certificate {
+            device,
+            person: "Siti".into(),
+            grants,
+            journal: JournalId([9; 16]),
+            invitation: [7; 32],
+        }),
+        1 => Fact::Grants(crate::record::GrantsFact { device, grants }),
+        2 => Fact::Confirmation(crate::record::Confirmation { device }),
+        3 => Fact::Move(crate::record::MoveFact {
+            unit: scope(VILLAGE),
+            parent: scope("13.76.02"),
+        }),
+        // Not of those that the test has write: the others' steps would end early.
+        _ => Fact::Revocation(crate::record::Revocation {
+            device: Phone::new(40).id(),
+        }),
+    }
 }
 
 /// Three phones that write in three villages and a server that is fed in any order.
@@ -164,6 +208,31 @@ impl World {
                 }];
                 let id = self.phones[phone].id();
                 self.ledger().grant(NOW, id, grants).unwrap();
+            }
+            Step::Return {
+                carrier,
+                about,
+                kind,
+                at,
+            } => {
+                let given = statement(at, lost_fact(Phone::new(about).id(), kind));
+                let carrier = self.phones[carrier].id();
+                self.ledger().take_back(NOW, carrier, vec![given]).unwrap();
+                self.snapshots.push(self.kv.snapshot());
+            }
+            Step::GiveBack { carrier, most } => {
+                let count = most.min(self.unsent.len());
+                let carrier = self.phones[carrier].id();
+                let batch = self.unsent.drain(..count).map(|run| Submission {
+                    carrier,
+                    run,
+                    returned: true,
+                });
+                let batch = batch.collect();
+                self.ledger().accept(NOW, batch).unwrap();
+            }
+            Step::Restore => {
+                self.ledger().record_restore(NOW).unwrap();
             }
             Step::Reopen => {
                 self.ledger = None;
