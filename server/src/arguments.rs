@@ -36,6 +36,11 @@ pub enum Command {
         /// Device id, or its first characters if no other begins so
         device: String,
     },
+    /// Let a device receive that came back after a loss with nothing but its certificate
+    Confirm {
+        /// Device id, or its first characters if no other begins so
+        device: String,
+    },
     /// Import regions or a framework
     #[command(subcommand)]
     Import(Import),

@@ -197,6 +197,7 @@ pub fn run_stopped(
         Command::Invite(_)
         | Command::Devices
         | Command::Revoke { .. }
+        | Command::Confirm { .. }
         | Command::Import(_)
         | Command::Status
         | Command::Backup { .. } => with_ledger(folder, arguments, request, progress),
@@ -254,6 +255,7 @@ fn execute(
         Command::Invite(options) => invite(office, options, json),
         Command::Devices => list::devices(office, json, request.columns),
         Command::Revoke { device } => revoke(office, device, json),
+        Command::Confirm { device } => confirm(office, device, json),
         Command::Import(Import::Regions { file, version }) => {
             import::regions(office, &request.cwd.join(file), version.as_deref(), json)
         }
@@ -304,6 +306,15 @@ fn revoke(office: &Office, given: &str, json: bool) -> Result<Reply, Failure> {
         .ask_blocking(Some(device), move |ledger, now| ledger.revoke(now, device))??;
     let value = json!({ "device": device.to_string(), "position": position });
     Ok(say(json, &value, || format!("revoked {device}\n")))
+}
+
+fn confirm(office: &Office, given: &str, json: bool) -> Result<Reply, Failure> {
+    let device = find_device(office.reader(), given)?;
+    let position = office
+        .accepting()
+        .ask_blocking(None, move |ledger, now| ledger.confirm(now, device))??;
+    let value = json!({ "device": device.to_string(), "position": position });
+    Ok(say(json, &value, || format!("confirmed {device}\n")))
 }
 
 /// Characters of a device id that are enough to name it.

@@ -72,6 +72,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Invite(_)
         | Command::Devices
         | Command::Revoke { .. }
+        | Command::Confirm { .. }
         | Command::Import(_)
         | Command::Verify
         | Command::Rebuild { .. }

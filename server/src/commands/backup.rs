@@ -135,7 +135,7 @@ pub(super) fn restore(
         &Metrics::default(),
         &mut |_| {},
     );
-    let started = match opened {
+    let mut started = match opened {
         Ok(started) => started,
         Err(error) => {
             // A journal that this key does not sign, or a damaged one, leaves the folder as it was.
@@ -147,7 +147,11 @@ pub(super) fn restore(
             });
         }
     };
-    if let Err(failure) = promised.kept(&started) {
+    let seen = started.ledger.reader().watermark();
+    let noted = promised
+        .kept(&started)
+        .and_then(|()| Ok(started.ledger.record_restore(wall_now())?));
+    if let Err(failure) = noted {
         drop(started);
         let _ = fs::remove_dir_all(folder.journal());
         let _ = folder.remove_store();
@@ -156,12 +160,12 @@ pub(super) fn restore(
     if !key_path.exists() {
         write_key(&key_path, &key)?;
     }
-    let seen = started.ledger.reader().watermark();
     let value = json!({ "position": seen.position, "chain": seen.chain.to_string() });
     Ok(say(json, &value, || {
         format!(
             "restored {} records, chain {}, at {}\n\
-             What devices sent after the backup is not here until they send it again.\n",
+             What devices sent after the backup is not here until they send it again. Invitations\n\
+             that were open are void, since they may have been used after it.\n",
             seen.position,
             seen.chain,
             show::show_time(wall_now())

@@ -23,6 +23,7 @@ pub(super) fn devices(office: &Office, json: bool, columns: Option<u16>) -> Resu
         let (id, row) = device?;
         let state = match row.revoked_at {
             Some(at) => format!("revoked {}", show::show_time(at)),
+            None if !row.confirmed => "unconfirmed".to_owned(),
             None => "active".to_owned(),
         };
         let enrolled = show::show_time(row.enrolled_at);
@@ -39,6 +40,7 @@ pub(super) fn devices(office: &Office, json: bool, columns: Option<u16>) -> Resu
             "grants": row.grants,
             "enrolled_at": row.enrolled_at,
             "revoked_at": row.revoked_at,
+            "confirmed": row.confirmed,
         }));
     }
     let (open, open_table) = invitations(office)?;
@@ -67,7 +69,7 @@ fn invitations(office: &Office) -> Result<(Vec<Value>, Table), Failure> {
     ]);
     for invitation in office.reader().invitations() {
         let (_, row) = invitation?;
-        if row.used_by.is_some() || row.expires_at < now {
+        if row.used_by.is_some() || row.expires_at < now || office.reader().is_void(&row)? {
             continue;
         }
         table.row([

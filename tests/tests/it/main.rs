@@ -12,5 +12,6 @@ mod rejection;
 mod scale;
 mod service;
 mod sim;
+mod standing;
 mod wire;
 mod wrong_use;

@@ -265,6 +265,12 @@ fn wrong_use_of_the_server_is_one_line_and_changes_nothing_whether_it_serves_or_
             &["revoke", "22222222222222222222222222222222222222222222"],
             "names no device",
         ),
+        (&["confirm"], "<DEVICE>"),
+        (&["confirm", "nobody"], "nobody"),
+        (
+            &["confirm", "22222222222222222222222222222222222222222222"],
+            "names no device",
+        ),
         (&["import"], "expected a command"),
         (&["import", "regions"], "<FILE>"),
         (&["import", "regions", &files.missing], "missing"),
