@@ -1,11 +1,13 @@
 //! Measurements: what things cost, and which part dominates.
 //!
-//! `cargo xtask bench [reconnect | edit | push | open]`. Times are ratios against something run
+//! `cargo xtask bench [reconnect | edit | push | open | load]`, where `load` is asked for by name,
+//! since it takes ten minutes. Times are ratios against something run
 //! beside it on the same machine; absolute times are shown so that the parts can be compared with
 //! each other. Bytes, frames and memory are absolute.
 
 mod edit;
 mod folder;
+mod load;
 mod open;
 mod push;
 mod reconnect;
@@ -13,7 +15,7 @@ mod wire;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask bench [reconnect | edit | push | open]";
+const USAGE: &str = "usage: cargo xtask bench [reconnect | edit | push | open | load]";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -31,6 +33,7 @@ async fn main() -> ExitCode {
             "edit" => edit::measure().await,
             "push" => push::measure().await,
             "open" => open::measure().await,
+            "load" => load::measure().await,
             _ => {
                 eprintln!("{USAGE}");
                 return ExitCode::from(2);

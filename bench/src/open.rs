@@ -10,6 +10,7 @@ use bukti_server::folder::Folder;
 use bukti_tests::process::Server;
 
 use crate::folder::{Making, VILLAGE};
+use crate::load::resident_mib;
 use crate::verdict;
 use crate::wire::Wire;
 
@@ -96,12 +97,4 @@ fn start(root: &std::path::Path) -> (Server, f64) {
     let server = Server::start(root, &[]);
     let took = started.elapsed().as_secs_f64();
     (server, took)
-}
-
-fn resident_mib(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: Option<f64> =
-        line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
-    kib.unwrap_or(f64::NAN) / 1024.0
 }

@@ -12,7 +12,7 @@ use bukti_sync_protocol::client::{ClientSession, Event, Input, Opening, Output};
 use bukti_sync_protocol::token::TokenKey;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// Where a server is and how devices are let in.
@@ -125,6 +125,19 @@ impl Wire {
         }
     }
 
+    /// The same, or nothing if nothing happens until `deadline`.
+    ///
+    /// # Panics
+    /// As [`Wire::next`].
+    pub(crate) async fn next_until(&mut self, deadline: tokio::time::Instant) -> Option<Event> {
+        while self.events.is_empty() {
+            // Only the reading is given up: what was read is dealt with whole.
+            let message = tokio::time::timeout_at(deadline, self.socket.next()).await;
+            self.take_in(message.ok()?).await;
+        }
+        Some(self.next().await)
+    }
+
     /// Reads until everything in scope is here; gives the items that came.
     pub(crate) async fn up_to_date(&mut self) -> usize {
         let mut items = 0;
@@ -158,7 +171,12 @@ impl Wire {
     }
 
     async fn receive(&mut self) {
-        match self.socket.next().await {
+        let message = self.socket.next().await;
+        self.take_in(message).await;
+    }
+
+    async fn take_in(&mut self, message: Option<Result<Message, WsError>>) {
+        match message {
             Some(Ok(Message::Binary(bytes))) => {
                 self.traffic.frames_down += 1;
                 self.traffic.bytes_down += bytes.len() as u64;

@@ -1,0 +1,339 @@
+//! Ten minutes of a busy country: 10,000 devices that only listen, 1,000 changes a second on
+//! distinct documents, 200 readers, and in the end one device that floods.
+//!
+//! `BUKTI_LOAD_SECONDS`, `BUKTI_LOAD_RATE` and `BUKTI_LOAD_IDLE` make it shorter, slower and smaller.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bukti_core::authority::Role;
+use bukti_core::id::{DocumentId, RunId};
+use bukti_core::ledger::testing::Phone;
+use bukti_core::validate::CheckedRun;
+use bukti_sync_protocol::client::Event;
+use bukti_tests::process::Server;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::folder::Making;
+use crate::wire::{Address, Wire};
+use crate::{percentile, verdict};
+
+const SECONDS: u64 = 600;
+const RATE: u64 = 1_000;
+const IDLE: u64 = 10_000;
+const WRITERS: u64 = 100;
+const DOCUMENTS_EACH: usize = 100;
+const READERS_OF_EACH: u64 = 2;
+const CONNECTIONS_PER_DEVICE: u64 = 4;
+/// Connections of the idle, the writers, the readers and those of the last part.
+const CONNECTIONS_MAX: u64 = 20_000;
+const P99_MS_MAX: f64 = 250.0;
+const GROWTH_MAX: f64 = 0.05;
+/// Part of the time in which caches fill, before memory is held to stay as it is.
+const WARM_UP: f64 = 0.2;
+const FLOOD_SECONDS: u64 = 20;
+const FLOOD_RUNS: usize = 4_000;
+/// A small sender that waits for one turn of a large one waits no longer than this many times what
+/// it waits alone.
+const UNFAIR_MAX: f64 = 4.0;
+
+pub(crate) async fn measure() -> bool {
+    let seconds = asked("BUKTI_LOAD_SECONDS", SECONDS);
+    let rate = asked("BUKTI_LOAD_RATE", RATE);
+    let idle = asked("BUKTI_LOAD_IDLE", IDLE);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let root = folder.path().join("server");
+    let mut making = Making::found(&root);
+    let mut writers = Vec::new();
+    let mut readers = Vec::new();
+    for number in 0..WRITERS {
+        let village = format!("13.07.05.{}", 2_001 + number);
+        let mut phone = making.phone(Role::Officer, &village);
+        let documents: Vec<DocumentId> = (0..DOCUMENTS_EACH)
+            .map(|_| {
+                let (document, run) = phone.create(&village);
+                making.accept(&phone, vec![run]);
+                document
+            })
+            .collect();
+        writers.push((phone, documents));
+        readers.extend((0..READERS_OF_EACH).map(|_| making.phone(Role::Officer, &village)));
+    }
+    let listening = idle / CONNECTIONS_PER_DEVICE;
+    let idlers: Vec<Phone> = (0..listening)
+        .map(|_| making.phone(Role::Officer, "13.07.06.2001"))
+        .collect();
+    let mut large = making.phone(Role::Officer, "13.07.07.2001");
+    let mut small = making.phone(Role::Officer, "13.07.08.2001");
+    let address = making.finish();
+    let config = folder.path().join("server.toml");
+    let text = format!(
+        "connections_max = {CONNECTIONS_MAX}\nconnections_per_address_max = {CONNECTIONS_MAX}\n"
+    );
+    std::fs::write(&config, text).expect("a configuration");
+    let server = Server::start(&root, &["--config", config.to_str().expect("a path")]);
+    let address = address(server.address());
+
+    let connections = listen(&address, &idlers).await;
+    println!(
+        "{connections} connections listen: {:.0} MiB resident",
+        resident_mib(server.pid())
+    );
+    let readings = Arc::new(AtomicU64::new(0));
+    let read = read(&address, &readers, &readings).await;
+
+    println!(
+        "{rate} changes a second on {} documents for {seconds} s, {} readers",
+        WRITERS as usize * DOCUMENTS_EACH,
+        readers.len()
+    );
+    let cpu_before = (cpu_seconds(server.pid()), cpu_seconds(std::process::id()));
+    let started = Instant::now();
+    let until = started + Duration::from_secs(seconds);
+    let mut writing = JoinSet::new();
+    for (number, (phone, documents)) in writers.into_iter().enumerate() {
+        let wire = Wire::open(&address, &phone, None).await;
+        let writer = Writer {
+            phone,
+            documents,
+            wire,
+        };
+        // Spread over a turn, as people are.
+        let every = Duration::from_secs_f64(WRITERS as f64 / rate as f64);
+        let first = started + every.mul_f64(number as f64 / WRITERS as f64);
+        writing.spawn(writer.write(first, every, until));
+    }
+    let sampling = tokio::spawn(sample(server.pid(), until));
+    let mut waits = Vec::new();
+    let mut offered = 0;
+    while let Some(done) = writing.join_next().await {
+        let (sent, took) = done.expect("a writer got everything accepted");
+        offered += sent;
+        waits.extend(took);
+    }
+    let took = started.elapsed().as_secs_f64();
+    let cpu = (
+        cpu_seconds(server.pid()) - cpu_before.0,
+        cpu_seconds(std::process::id()) - cpu_before.1,
+    );
+    let samples = sampling.await.expect("samples");
+    waits.sort_by(f64::total_cmp);
+    let p99 = percentile(&waits, 0.99);
+    let in_time = p99 <= P99_MS_MAX;
+    println!(
+        "  {offered} offered, {} accepted in {took:.0} s: {:.0} a second",
+        waits.len(),
+        waits.len() as f64 / took
+    );
+    println!(
+        "  from the moment it was due to its acknowledgement: p50 {:.1} ms, p99 {p99:.1} ms, {}",
+        percentile(&waits, 0.5),
+        verdict(in_time)
+    );
+    println!(
+        "  processors busy: server {:.2}, this program {:.2}, of {}",
+        cpu.0 / took,
+        cpu.1 / took,
+        std::thread::available_parallelism().map_or(1, usize::from)
+    );
+    println!(
+        "  readers took in {} items",
+        readings.load(Ordering::Relaxed)
+    );
+    let (first, last, growth) = growth(&samples);
+    let flat = growth.abs() <= GROWTH_MAX;
+    println!(
+        "  resident: {first:.0} MiB once warm, {last:.0} MiB at the end, {:+.1} %, {}",
+        growth * 100.0,
+        verdict(flat)
+    );
+    drop(read);
+    let fair = fair(&address, &mut large, &mut small).await;
+    in_time && flat && fair
+}
+
+fn asked(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// Connects devices that only listen; they answer pings until this program ends.
+async fn listen(address: &Address, phones: &[Phone]) -> u64 {
+    let mut connections = 0;
+    for phone in phones {
+        for _ in 0..CONNECTIONS_PER_DEVICE {
+            let mut wire = Wire::open(address, phone, None).await;
+            wire.up_to_date().await;
+            tokio::spawn(async move {
+                loop {
+                    wire.next().await;
+                }
+            });
+            connections += 1;
+        }
+    }
+    connections
+}
+
+async fn read(address: &Address, phones: &[Phone], readings: &Arc<AtomicU64>) -> JoinSet<()> {
+    let mut reading = JoinSet::new();
+    for phone in phones {
+        let mut wire = Wire::open(address, phone, None).await;
+        wire.up_to_date().await;
+        let readings = Arc::clone(readings);
+        reading.spawn(async move {
+            loop {
+                if let Event::Page { items, .. } = wire.next().await {
+                    readings.fetch_add(items.len() as u64, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+    reading
+}
+
+/// A device that edits one of its documents after the other.
+struct Writer {
+    phone: Phone,
+    documents: Vec<DocumentId>,
+    wire: Wire,
+}
+
+impl Writer {
+    /// Edits once a turn; gives the number of edits and the milliseconds until each was accepted.
+    async fn write(mut self, first: Instant, every: Duration, until: Instant) -> (u64, Vec<f64>) {
+        let mut due = first;
+        let mut turn = 0_usize;
+        let mut open: BTreeMap<RunId, Instant> = BTreeMap::new();
+        let mut waits = Vec::new();
+        while due < until || !open.is_empty() {
+            if due < until && Instant::now() >= due {
+                let document = self.documents[turn % self.documents.len()];
+                turn += 1;
+                let narrative = format!("Musyawarah ke-{turn} membahas anggaran.");
+                let run = self.phone.edit(&document, &narrative);
+                open.insert(run.id(), due);
+                self.wire.offer([&run]).await;
+                due += every;
+                continue;
+            }
+            let wake = if due < until {
+                due
+            } else {
+                Instant::now() + Duration::from_secs(60)
+            };
+            match self.wire.next_until(wake).await {
+                Some(Event::Accepted(runs)) => {
+                    let now = Instant::now();
+                    waits.extend(runs.into_iter().filter_map(|(run, _)| {
+                        let due = open.remove(&run)?;
+                        Some(now.duration_since(due).as_secs_f64() * 1_000.0)
+                    }));
+                }
+                Some(Event::Rejected { code, sentence, .. }) => panic!("{code}: {sentence}"),
+                Some(_) | None => {}
+            }
+        }
+        (turn as u64, waits)
+    }
+}
+
+/// Whether a small sender gets its turn while a large one sends all it can.
+async fn fair(address: &Address, large: &mut Phone, small: &mut Phone) -> bool {
+    let (_, alone) = steady(address, small).await;
+    let (document, created) = large.create("13.07.07.2001");
+    let mut runs: Vec<CheckedRun> = vec![created];
+    runs.extend((1..FLOOD_RUNS).map(|turn| large.edit(&document, &format!("Baris {turn}."))));
+    let mut wire = Wire::open(address, large, None).await;
+    let flood = tokio::spawn(async move {
+        wire.offer(runs.iter()).await;
+        let mut accepted = 0_u64;
+        while accepted < FLOOD_RUNS as u64 {
+            if let Event::Accepted(runs) = wire.next().await {
+                accepted += runs.len() as u64;
+            }
+        }
+    });
+    let (_, beside) = steady(address, small).await;
+    flood.abort();
+    let ratio = percentile(&beside, 0.99) / percentile(&alone, 0.99);
+    let kept = ratio <= UNFAIR_MAX;
+    println!(
+        "A small sender, ten changes a second: p99 {:.1} ms alone, {:.1} ms beside one that floods \
+         ({ratio:.1} times), {}",
+        percentile(&alone, 0.99),
+        percentile(&beside, 0.99),
+        verdict(kept)
+    );
+    kept
+}
+
+async fn steady(address: &Address, phone: &mut Phone) -> (u64, Vec<f64>) {
+    let (document, created) = phone.create("13.07.08.2001");
+    let mut wire = Wire::open(address, phone, None).await;
+    wire.offer([&created]).await;
+    wire.accepted(1).await;
+    let writer = Writer {
+        phone: phone.clone(),
+        documents: vec![document],
+        wire,
+    };
+    let now = Instant::now();
+    let every = Duration::from_millis(100);
+    let done = writer
+        .write(now, every, now + Duration::from_secs(FLOOD_SECONDS))
+        .await;
+    // The copy used numbers that this one does not know.
+    phone.start_over();
+    done
+}
+
+/// Resident memory over time.
+async fn sample(pid: u32, until: Instant) -> Vec<f64> {
+    let mut samples = Vec::new();
+    let mut at = Instant::now();
+    while at < until {
+        sleep_until(at).await;
+        samples.push(resident_mib(pid));
+        at += Duration::from_secs(2);
+    }
+    samples
+}
+
+/// Medians of a fifth once warm and of the last fifth, and by how much they differ.
+fn growth(samples: &[f64]) -> (f64, f64, f64) {
+    let fifth = (samples.len() / 5).max(1);
+    let warm = ((samples.len() as f64 * WARM_UP) as usize).min(samples.len().saturating_sub(fifth));
+    let median = |part: &[f64]| {
+        let mut part = part.to_vec();
+        part.sort_by(f64::total_cmp);
+        percentile(&part, 0.5)
+    };
+    let first = median(&samples[warm..(warm + fifth).min(samples.len())]);
+    let last = median(&samples[samples.len() - fifth..]);
+    (first, last, last / first - 1.0)
+}
+
+pub(crate) fn resident_mib(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: Option<f64> =
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+    kib.unwrap_or(f64::NAN) / 1024.0
+}
+
+/// Seconds of processor time that a process has used; Linux counts hundredths.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after = stat.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<f64> = after
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    fields.iter().sum::<f64>() / 100.0
+}
