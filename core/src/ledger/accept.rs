@@ -399,12 +399,13 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             Action::Edit
         };
         let acts = [Some(act), declares.then_some(Action::DeclareReady)];
+        let lineage = self.ledger.reader.shared.placements().lineage(scope);
         let row = self.device(body.device)?;
         let grants = row.map(|row| row.grants.as_slice()).unwrap_or_default();
         let denied = acts
             .into_iter()
             .flatten()
-            .find_map(|act| decide(grants, act, kind, scope).err());
+            .find_map(|act| decide(grants, act, kind, &lineage).err());
         Ok(denied.map(|denied| Refusal::new(RefusalCode::Forbidden, as_sentence(&denied))))
     }
 
