@@ -263,8 +263,9 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         let document = body_of(run).document;
         let scope = self.documents.get(&document).cloned().flatten();
         let scope = scope.map(|known| known.scope);
+        let placements = self.ledger.reader.shared.placements();
         Ok(self.device(carrier)?.is_some_and(|row| {
-            let reads = |scope: &Scope| audience(&row.grants, scope).is_some();
+            let reads = |scope: &Scope| audience(&row.grants, placements.lineage(scope)).is_some();
             row.confirmed && row.revoked_at.is_none() && scope.as_ref().is_none_or(reads)
         }))
     }
