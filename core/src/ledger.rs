@@ -33,7 +33,6 @@ mod admin;
 mod apply;
 mod cache;
 mod keys;
-mod moving;
 mod reader;
 mod rebuild;
 mod returned;
@@ -232,8 +231,8 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             },
             checkpoint: 0,
         };
-        kv.apply(&Fold::new(&*kv)?.finish(Some(&meta))?)?;
-        Self::over(journal_file, kv, key, founding, meta, options)
+        kv.apply(&Fold::new(&*kv).finish(Some(&meta))?)?;
+        Ok(Self::over(journal_file, kv, key, founding, meta, options))
     }
 
     /// Opens a ledger after whatever happened: recovers the journal, then brings the rows to its
@@ -279,7 +278,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
                 (meta, end.position, Some(reason))
             }
         };
-        let ledger = Self::over(journal, kv, key, founding, meta, options)?;
+        let ledger = Self::over(journal, kv, key, founding, meta, options);
         Ok((
             ledger,
             Opened {
@@ -319,7 +318,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             rebuild::Plan::Rebuild { reason } => (None, reason),
         };
         let meta = rebuild::rebuild(&*kv, &journal.reader(), options.threads, progress)?;
-        let mut ledger = Self::over(journal, kv, key, founding, meta, options)?;
+        let mut ledger = Self::over(journal, kv, key, founding, meta, options);
         if let Some(store) = store {
             ledger.record_loss(now, store, end)?;
         }
@@ -338,16 +337,14 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         founding: Vec<u8>,
         meta: MetaRow,
         options: Options,
-    ) -> Result<Self, LedgerError> {
+    ) -> Self {
         let server = ServerId(key.verifying_key().to_bytes());
-        let placements = reader::placements(&*kv)?;
-        let (id, applied) = (journal.id(), meta.applied);
-        let shared = Shared::new(kv, id, server, founding, applied, placements);
+        let shared = Shared::new(kv, journal.id(), server, founding, meta.applied);
         let reader = Reader {
             shared: Arc::new(shared),
             records: journal.reader(),
         };
-        Ok(Self {
+        Self {
             cache: Cache::new(options.cache_bytes),
             journal,
             reader,
@@ -355,7 +352,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             options,
             meta,
             failed: None,
-        })
+        }
     }
 
     /// A reader of what counts, now and later.
@@ -443,7 +440,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         appended: &Appended,
     ) -> Result<(), LedgerError> {
         let shared = Arc::clone(&self.reader.shared);
-        let mut fold = Fold::over(&*shared.kv, shared.placements());
+        let mut fold = Fold::new(&*shared.kv);
         let places = appended.places.iter().copied();
         for (position, (record, place)) in (appended.first..).zip(records.iter().zip(places)) {
             fold.record(position, place, record)?;
@@ -461,13 +458,9 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             checkpoint,
             ..self.meta.clone()
         };
-        let moved = fold.moved();
         let batch = fold.finish(Some(&meta))?;
         let mut watermark = shared.advance();
         shared.kv.apply(&batch)?;
-        if let Some(placements) = moved {
-            shared.move_units(placements);
-        }
         *watermark = applied;
         self.meta = meta;
         Ok(())

@@ -2,6 +2,8 @@
 
 use bukti_core::change::Parsed;
 use bukti_core::change::forge::Forge;
+use bukti_core::hash::{Hasher, domain};
+use bukti_core::id::RunId;
 use bukti_sync_protocol::deflate::pack;
 
 use crate::body;
@@ -85,6 +87,16 @@ pub fn change(pen: &mut Pen, dice: &mut Dice) -> Vec<u8> {
     let seq = Parsed::open(&bytes).map_or(1, |parsed| parsed.seq);
     let run = pen.seal_run(vec![bytes], |body| body.first_seq = seq);
     run.to_bytes()
+}
+
+/// What a server calls a run of which it can read no more than the name.
+pub fn name(run: &[u8]) -> Option<RunId> {
+    let mut run = minicbor::Decoder::new(run);
+    run.array().ok()?;
+    let mut envelope = minicbor::Decoder::new(run.bytes().ok()?);
+    envelope.array().ok()?;
+    let body = envelope.bytes().ok()?;
+    Some(RunId(Hasher::new(domain::RUN).fixed(body).finish_16()))
 }
 
 /// A run around any envelope and changes.

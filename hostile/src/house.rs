@@ -27,6 +27,7 @@ pub struct House {
     honest: Pen,
     hostile: SigningKey,
     edits: u64,
+    knocks: u64,
     now: Mono,
 }
 
@@ -63,6 +64,7 @@ impl House {
             honest: pen,
             hostile: hostile.key().clone(),
             edits: 0,
+            knocks: 0,
             now: 0,
         };
         let verdicts = house.accept(house.honest.device(), vec![root.to_bytes()]);
@@ -132,8 +134,11 @@ impl House {
     }
 
     /// A session of the hostile officer, just accepted.
-    pub fn knock(&self) -> ServerSession {
-        ServerSession::new([7; 32], self.now)
+    pub fn knock(&mut self) -> ServerSession {
+        self.knocks += 1;
+        let mut nonce = [7; 32];
+        nonce[..8].copy_from_slice(&self.knocks.to_le_bytes());
+        ServerSession::new(nonce, self.now)
     }
 
     /// What a device of the hostile officer knows when it opens a session.
@@ -264,4 +269,106 @@ fn look_at(carrier: DeviceId, runs: Vec<Vec<u8>>) -> Vec<Result<Submission, Refu
         })
     };
     runs.into_iter().map(look).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bukti_core::change::forge::Forge;
+    use bukti_core::validate::RefusalCode;
+    use bukti_sync_protocol::bye::ByeCode;
+    use bukti_sync_protocol::frame::{Features, Frame, Hello, decode, encode};
+
+    use super::*;
+
+    /// What a device says and hears in one session, as somebody on the way may write it down.
+    fn recorded(house: &mut House, token: bool) -> Vec<Vec<u8>> {
+        let mut server = house.knock();
+        let mut opening = house.opening(9);
+        opening.token = opening.token.filter(|_| token);
+        let mut client = ClientSession::new(opening, 0);
+        let mut said = Vec::new();
+        while let Some(output) = client.poll() {
+            if let client::Output::Send(bytes) = output {
+                let heard = house.hear(&mut server, &bytes);
+                assert!(heard.ended.is_none(), "{heard:?}");
+                for frame in heard.sent {
+                    client.handle(0, client::Input::Frame(&frame));
+                }
+                said.push(bytes);
+            }
+        }
+        said
+    }
+
+    fn kinds(frames: &[Vec<u8>]) -> Vec<&'static str> {
+        let names = frames.iter().map(|bytes| match decode(bytes) {
+            Ok(Some(frame)) => frame.name(),
+            other => panic!("{other:?}"),
+        });
+        names.collect()
+    }
+
+    #[test]
+    fn a_proof_that_was_recorded_opens_no_other_session() {
+        let mut house = House::new();
+        let said = recorded(&mut house, false);
+        assert!(kinds(&said).contains(&"proof"), "{:?}", kinds(&said));
+        let mut again = house.knock();
+        let mut ended = None;
+        for bytes in &said {
+            if ended.is_none() {
+                ended = house.hear(&mut again, bytes).ended;
+            }
+        }
+        assert_eq!(ended.map(|bye| bye.code), Some(ByeCode::Unauthorised));
+    }
+
+    #[test]
+    fn a_token_that_was_recorded_opens_no_session_of_another_device() {
+        let mut house = House::new();
+        let said = recorded(&mut house, true);
+        let Ok(Some(Frame::Hello(hello))) = decode(&said[0]) else {
+            panic!("{:?}", kinds(&said));
+        };
+        let other = Hello {
+            device: house.honest.device(),
+            ..hello
+        };
+        let mut session = house.knock();
+        let heard = house.hear(&mut session, &encode(&other.into(), Features::NONE));
+        assert_eq!(kinds(&heard.sent), ["challenge"]);
+    }
+
+    #[test]
+    fn a_counter_near_the_end_of_numbers_is_refused_wherever_it_stands() {
+        let mut house = House::new();
+        let ends = [1 << 31, (1 << 32) - 1, 1 << 32, u64::MAX - 1, u64::MAX];
+        let mut life = 20;
+        for end in ends {
+            for seq in [false, true] {
+                life += 1;
+                let mut pen = house.hostile(life);
+                let mut forge = Forge::of(&pen.put("a", 1).last_raw());
+                if seq {
+                    forge.seq = end;
+                } else {
+                    forge.start_op = end;
+                }
+                let sealed = pen.seal_run(vec![forge.bytes()], |body| {
+                    body.first_seq = if seq { end } else { 1 };
+                });
+                let verdicts = house.accept_beside_honest(vec![sealed.to_bytes()]);
+                let [Err(refusal) | Ok(Verdict::Rejected(refusal))] = &verdicts[..] else {
+                    panic!("{end}: {verdicts:?}");
+                };
+                let expected: &[_] = if seq {
+                    &[RefusalCode::Sequence, RefusalCode::Malformed]
+                } else {
+                    &[RefusalCode::StartOp]
+                };
+                assert!(expected.contains(&refusal.code), "{end}: {refusal:?}");
+            }
+        }
+        house.verify();
+    }
 }

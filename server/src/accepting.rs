@@ -226,10 +226,7 @@ impl LedgerThread {
         // Receipts first: a device that has everything may leave when the feed has named its runs.
         self.answer(&from, outcomes);
         match changed {
-            Some(scopes) => {
-                let placements = self.ledger.reader().placements();
-                self.sessions.advance(&scopes, &placements);
-            }
+            Some(scopes) => self.sessions.advance(&scopes),
             None => self.sessions.advance_all(),
         }
         Ok(())

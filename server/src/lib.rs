@@ -71,8 +71,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Invite(_)
         | Command::Devices
-        | Command::Grant(_)
-        | Command::Move(_)
         | Command::Revoke { .. }
         | Command::Confirm { .. }
         | Command::Import(_)

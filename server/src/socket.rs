@@ -304,10 +304,7 @@ impl Connection {
             self.session.handle(&self.app.cx(), Input::Revoked);
         }
         let prefixes = row
-            .map(|row| {
-                let placements = self.app.accepting.reader().placements();
-                Subscription::of(&row.grants, &placements)
-            })
+            .map(|row| Subscription::of(&row.grants))
             .unwrap_or_default()
             .into_iter()
             .map(|subscription| subscription.prefix)

@@ -1,4 +1,4 @@
-//! Tasks of this workspace: `cargo xtask demo | test | sim | bench`.
+//! Tasks of this workspace: `cargo xtask demo | test | sim | hostile | fuzz | bench`.
 //!
 //! Each task builds what it needs and runs it. Nothing here depends on the other crates, so that a
 //! task starts at once; the work is in `tests/src/bin` and `bench`.
@@ -6,6 +6,8 @@
 use std::env;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
+
+mod fuzz;
 
 const USAGE: &str = "\
 usage: cargo xtask TASK
@@ -16,6 +18,9 @@ usage: cargo xtask TASK
   test               every check: format, lints, documentation, tests, simulation
   sim [--seeds N] [--first SEED]
                      the simulation with more seeds than the tests run
+  hostile            195,000 altered inputs in process and 5,000 over sockets; tests run a few
+  fuzz [--minutes N] [--target NAME]
+                     the fuzzer, so many minutes for each target; fails on a finding
   bench [NAME]       measurements, with what each costs and which part dominates";
 
 fn main() -> ExitCode {
@@ -25,6 +30,14 @@ fn main() -> ExitCode {
         Some("demo") => demo(&rest),
         Some("test") if rest.is_empty() => test(),
         Some("sim") => build_and_run("bukti-tests", "bukti-sim", &rest),
+        Some("hostile") if rest.is_empty() => hostile(),
+        Some("fuzz") => match fuzz::Asked::read(&rest) {
+            Some(asked) => fuzz::fuzz(&asked),
+            None => {
+                eprintln!("{USAGE}");
+                return ExitCode::from(2);
+            }
+        },
         Some("bench") => bench(&rest),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
@@ -60,6 +73,18 @@ fn demo(arguments: &[&str]) -> bool {
 
 fn bench(arguments: &[&str]) -> bool {
     build_binaries() && build_and_run("bukti-bench", "bukti-bench", arguments)
+}
+
+/// Inputs over sockets in `cargo xtask hostile`.
+const HOSTILE_OVER_SOCKETS: &str = "5000";
+
+fn hostile() -> bool {
+    build_binaries()
+        && build_and_run("bukti-hostile", "bukti-hostile", &[])
+        && run(Command::new(cargo_path())
+            .args(["test", "--package", "bukti-tests", "--test", "it", "--"])
+            .args(["--nocapture", "hostile::"])
+            .env("BUKTI_HOSTILE", HOSTILE_OVER_SOCKETS))
 }
 
 fn build_and_run(package: &str, binary: &str, arguments: &[&str]) -> bool {

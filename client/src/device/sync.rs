@@ -246,8 +246,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         position: Position,
         digests: &[(Scope, Audience, Digest, u64)],
     ) -> Result<Reaction, DeviceError> {
-        self.leave_what_is_not_granted()?;
-        let subscriptions = Subscription::of(&self.grants, &self.placements);
+        let subscriptions = Subscription::of(&self.grants);
         let mut differs = self.confirmed.meta().differs.clone();
         differs.retain(|scope| subscriptions.iter().any(|own| own.prefix == *scope));
         for (prefix, audience, digest, documents) in digests {
@@ -255,10 +254,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 .iter()
                 .find(|own| own.prefix == *prefix && own.audience == *audience);
             let except = except.map_or(&[][..], |own| &own.except);
-            let placements = &self.placements;
-            let here = self
-                .confirmed
-                .digest(prefix, *audience, except, placements)?;
+            let here = self.confirmed.digest(prefix, *audience, except)?;
             differs.retain(|scope| scope != prefix);
             if here != (*digest, *documents) {
                 differs.push(prefix.clone());
@@ -277,10 +273,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
             .filter(|(_, audience, ..)| *audience == Audience::Unit)
             .map(|(prefix, ..)| prefix)
             .collect();
-        let placements = self.placements.clone();
         self.forget_receipts(|scope, received| {
-            let lineage = placements.lineage(scope);
-            received <= position && drafts_of.iter().any(|prefix| lineage.is_below(prefix))
+            received <= position && drafts_of.iter().any(|prefix| prefix.covers(scope))
         })?;
         self.enter_stale_again(now, Incarnation(random))?;
         Ok(Reaction::Applied)

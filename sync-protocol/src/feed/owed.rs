@@ -11,7 +11,6 @@ use bukti_core::scope::Scope;
 use super::FeedError;
 use super::frontier::Frontier;
 use super::reading::Reading;
-use bukti_core::placement::Placements;
 
 /// What is still owed. It holds no state of its own: the floors say all, and the frontier only
 /// saves looking again.
@@ -50,16 +49,13 @@ impl Owed {
         &mut self,
         reader: &Reader<S, K>,
         readings: &[Reading],
-        placements: &Placements,
     ) -> Result<Option<Next>, FeedError> {
         let entries = match &mut self.entries {
             Some(entries) if !entries.is_spent() => entries,
-            Some(_) | None => self.entries.insert(look_everywhere(
-                reader,
-                readings,
-                placements,
-                self.places_max,
-            )?),
+            Some(_) | None => {
+                self.entries
+                    .insert(look_everywhere(reader, readings, self.places_max)?)
+            }
         };
         Ok(entries.first().map(|(Reverse(entered), source)| Next {
             entered,
@@ -93,7 +89,6 @@ impl Owed {
 fn look_everywhere<S: Storage, K: Kv>(
     reader: &Reader<S, K>,
     readings: &[Reading],
-    placements: &Placements,
     places_max: usize,
 ) -> Result<Frontier<Reverse<Position>, Source>, FeedError> {
     let mut entries = Frontier::new(places_max);
@@ -103,7 +98,7 @@ fn look_everywhere<S: Storage, K: Kv>(
         }
         for scope in reader.scopes_below(&reading.subscription.prefix) {
             let scope = scope?;
-            if reading.reads(&placements.lineage(&scope)).is_some() {
+            if reading.subscription.covers(&scope) {
                 look_in(reader, &mut entries, scope, index, reading)?;
             }
         }

@@ -5,6 +5,7 @@ mod architecture;
 mod demo;
 mod door;
 mod field;
+mod hostile;
 mod kill;
 mod loss;
 mod readme;

@@ -36,7 +36,7 @@ impl<S: Storage, K: Kv> Reader<S, K> {
         let mut documents = BTreeMap::new();
         for scope in self.scopes_below(&subscription.prefix) {
             let scope = scope?;
-            if !subscription.covers(self.shared.placements().lineage(&scope)) {
+            if !subscription.covers(&scope) {
                 continue;
             }
             for entry in self.entries(&scope, subscription.audience, Position::MAX - 1) {
@@ -84,8 +84,7 @@ impl<S: Storage, K: Kv> Reader<S, K> {
     ) -> Result<(), ReadError> {
         let row = self.document(&id)?;
         let seen = row.filter(|row| {
-            let lineage = self.shared.placements().lineage(&row.scope);
-            row.entered(subscription.audience).is_some() && subscription.covers(lineage)
+            row.entered(subscription.audience).is_some() && subscription.covers(&row.scope)
         });
         if let Some(row) = seen {
             documents.insert(id, Digest::of(&id, &row.heads));
