@@ -43,6 +43,7 @@ use bukti_core::id::{DeviceId, DocumentId, Incarnation, RunId};
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::journal::{JournalFailure, Recovery, Storage};
 use bukti_core::kv::Kv;
+use bukti_core::placement::Placements;
 use bukti_core::region::Regions;
 
 use self::confirmed::Confirmed;
@@ -183,6 +184,7 @@ pub struct Device<S: Storage, K: Kv> {
     /// Confirmed + tail, as far as it was asked for in this process.
     open: BTreeMap<DocumentId, Automerge>,
     grants: Vec<Grant>,
+    placements: Placements,
     local_checks: bool,
     session: Session,
 }
@@ -209,6 +211,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         }
         let mut device = Self {
             grants: Vec::new(),
+            placements: Placements::default(),
             quarantine: Quarantine::open(folders.quarantine)?,
             recovery: Some(recovery),
             open: BTreeMap::new(),
@@ -242,6 +245,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// What its person may do, as last stated.
     pub fn grants(&self) -> &[Grant] {
         &self.grants
+    }
+
+    /// Where units stand that were moved.
+    pub fn placements(&self) -> &Placements {
+        &self.placements
     }
 
     /// The present life of its store.
@@ -298,6 +306,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
 
     fn read_grants(&mut self) -> Result<(), DeviceError> {
         self.grants = self.confirmed.grants_of(self.identity.certificate())?;
+        self.placements = self.confirmed.placements()?;
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use minicbor::{Decode, Encode};
 
 use crate::envelope::DocumentKind;
+use crate::placement::{Lineage, Placements};
 use crate::scope::Scope;
 
 /// What a person is to the programme within a scope.
@@ -201,7 +202,8 @@ pub struct Denied {
 /// [`Action::Decide`] and [`Action::Score`] create a statement of that meaning, so they are asked
 /// with [`DocumentKind::Statement`]; [`Action::Create`] is the same question before the meaning is
 /// known. That a statement has a single writer is for validation to check, since a grant does not
-/// say who wrote what. [`Action::Administer`] is about a scope and ignores the kind.
+/// say who wrote what. [`Action::Administer`] is about a scope and ignores the kind. Where units were
+/// moved, `at` is the scope's lineage by then.
 ///
 /// # Errors
 /// [`Denied`], if no grant that reaches the scope carries a role for this act.
@@ -209,9 +211,10 @@ pub fn decide(
     grants: &[Grant],
     action: Action,
     kind: DocumentKind,
-    scope: &Scope,
+    at: impl Into<Lineage>,
 ) -> Result<(), Denied> {
-    let held = roles(grants, scope);
+    let lineage = at.into();
+    let held = roles(grants, &lineage);
     let allowed = allowed_roles(action, kind);
     if held.iter().any(|role| allowed.contains(role)) {
         return Ok(());
@@ -219,15 +222,15 @@ pub fn decide(
     Err(Denied {
         action,
         kind,
-        scope: scope.clone(),
+        scope: lineage.scope().clone(),
         held,
     })
 }
 
-fn roles(grants: &[Grant], scope: &Scope) -> Vec<Role> {
+fn roles(grants: &[Grant], lineage: &Lineage) -> Vec<Role> {
     let mut held: Vec<Role> = grants
         .iter()
-        .filter(|grant| grant.scope.covers(scope))
+        .filter(|grant| lineage.is_below(&grant.scope))
         .map(|grant| grant.role)
         .collect();
     held.sort_unstable();
@@ -382,9 +385,9 @@ fn audience_of(role: Role) -> Audience {
     }
 }
 
-/// The widest audience of `scope` to which `grants` admit, or nothing without a role there.
-pub fn audience(grants: &[Grant], scope: &Scope) -> Option<Audience> {
-    roles(grants, scope).into_iter().map(audience_of).min()
+/// The widest audience of a scope to which `grants` admit, or nothing without a role there.
+pub fn audience(grants: &[Grant], at: impl Into<Lineage>) -> Option<Audience> {
+    roles(grants, &at.into()).into_iter().map(audience_of).min()
 }
 
 /// The fewest (scope prefix, audience) that carry everything `grants` let a device receive, in
@@ -392,7 +395,7 @@ pub fn audience(grants: &[Grant], scope: &Scope) -> Option<Audience> {
 ///
 /// An entry lies inside another only where it adds drafts to it: `unit` on a narrower scope inside
 /// `all` on a broader one.
-pub fn subscriptions(grants: &[Grant]) -> Vec<(Scope, Audience)> {
+pub fn subscriptions(grants: &[Grant], placements: &Placements) -> Vec<(Scope, Audience)> {
     let mut entries: Vec<(Scope, Audience)> = grants
         .iter()
         .map(|grant| (grant.scope.clone(), audience_of(grant.role)))
@@ -400,9 +403,10 @@ pub fn subscriptions(grants: &[Grant]) -> Vec<(Scope, Audience)> {
     entries.sort_unstable();
     entries.dedup();
     let swallowed = |entry: &(Scope, Audience)| {
+        let lineage = placements.lineage(&entry.0);
         entries
             .iter()
-            .any(|other| other != entry && other.0.covers(&entry.0) && other.1.includes(entry.1))
+            .any(|other| other != entry && lineage.is_below(&other.0) && other.1.includes(entry.1))
     };
     entries
         .iter()

@@ -33,6 +33,7 @@ mod admin;
 mod apply;
 mod cache;
 mod keys;
+mod moving;
 mod reader;
 mod rebuild;
 mod returned;
@@ -231,8 +232,8 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             },
             checkpoint: 0,
         };
-        kv.apply(&Fold::new(&*kv).finish(Some(&meta))?)?;
-        Ok(Self::over(journal_file, kv, key, founding, meta, options))
+        kv.apply(&Fold::new(&*kv)?.finish(Some(&meta))?)?;
+        Self::over(journal_file, kv, key, founding, meta, options)
     }
 
     /// Opens a ledger after whatever happened: recovers the journal, then brings the rows to its
@@ -278,7 +279,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
                 (meta, end.position, Some(reason))
             }
         };
-        let ledger = Self::over(journal, kv, key, founding, meta, options);
+        let ledger = Self::over(journal, kv, key, founding, meta, options)?;
         Ok((
             ledger,
             Opened {
@@ -318,7 +319,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             rebuild::Plan::Rebuild { reason } => (None, reason),
         };
         let meta = rebuild::rebuild(&*kv, &journal.reader(), options.threads, progress)?;
-        let mut ledger = Self::over(journal, kv, key, founding, meta, options);
+        let mut ledger = Self::over(journal, kv, key, founding, meta, options)?;
         if let Some(store) = store {
             ledger.record_loss(now, store, end)?;
         }
@@ -337,14 +338,16 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         founding: Vec<u8>,
         meta: MetaRow,
         options: Options,
-    ) -> Self {
+    ) -> Result<Self, LedgerError> {
         let server = ServerId(key.verifying_key().to_bytes());
-        let shared = Shared::new(kv, journal.id(), server, founding, meta.applied);
+        let placements = reader::placements(&*kv)?;
+        let (id, applied) = (journal.id(), meta.applied);
+        let shared = Shared::new(kv, id, server, founding, applied, placements);
         let reader = Reader {
             shared: Arc::new(shared),
             records: journal.reader(),
         };
-        Self {
+        Ok(Self {
             cache: Cache::new(options.cache_bytes),
             journal,
             reader,
@@ -352,7 +355,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             options,
             meta,
             failed: None,
-        }
+        })
     }
 
     /// A reader of what counts, now and later.
@@ -440,7 +443,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         appended: &Appended,
     ) -> Result<(), LedgerError> {
         let shared = Arc::clone(&self.reader.shared);
-        let mut fold = Fold::new(&*shared.kv);
+        let mut fold = Fold::over(&*shared.kv, shared.placements());
         let places = appended.places.iter().copied();
         for (position, (record, place)) in (appended.first..).zip(records.iter().zip(places)) {
             fold.record(position, place, record)?;
@@ -458,9 +461,13 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             checkpoint,
             ..self.meta.clone()
         };
+        let moved = fold.moved();
         let batch = fold.finish(Some(&meta))?;
         let mut watermark = shared.advance();
         shared.kv.apply(&batch)?;
+        if let Some(placements) = moved {
+            shared.move_units(placements);
+        }
         *watermark = applied;
         self.meta = meta;
         Ok(())

@@ -1,8 +1,9 @@
 //! Evidence for anti-corruption programmes as data that merges by itself.
 //!
 //! This crate holds everything that must be the same on a phone, on a server and in the
-//! simulator: identities ([`id`], [`scope`]), who may do what ([`authority`]), the programmes and
-//! their fields ([`framework`], [`kind`]), evidence as an Automerge document ([`evidence`]), the
+//! simulator: identities ([`id`], [`scope`]), where moves
+//! put units ([`placement`]), who may do what ([`authority`]), the programmes and their fields
+//! ([`framework`], [`kind`]), evidence as an Automerge document ([`evidence`]), the
 //! signed runs of changes that travel ([`envelope`]), the checks before a run is accepted
 //! ([`change`], [`validate`]), the append-only journal ([`journal`], [`record`]) and everything
 //! derived from it ([`kv`], [`ledger`]).
@@ -25,6 +26,7 @@ pub mod kind;
 pub mod kv;
 pub mod ledger;
 pub mod limits;
+pub mod placement;
 pub mod record;
 pub mod region;
 pub mod scope;

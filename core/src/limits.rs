@@ -214,3 +214,7 @@ pub const FOLD_BYTES: usize = 8 * 1024 * 1024;
 
 /// Findings that one verification of the store lists; further ones are counted.
 pub const VERIFY_FINDINGS_MAX: usize = 1_000;
+
+/// Units that were moved, ever. Every device gets each with the feed and every session keeps them in
+/// mind: some 250 bytes apiece.
+pub const MOVED_UNITS_MAX: usize = 10_000;

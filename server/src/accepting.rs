@@ -226,7 +226,10 @@ impl LedgerThread {
         // Receipts first: a device that has everything may leave when the feed has named its runs.
         self.answer(&from, outcomes);
         match changed {
-            Some(scopes) => self.sessions.advance(&scopes),
+            Some(scopes) => {
+                let placements = self.ledger.reader().placements();
+                self.sessions.advance(&scopes, &placements);
+            }
             None => self.sessions.advance_all(),
         }
         Ok(())

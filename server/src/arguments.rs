@@ -31,6 +31,10 @@ pub enum Command {
     Invite(Invite),
     /// List enrolled devices and open invitations
     Devices,
+    /// Add grants to a device, or remove them
+    Grant(Granting),
+    /// Put a unit that a decree moved under another region
+    Move(Moving),
     /// End a device: its sessions close, and what it has not delivered is not taken any more
     Revoke {
         /// Device id, or its first characters if no other begins so
@@ -109,6 +113,33 @@ pub struct Invite {
     /// How long the invitation holds: 15m to 7d
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_expiry)]
     pub expires: Expiry,
+}
+
+/// Options of `grant`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Granting {
+    /// Device id, or its first characters if no other begins so
+    pub device: String,
+    /// officer, unit-head, verifier, assessor, administrator or observer
+    #[arg(long)]
+    pub role: Role,
+    /// Region code, agency such as 13.76/dinkes, or all; several are possible
+    #[arg(long = "region", value_name = "SCOPE", required = true, num_args = 1..)]
+    pub regions: Vec<Scope>,
+    /// Remove exactly these grants instead of adding them
+    #[arg(long)]
+    pub remove: bool,
+}
+
+/// Options of `move`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Moving {
+    /// Code of a village or other region, or an agency such as 13.76/dinkes
+    #[arg(value_name = "CODE")]
+    pub unit: Scope,
+    /// The region that it stands under from here on
+    #[arg(long, value_name = "PARENT")]
+    pub to: Scope,
 }
 
 /// How long an invitation holds.

@@ -4,6 +4,7 @@
 mod backup;
 mod import;
 mod list;
+mod reach;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -196,6 +197,8 @@ pub fn run_stopped(
         Command::Verify => verify::stopped(folder, arguments.common.json, progress),
         Command::Invite(_)
         | Command::Devices
+        | Command::Grant(_)
+        | Command::Move(_)
         | Command::Revoke { .. }
         | Command::Confirm { .. }
         | Command::Import(_)
@@ -254,6 +257,8 @@ fn execute(
         }),
         Command::Invite(options) => invite(office, options, json),
         Command::Devices => list::devices(office, json, request.columns),
+        Command::Grant(options) => reach::grant(office, options, json, request.columns),
+        Command::Move(options) => reach::move_unit(office, options, json),
         Command::Revoke { device } => revoke(office, device, json),
         Command::Confirm { device } => confirm(office, device, json),
         Command::Import(Import::Regions { file, version }) => {

@@ -71,6 +71,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Invite(_)
         | Command::Devices
+        | Command::Grant(_)
+        | Command::Move(_)
         | Command::Revoke { .. }
         | Command::Confirm { .. }
         | Command::Import(_)

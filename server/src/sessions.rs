@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bukti_core::id::DeviceId;
 use bukti_core::ledger::Outcome;
+use bukti_core::placement::Placements;
 use bukti_core::scope::Scope;
 use tokio::sync::{Notify, mpsc};
 
@@ -177,8 +178,11 @@ impl Sessions {
     }
 
     /// Wakes the sessions that read one of `scopes` or something above.
-    pub fn advance(&self, scopes: &BTreeSet<Scope>) {
-        let above: BTreeSet<Scope> = scopes.iter().flat_map(Scope::self_and_ancestors).collect();
+    pub fn advance(&self, scopes: &BTreeSet<Scope>, placements: &Placements) {
+        let lineages = scopes.iter().map(|scope| placements.lineage(scope));
+        let above: BTreeSet<Scope> = lineages
+            .flat_map(|lineage| lineage.iter().cloned().collect::<Vec<_>>())
+            .collect();
         let table = self.lock();
         let concerned: BTreeSet<SessionId> = above
             .iter()
@@ -296,6 +300,25 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn unmoved() -> Placements {
+        Placements::default()
+    }
+
+    #[test]
+    fn news_of_a_moved_unit_wakes_its_new_region_and_not_its_old_one() {
+        let sessions = Arc::new(Sessions::default());
+        let old = sessions.enter(address(), 9, 9).unwrap();
+        let new = sessions.enter(address(), 9, 9).unwrap();
+        old.bind(DeviceId([1; 32]), vec![scope("13.76")], 4);
+        new.bind(DeviceId([2; 32]), vec![scope("13.71")], 4);
+        let mut moved = Placements::default();
+        moved
+            .place(1, &scope("13.76/dinkes"), &scope("13.71"))
+            .unwrap();
+        sessions.advance(&BTreeSet::from([scope("13.76/dinkes")]), &moved);
+        assert!(new.signals.take_advanced() && !old.signals.take_advanced());
+    }
+
     #[test]
     fn news_wakes_those_who_read_the_scope_and_nobody_else() {
         let sessions = Arc::new(Sessions::default());
@@ -305,7 +328,7 @@ mod tests {
         village.bind(DeviceId([1; 32]), vec![scope("13.76.01.1001")], 4);
         regency.bind(DeviceId([2; 32]), vec![scope("13.76")], 4);
         beside.bind(DeviceId([3; 32]), vec![scope("13.76.01.1002")], 4);
-        sessions.advance(&BTreeSet::from([scope("13.76.01.1001")]));
+        sessions.advance(&BTreeSet::from([scope("13.76.01.1001")]), &unmoved());
         let woken = [&village, &regency, &beside].map(|place| place.signals.take_advanced());
         assert_eq!(woken, [true, true, false]);
     }
@@ -345,9 +368,9 @@ mod tests {
         let place = sessions.enter(address(), 9, 9).unwrap();
         place.bind(DeviceId([1; 32]), vec![scope("13.76")], 4);
         place.bind(DeviceId([1; 32]), vec![scope("13.07")], 4);
-        sessions.advance(&BTreeSet::from([scope("13.76.01.1001")]));
+        sessions.advance(&BTreeSet::from([scope("13.76.01.1001")]), &unmoved());
         assert!(!place.signals.take_advanced());
-        sessions.advance(&BTreeSet::from([scope("13.07.05.2001")]));
+        sessions.advance(&BTreeSet::from([scope("13.07.05.2001")]), &unmoved());
         assert!(place.signals.take_advanced());
     }
 

@@ -304,7 +304,10 @@ impl Connection {
             self.session.handle(&self.app.cx(), Input::Revoked);
         }
         let prefixes = row
-            .map(|row| Subscription::of(&row.grants))
+            .map(|row| {
+                let placements = self.app.accepting.reader().placements();
+                Subscription::of(&row.grants, &placements)
+            })
             .unwrap_or_default()
             .into_iter()
             .map(|subscription| subscription.prefix)

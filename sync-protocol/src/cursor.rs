@@ -1,7 +1,8 @@
 //! How far a device has read, as bytes that only the server understands.
 //!
 //! ```text
-//! cursor = [ 1, [ [position, chain], … ], [ [prefix, audience, seen, floor, facts], … ] ]
+//! cursor = [ 1, [ [position, chain], … ], [ [prefix, audience, seen, floor, facts], … ],
+//!            [move, below]? ]
 //! ```
 //!
 //! `seen` is an index into the first list, so that a device with many subscriptions at one place
@@ -24,6 +25,9 @@ const VERSION: u8 = 1;
 pub struct Cursor {
     /// One for each subscription.
     pub marks: Vec<Mark>,
+    /// Position of a unit's move that is being passed, and of the beginning below which its
+    /// documents have not gone by.
+    pub passing: Option<(Position, Position)>,
 }
 
 /// How far one subscription has been read.
@@ -60,13 +64,17 @@ impl Cursor {
             }
         }
         let mut e = Encoder::new(Vec::new());
-        e.array(3)?.u8(VERSION)?.encode(&seen)?;
+        let length = 3 + u64::from(self.passing.is_some());
+        e.array(length)?.u8(VERSION)?.encode(&seen)?;
         e.array(self.marks.len() as u64)?;
         for mark in &self.marks {
             let index = seen.iter().position(|seen| *seen == mark.seen);
             let index = index.expect("every place was collected above");
             e.array(5)?.encode(&mark.prefix)?.encode(mark.audience)?;
             e.u64(index as u64)?.u64(mark.floor)?.u64(mark.facts)?;
+        }
+        if let Some((at, below)) = self.passing {
+            e.array(2)?.u64(at)?.u64(below)?;
         }
         Ok(e.into_writer())
     }
@@ -86,7 +94,10 @@ impl Cursor {
 fn read(bytes: &[u8]) -> Result<Cursor, minicbor::decode::Error> {
     let refuse = minicbor::decode::Error::message;
     let mut d = Decoder::new(bytes);
-    array_of(&mut d, 3)?;
+    let length = d.array()?;
+    if !matches!(length, Some(3 | 4)) {
+        return Err(refuse("an array of another length"));
+    }
     if d.u8()? != VERSION {
         return Err(refuse("of another version"));
     }
@@ -112,10 +123,17 @@ fn read(bytes: &[u8]) -> Result<Cursor, minicbor::decode::Error> {
             facts: d.u64()?,
         });
     }
+    let passing = match length {
+        Some(4) => {
+            array_of(&mut d, 2)?;
+            Some((d.u64()?, d.u64()?))
+        }
+        Some(_) | None => None,
+    };
     if d.position() != bytes.len() {
         return Err(refuse("bytes follow the cursor"));
     }
-    Ok(Cursor { marks })
+    Ok(Cursor { marks, passing })
 }
 
 fn array_of(d: &mut Decoder<'_>, length: u64) -> Result<(), minicbor::decode::Error> {
@@ -158,15 +176,17 @@ mod tests {
         let village = |n| mark(&format!("13.76.01.{}", 1000 + n), 5_000_000);
         Cursor {
             marks: (0..count).map(village).collect(),
+            passing: None,
         }
     }
 
     #[test]
     fn a_cursor_reads_back_as_it_was_written() {
-        let cursor = Cursor {
-            marks: vec![mark("13.76", 10), mark("13.77", 12), mark("14", 10)],
-        };
-        assert_eq!(Cursor::from_bytes(&cursor.to_bytes()), Ok(cursor));
+        for passing in [None, Some((13, 7))] {
+            let marks = vec![mark("13.76", 10), mark("13.77", 12), mark("14", 10)];
+            let cursor = Cursor { marks, passing };
+            assert_eq!(Cursor::from_bytes(&cursor.to_bytes()), Ok(cursor));
+        }
         assert_eq!(
             Cursor::from_bytes(&Cursor::default().to_bytes()),
             Ok(Cursor::default())

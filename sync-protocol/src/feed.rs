@@ -13,8 +13,10 @@ mod frontier;
 mod item;
 mod owed;
 mod reading;
+mod transfer;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bukti_core::authority::{Audience, Grant};
 use bukti_core::digest::Digest;
@@ -22,13 +24,15 @@ use bukti_core::envelope::Seen;
 use bukti_core::id::{DeviceId, DocumentId, Incarnation, Position};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
-use bukti_core::ledger::{DocumentRow, ReadError, Reader, Subscription};
+use bukti_core::ledger::{DocumentRow, ReadError, Reader, Subscription, Topic};
+use bukti_core::placement::Placements;
 use bukti_core::scope::Scope;
 
 use self::ahead::{Ahead, Next};
 use self::item::{Wholes, fact, is_due, record, whole};
 use self::owed::Owed;
 use self::reading::{Reading, wanted};
+use self::transfer::{Passage, Transfer};
 use crate::cursor::Cursor;
 use crate::item::Item;
 use crate::limits;
@@ -40,13 +44,20 @@ use crate::limits;
 #[derive(Debug)]
 pub struct Feed {
     reader: Addressee,
+    grants: Vec<Grant>,
     requested: Vec<Scope>,
+    /// Where units stand, as the readings take it.
+    placements: Arc<Placements>,
     readings: Vec<Reading>,
+    /// A device that reads nothing is told its grants all the same, once.
+    tells_grants: bool,
     start: Start,
     /// What lies between the readings and a watermark; present while it is being sent.
     ahead: Option<Ahead>,
     /// Documents at or below the floors; present while they are being sent.
     owed: Option<Owed>,
+    /// A unit's move whose documents are going by.
+    transfer: Option<Transfer>,
     wholes: Wholes,
     /// Documents that the device asked for.
     needs: BTreeSet<DocumentId>,
@@ -60,6 +71,12 @@ pub struct Feed {
 struct Bounds {
     frontier: usize,
     steps: usize,
+}
+
+impl Bounds {
+    fn transfer(self, at: Position, below: Position) -> Transfer {
+        Transfer::of(at, below, self.frontier)
+    }
 }
 
 impl Default for Bounds {
@@ -97,6 +114,8 @@ pub enum Start {
 pub struct Page {
     /// In the order in which they are to be applied.
     pub items: Vec<Item>,
+    /// Documents that no reading holds any more; to be said before the cursor is.
+    pub left: Vec<DocumentId>,
     /// To be stored with them.
     pub cursor: Vec<u8>,
 }
@@ -148,7 +167,8 @@ impl Feed {
         device: DeviceId,
         incarnation: Incarnation,
     ) -> Result<Self, FeedError> {
-        let wanted = wanted(grants, requested)?;
+        let placements = reader.placements();
+        let wanted = wanted(grants, requested, &placements)?;
         let watermark = reader.watermark();
         let (start, cursor) = match cursor {
             None => (Start::New, Cursor::default()),
@@ -159,21 +179,27 @@ impl Feed {
                 Ok(_) | Err(_) => (Start::Void, Cursor::default()),
             },
         };
-        let resume = |subscription| Reading::resume(subscription, &cursor, watermark);
+        let resume = |subscription| Reading::resume(subscription, &cursor, &placements, watermark);
+        let readings: Vec<Reading> = wanted.into_iter().map(resume).collect();
+        let bounds = Bounds::default();
         Ok(Self {
             reader: Addressee {
                 device,
                 incarnation,
             },
+            grants: grants.to_vec(),
             requested: requested.to_vec(),
-            readings: wanted.into_iter().map(resume).collect(),
+            tells_grants: readings.is_empty(),
+            transfer: passing(&cursor, &readings, bounds),
+            readings,
+            placements,
             start,
             ahead: None,
             owed: None,
             wholes: Wholes::default(),
             needs: BTreeSet::new(),
             muted: false,
-            bounds: Bounds::default(),
+            bounds,
         })
     }
 
@@ -227,22 +253,63 @@ impl Feed {
         reader: &Reader<S, K>,
         budget_bytes: usize,
     ) -> Result<Option<Page>, FeedError> {
-        if self.muted {
-            return Ok(None);
+        loop {
+            self.keep_up(reader)?;
+            if self.muted {
+                return Ok(None);
+            }
+            let (readings, tells) = (self.readings.clone(), self.tells_grants);
+            let passing = self.transfer.as_ref().map(|moved| (moved.at, moved.below));
+            let page = self.page(reader, budget_bytes)?;
+            if reader.placements().version() == self.placements.version() {
+                return Ok(page);
+            }
+            let items = page.map(|page| page.items).unwrap_or_default();
+            let wholes = items.iter().filter_map(|item| match item {
+                Item::Whole { document, .. } => Some(*document),
+                Item::Record { .. } | Item::Own { .. } | Item::Fact { .. } => None,
+            });
+            self.needs.extend(wholes);
+            // A unit was moved while rows were read one by one: they may belong to both sides.
+            (self.readings, self.tells_grants) = (readings, tells);
+            (self.ahead, self.owed, self.wholes) = (None, None, Wholes::default());
+            self.transfer = passing.map(|(at, below)| self.bounds.transfer(at, below));
         }
+    }
+
+    /// Grants or places may have changed since the last page: nothing more is sent by the old ones,
+    /// and no cursor speaks of them behind the statement that ended them.
+    fn keep_up<S: Storage, K: Kv>(&mut self, reader: &Reader<S, K>) -> Result<(), FeedError> {
+        let row = reader.device(&self.reader.device)?;
+        let grants = row.map(|row| row.grants);
+        let changed = grants.filter(|grants| *grants != self.grants);
+        if changed.is_some() || reader.placements().version() != self.placements.version() {
+            let grants = changed.unwrap_or_else(|| self.grants.clone());
+            self.revise(reader, &grants)?;
+        }
+        Ok(())
+    }
+
+    /// A page over rows that belong together if no unit is moved meanwhile.
+    fn page<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        budget_bytes: usize,
+    ) -> Result<Option<Page>, FeedError> {
         let watermark = reader.watermark();
         let mut draft = Draft::new(budget_bytes.saturating_sub(self.cursor_bytes_at_most()));
         for _ in 0..self.bounds.steps {
             match self.step(reader, watermark, &mut draft)? {
                 Step::Passed => {}
                 Step::Full => break,
-                Step::Done if draft.items.is_empty() => return Ok(None),
+                Step::Done if draft.is_empty() => return Ok(None),
                 Step::Done => break,
             }
         }
         self.settle_midway(reader)?;
         Ok(Some(Page {
             items: draft.items,
+            left: draft.left,
             cursor: self.cursor_bytes(),
         }))
     }
@@ -258,8 +325,8 @@ impl Feed {
         &mut self,
         reader: &Reader<S, K>,
     ) -> Result<Option<UpToDate>, FeedError> {
-        let busy = self.ahead.is_some() || !self.needs.is_empty() || self.owes();
-        if busy && !self.muted {
+        let owes = !self.needs.is_empty() || self.owes() || self.tells_grants;
+        if (self.ahead.is_some() || owes) && !self.muted {
             return Ok(None);
         }
         let subscriptions: Vec<Subscription> = self
@@ -294,11 +361,15 @@ impl Feed {
         reader: &Reader<S, K>,
         grants: &[Grant],
     ) -> Result<(), FeedError> {
-        let wanted = wanted(grants, &self.requested)?;
+        let placements = reader.placements();
+        let wanted = wanted(grants, &self.requested, &placements)?;
         let (cursor, watermark) = (self.cursor(), reader.watermark());
-        let resume = |subscription| Reading::resume(subscription, &cursor, watermark);
+        let resume = |subscription| Reading::resume(subscription, &cursor, &placements, watermark);
         self.readings = wanted.into_iter().map(resume).collect();
         (self.ahead, self.owed) = (None, None);
+        self.transfer = passing(&cursor, &self.readings, self.bounds);
+        self.tells_grants = self.readings.is_empty();
+        (self.grants, self.placements) = (grants.to_vec(), placements);
         Ok(())
     }
 
@@ -320,6 +391,9 @@ impl Feed {
         if self.owes() {
             return self.step_owed(reader, draft);
         }
+        if self.tells_grants {
+            return self.tell_grants(reader, draft);
+        }
         Ok(Step::Done)
     }
 
@@ -334,7 +408,9 @@ impl Feed {
             let mut readings = self.readings.iter();
             readings
                 .find(|reading| {
-                    reading.subscription.covers(&row.scope)
+                    reading
+                        .reads(&self.placements.lineage(&row.scope))
+                        .is_some()
                         && row.entered(reading.audience()).is_some()
                 })
                 .map(|reading| reading.seen.position)
@@ -351,6 +427,23 @@ impl Feed {
         Ok(Step::Passed)
     }
 
+    /// What the device may do by now, for one that reads nothing and has no place in the journal.
+    fn tell_grants<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        draft: &mut Draft,
+    ) -> Result<Step, FeedError> {
+        let made = match reader.grants_told(&self.reader.device)? {
+            Some((position, row)) => fact(reader, position, &row)?,
+            None => Made::Nothing,
+        };
+        let Some(step) = draft.place(made, &mut self.wholes, 0) else {
+            return Ok(Step::Full);
+        };
+        self.tells_grants = false;
+        Ok(step)
+    }
+
     fn step_ahead<S: Storage, K: Kv>(
         &mut self,
         reader: &Reader<S, K>,
@@ -359,15 +452,29 @@ impl Feed {
         let Some(ahead) = &mut self.ahead else {
             return Ok(Step::Done);
         };
-        let Some(next) = ahead.first(reader, &self.readings)? else {
+        let Some(next) = ahead.first(reader, &self.readings, &self.placements)? else {
             let upto = ahead.upto();
             self.ahead = None;
             self.settle(upto);
             return Ok(Step::Passed);
         };
+        if let Next::Fact { position, row } = &next
+            && let Topic::Move(unit, from) = &row.topic
+            && let Some(step) = self.step_transfer(reader, *position, unit, from, draft)?
+        {
+            return Ok(step);
+        }
         let made = match &next {
             Next::Fact { position, row } => {
-                if is_due(reader, *position, &row.topic, &self.readings, &self.reader)? {
+                let (readings, placements) = (&self.readings, &self.placements);
+                if is_due(
+                    reader,
+                    *position,
+                    &row.topic,
+                    readings,
+                    placements,
+                    &self.reader,
+                )? {
                     fact(reader, *position, row)?
                 } else {
                     Made::Nothing
@@ -375,14 +482,81 @@ impl Feed {
             }
             Next::Record(found) => {
                 let reading = &self.readings[found.reading];
-                record(reader, found, reading, &self.reader, &self.wholes, draft)?
+                let placements = &self.placements;
+                let (to, wholes) = (&self.reader, &self.wholes);
+                record(reader, found, reading, placements, to, wholes, draft)?
             }
         };
-        let Some(step) = draft.place(made, &mut self.wholes, next.position()) else {
+        let passed = next.position();
+        let Some(step) = draft.place(made, &mut self.wholes, passed) else {
             return Ok(Step::Full);
         };
-        ahead.pass(reader, next)?;
+        if let Some(ahead) = &mut self.ahead {
+            ahead.pass(reader, next)?;
+        }
+        if self
+            .transfer
+            .as_ref()
+            .is_some_and(|moved| moved.at <= passed)
+        {
+            self.transfer = None;
+        }
         Ok(step)
+    }
+
+    /// The next document below a unit that was moved, or nothing once all went by.
+    fn step_transfer<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        at: Position,
+        unit: &Scope,
+        from: &[Scope],
+        draft: &mut Draft,
+    ) -> Result<Option<Step>, FeedError> {
+        if self
+            .readings
+            .iter()
+            .all(|reading| reading.seen.position >= at)
+        {
+            return Ok(None);
+        }
+        let bounds = self.bounds;
+        let under_way = self.transfer.take().filter(|moved| moved.at == at);
+        let mut moved = under_way.unwrap_or_else(|| bounds.transfer(at, at));
+        let step = self.carry(reader, &mut moved, unit, from, draft);
+        self.transfer = Some(moved);
+        step
+    }
+
+    fn carry<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        moved: &mut Transfer,
+        unit: &Scope,
+        from: &[Scope],
+        draft: &mut Draft,
+    ) -> Result<Option<Step>, FeedError> {
+        let Some(document) = moved.first(reader, unit)? else {
+            return Ok(None);
+        };
+        let row = reader
+            .document(&document)?
+            .ok_or(FeedError::NoDocument(document))?;
+        match moved.passage(&row, from, &self.readings, &self.placements) {
+            Passage::Stays => {}
+            Passage::Leaves if draft.left.len() < limits::LEFT_PER_PAGE => {
+                draft.left.push(document);
+            }
+            Passage::Leaves => return Ok(Some(Step::Full)),
+            Passage::Comes => {
+                let made = whole(reader, &document, draft)?;
+                if draft.place(made, &mut self.wholes, moved.at).is_none() {
+                    return Ok(Some(Step::Full));
+                }
+            }
+        }
+        moved.pass(reader)?;
+        Ok(Some(Step::Passed))
     }
 
     fn step_owed<S: Storage, K: Kv>(
@@ -393,7 +567,7 @@ impl Feed {
         let owed = self
             .owed
             .get_or_insert_with(|| Owed::new(self.bounds.frontier));
-        let Some(next) = owed.first(reader, &self.readings)? else {
+        let Some(next) = owed.first(reader, &self.readings, &self.placements)? else {
             self.owed = None;
             self.readings
                 .iter_mut()
@@ -461,6 +635,7 @@ impl Feed {
         }
         Cursor {
             marks: self.readings.iter().map(Reading::mark).collect(),
+            passing: self.transfer.as_ref().map(|moved| (moved.at, moved.below)),
         }
     }
 
@@ -480,6 +655,7 @@ impl Feed {
         for mark in &mut cursor.marks {
             mark.seen = first.unwrap_or(mark.seen);
         }
+        cursor.passing = None;
         cursor.to_bytes()
     }
 
@@ -487,6 +663,7 @@ impl Feed {
     fn cursor_bytes_at_most(&self) -> usize {
         const MARK: usize = 1 + 2 + 1 + 2 + 9 + 9;
         const PLACE: usize = 1 + 9 + 2 + 32;
+        const PASSING: usize = 1 + 9 + 9;
         let mut places: Vec<Position> = self
             .readings
             .iter()
@@ -499,8 +676,20 @@ impl Feed {
             .iter()
             .map(|reading| reading.subscription.prefix.as_str());
         let marks: usize = prefixes.map(|prefix| MARK + prefix.len()).sum();
-        (8 + marks + PLACE * (places.len() + 1)).min(limits::CURSOR_BYTES_MAX)
+        (8 + marks + PASSING + PLACE * (places.len() + 1)).min(limits::CURSOR_BYTES_MAX)
     }
+}
+
+/// How far a move has gone by that is being passed. What a cursor says of it holds only for the
+/// readings that it speaks of.
+fn passing(cursor: &Cursor, readings: &[Reading], bounds: Bounds) -> Option<Transfer> {
+    let same = cursor.marks.len() == readings.len()
+        && cursor.marks.iter().zip(readings).all(|(mark, reading)| {
+            let of = &reading.subscription;
+            (&mark.prefix, mark.audience) == (&of.prefix, of.audience)
+        });
+    let (at, below) = cursor.passing.filter(|_| same)?;
+    Some(bounds.transfer(at, below))
 }
 
 /// Whether this journal has every chain value that the cursor names.
@@ -544,6 +733,7 @@ enum Made {
 #[derive(Debug)]
 struct Draft {
     items: Vec<Item>,
+    left: Vec<DocumentId>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -552,9 +742,14 @@ impl Draft {
     fn new(bytes_max: usize) -> Self {
         Self {
             items: Vec::new(),
+            left: Vec::new(),
             bytes: 0,
             bytes_max,
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.left.is_empty()
     }
 
     /// Whether so much may be added: the first item always may.

@@ -55,6 +55,9 @@ pub const UNJUDGED_RUNS: usize = 128;
 /// Frames a second outside of credit, with as many at once. A person's device sends a handful.
 pub const FREE_FRAMES_PER_SECOND: u32 = 64;
 
+/// Documents that one page names as left: each is a frame of some 25 bytes outside of credit.
+pub const LEFT_PER_PAGE: usize = 64;
+
 /// Milliseconds after which a device may try a full disk again: somebody has to make room.
 pub const FULL_RETRY_MS: u64 = 5 * 60 * 1000;
 

@@ -7,6 +7,7 @@ use bukti_core::authority::{Action, Grant, decide};
 use bukti_core::envelope::DocumentKind;
 use bukti_core::framework::{Framework, FrameworkRef, Item};
 use bukti_core::id::{DocumentId, WallMs};
+use bukti_core::placement::Placements;
 use bukti_core::region::{Regions, UnitType};
 use bukti_core::scope::{RegionLevel, Scope};
 
@@ -69,13 +70,15 @@ pub(super) fn document(
 pub(super) fn scope(
     typed: Option<&str>,
     grants: &[Grant],
+    placements: &Placements,
     regions: &Regions,
 ) -> Result<Scope, Failure> {
     let Some(typed) = typed else {
         return only_scope(grants);
     };
     let scope: Scope = typed.parse().map_err(Failure::wrong)?;
-    decide(grants, Action::Create, DocumentKind::Evidence, &scope)
+    let lineage = placements.lineage(&scope);
+    decide(grants, Action::Create, DocumentKind::Evidence, lineage)
         .map_err(|denied| Failure::Wrong(format!("{denied}; your grants: {}", list(grants))))?;
     known(&scope, regions)?;
     Ok(scope)
@@ -85,7 +88,7 @@ fn only_scope(grants: &[Grant]) -> Result<Scope, Failure> {
     let scopes: BTreeSet<&Scope> = grants
         .iter()
         .map(|grant| &grant.scope)
-        .filter(|scope| decide(grants, Action::Create, DocumentKind::Evidence, scope).is_ok())
+        .filter(|scope| decide(grants, Action::Create, DocumentKind::Evidence, *scope).is_ok())
         .collect();
     let mut scopes = scopes.into_iter();
     match (scopes.next(), scopes.next()) {

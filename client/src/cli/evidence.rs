@@ -42,7 +42,12 @@ fn create(desk: &mut Desk<'_>, typed: &line::New) -> Result<Reply, Failure> {
         None => String::new(),
     };
     let regions = desk.device.regions()?;
-    let scope = choose::scope(typed.region.as_deref(), desk.device.grants(), &regions)?;
+    let scope = choose::scope(
+        typed.region.as_deref(),
+        desk.device.grants(),
+        desk.device.placements(),
+        &regions,
+    )?;
     let codes = [typed.indicators.as_slice(), &typed.rows].concat();
     let in_use = desk.device.frameworks()?;
     let framework = choose::framework(typed.framework.as_ref(), &scope, &codes, &in_use)?;

@@ -4,6 +4,7 @@ use bukti_client::device::Summary;
 use bukti_command::show::plain;
 use bukti_command::{Column, Reply, Table};
 use bukti_core::framework::{Framework, Weight};
+use bukti_core::placement::Placements;
 use bukti_core::scope::Scope;
 use serde_json::{Value, json};
 
@@ -32,11 +33,12 @@ pub(super) fn run(desk: &mut Desk<'_>, typed: &line::Indicators) -> Result<Reply
     let scopes = scopes(desk, typed.region.as_deref())?;
     let codes: Vec<String> = typed.code.iter().cloned().collect();
     let framework = choose::framework_of_any(typed.framework.as_ref(), &scopes, &codes, &in_use)?;
+    let placements = desk.device.placements().clone();
     let summaries: Vec<Summary> = desk
         .device
         .list()?
         .into_iter()
-        .filter(|summary| is_for(summary, framework, &scopes))
+        .filter(|summary| is_for(summary, framework, &scopes, &placements))
         .collect();
     let latest = summaries.iter().filter_map(|summary| summary.cycle).max();
     let cycle = typed.cycle.map(i64::from).or(latest);
@@ -78,12 +80,18 @@ fn scopes(desk: &Desk<'_>, region: Option<&str>) -> Result<Vec<Scope>, Failure> 
     Ok(scopes)
 }
 
-fn is_for(summary: &Summary, framework: &Framework, scopes: &[Scope]) -> bool {
+fn is_for(
+    summary: &Summary,
+    framework: &Framework,
+    scopes: &[Scope],
+    placements: &Placements,
+) -> bool {
     let supports = summary
         .framework
         .as_ref()
         .is_some_and(|at| at.id == framework.id() && at.version == framework.version());
-    supports && scopes.iter().any(|scope| scope.covers(&summary.scope))
+    let lineage = placements.lineage(&summary.scope);
+    supports && scopes.iter().any(|scope| lineage.is_below(scope))
 }
 
 fn piece(summary: &Summary) -> Piece {

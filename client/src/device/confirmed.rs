@@ -26,6 +26,7 @@ use bukti_core::envelope::{DocumentKind, Envelope, Seen, decode_exactly};
 use bukti_core::evidence::{Declared, EvidenceView};
 use bukti_core::id::{ChangeHash, DeviceId, DocumentId, JournalId, Position, RunId, WallMs};
 use bukti_core::kv::{Batch, Direction, Kv, KvError, Row};
+use bukti_core::placement::Placements;
 use bukti_core::scope::Scope;
 use bukti_sync_protocol::fragment::{ItemId, PartialItem};
 use minicbor::bytes::ByteVec;
@@ -85,6 +86,10 @@ pub(super) struct Meta {
     /// Whether the next session has to bring every document whole.
     #[n(9)]
     pub(super) cursor_is_void: bool,
+    /// Whether grants or places changed since it was last looked which documents may stay.
+    #[n(15)]
+    #[cbor(default)]
+    pub(super) looks_for_left: bool,
 }
 
 /// A confirmed document.
@@ -235,6 +240,7 @@ impl<K: Kv> Confirmed<K> {
             next_finding: 0,
             revoked: false,
             cursor_is_void: false,
+            looks_for_left: false,
         };
         let store = Self { kv, meta };
         store.put_meta()?;
@@ -405,14 +411,16 @@ impl<K: Kv> Confirmed<K> {
         prefix: &Scope,
         audience: Audience,
         except: &[Scope],
+        placements: &Placements,
     ) -> Result<(Digest, u64), ConfirmedError> {
         let (mut sum, mut documents) = (Digest::default(), 0);
         for (key, value) in self.rows(b'g')? {
             let (scope, of) =
                 read_digest_key(&key).ok_or_else(|| ConfirmedError::damaged("a digest"))?;
+            let lineage = placements.lineage(&scope);
             let within = of == audience
-                && prefix.covers(&scope)
-                && !except.iter().any(|except| except.covers(&scope));
+                && lineage.is_below(prefix)
+                && !except.iter().any(|except| lineage.is_below(except));
             if within {
                 let row: DigestRow =
                     decode(&value).ok_or_else(|| ConfirmedError::damaged("a digest"))?;

@@ -6,6 +6,7 @@ use bukti_core::authority::Grant;
 use bukti_core::framework::Framework;
 use bukti_core::id::{DeviceId, Position, WallMs};
 use bukti_core::kv::Kv;
+use bukti_core::placement::Placements;
 use bukti_core::record::{Certificate, Fact, Record, Signed};
 use bukti_core::region::Regions;
 
@@ -16,6 +17,7 @@ const GRANTS: u8 = b'g';
 const REVOCATION: u8 = b'v';
 const FRAMEWORK: u8 = b'w';
 const REGIONS: u8 = b'p';
+const MOVE: u8 = b'm';
 
 /// Somebody who writes, or may write, in the device's scope.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -42,9 +44,9 @@ pub(super) fn row_of(signed: &Signed, position: Position, bytes: &[u8]) -> Optio
             [&[b'f', FRAMEWORK], id, &[0], version].concat()
         }
         Fact::Regions(sheet) => [&[b'f', REGIONS], sheet.parent.as_str().as_bytes()].concat(),
+        Fact::Move(fact) => [&[b'f', MOVE], fact.unit.as_str().as_bytes()].concat(),
         Fact::Journal(_)
         | Fact::Invitation(_)
-        | Fact::Move(_)
         | Fact::Checkpoint(_)
         | Fact::Finding(_)
         | Fact::Confirmation(_)
@@ -52,6 +54,11 @@ pub(super) fn row_of(signed: &Signed, position: Position, bytes: &[u8]) -> Optio
         | Fact::Restored(_) => return None,
     };
     Some((key, [position.to_be_bytes().as_slice(), bytes].concat()))
+}
+
+/// Whether a statement under this key may change what the device's person reaches.
+pub(super) fn reaches(key: &[u8]) -> bool {
+    matches!(key.get(1), Some(&(ENROLMENT | GRANTS | MOVE)))
 }
 
 pub(super) type KeyAndValue = (Vec<u8>, Vec<u8>);
@@ -152,6 +159,20 @@ impl<K: Kv> Confirmed<K> {
             }
         }
         Ok(regions)
+    }
+
+    /// Where units stand, by the last move of each.
+    pub(super) fn placements(&self) -> Result<Placements, ConfirmedError> {
+        let mut moves = self.statements(&[MOVE])?;
+        moves.sort_by_key(|(position, _)| *position);
+        let mut placements = Placements::default();
+        for (position, signed) in moves {
+            if let Fact::Move(fact) = signed.fact() {
+                let placed = placements.place(position, &fact.unit, &fact.parent);
+                placed.map_err(|_| ConfirmedError::damaged("a unit's move"))?;
+            }
+        }
+        Ok(placements)
     }
 
     fn statements(&self, topic: &[u8]) -> Result<Vec<(Position, Signed)>, ConfirmedError> {

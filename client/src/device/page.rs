@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use bukti_core::authority::{Audience, audience};
 use bukti_core::envelope::{DocumentKind, Run};
 use bukti_core::evidence;
 use bukti_core::id::{DeviceId, DocumentId, Position, RunId, WallMs};
@@ -126,6 +127,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
     ) -> Result<(), DeviceError> {
         let touched: Vec<DocumentId> = steps.keys().copied().collect();
         let states_change = !statements.is_empty();
+        let reaches_change = statements.iter().any(|(key, _)| facts::reaches(key));
         let mut change = self.confirmed.change();
         let mut unsound = findings;
         let mut confirmed = Vec::new();
@@ -152,6 +154,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let meta = change.meta();
         meta.own_through = meta.own_through.max(through.unwrap_or(0));
         meta.cursor_is_void |= owed;
+        meta.looks_for_left |= reaches_change;
         change.set_cursor(cursor);
         change.commit()?;
         // The rows hold the runs from here on, and keep them if this process is killed: only then
@@ -170,6 +173,27 @@ impl<S: Storage, K: Kv> Device<S, K> {
             self.read_grants()?;
         }
         Ok(())
+    }
+
+    /// Lets go of documents that the person may not read any more, after grants or places changed.
+    /// For when everything up to one position is known: between two statements the device may
+    /// believe less than what holds.
+    pub(super) fn leave_what_is_not_granted(&mut self) -> Result<(), DeviceError> {
+        if !self.confirmed.meta().looks_for_left {
+            return Ok(());
+        }
+        for (id, row) in self.confirmed.documents()? {
+            let admitted = audience(&self.grants, &self.placements.lineage(&row.scope));
+            let stays = match admitted {
+                Some(Audience::Unit) => true,
+                Some(Audience::All) => row.published || row.kind == DocumentKind::Statement,
+                None => false,
+            };
+            if !stays {
+                self.leave_scope(&id)?;
+            }
+        }
+        Ok(self.confirmed.update(|meta| meta.looks_for_left = false)?)
     }
 
     /// A document belongs to another scope. What was not sent yet keeps it here.

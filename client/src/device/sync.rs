@@ -246,7 +246,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
         position: Position,
         digests: &[(Scope, Audience, Digest, u64)],
     ) -> Result<Reaction, DeviceError> {
-        let subscriptions = Subscription::of(&self.grants);
+        self.leave_what_is_not_granted()?;
+        let subscriptions = Subscription::of(&self.grants, &self.placements);
         let mut differs = self.confirmed.meta().differs.clone();
         differs.retain(|scope| subscriptions.iter().any(|own| own.prefix == *scope));
         for (prefix, audience, digest, documents) in digests {
@@ -254,7 +255,10 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 .iter()
                 .find(|own| own.prefix == *prefix && own.audience == *audience);
             let except = except.map_or(&[][..], |own| &own.except);
-            let here = self.confirmed.digest(prefix, *audience, except)?;
+            let placements = &self.placements;
+            let here = self
+                .confirmed
+                .digest(prefix, *audience, except, placements)?;
             differs.retain(|scope| scope != prefix);
             if here != (*digest, *documents) {
                 differs.push(prefix.clone());
@@ -273,8 +277,10 @@ impl<S: Storage, K: Kv> Device<S, K> {
             .filter(|(_, audience, ..)| *audience == Audience::Unit)
             .map(|(prefix, ..)| prefix)
             .collect();
+        let placements = self.placements.clone();
         self.forget_receipts(|scope, received| {
-            received <= position && drafts_of.iter().any(|prefix| prefix.covers(scope))
+            let lineage = placements.lineage(scope);
+            received <= position && drafts_of.iter().any(|prefix| lineage.is_below(prefix))
         })?;
         self.enter_stale_again(now, Incarnation(random))?;
         Ok(Reaction::Applied)

@@ -237,7 +237,7 @@ fn drafts_reach_only_those_who_work_in_the_unit() {
 #[test]
 fn a_broader_subscription_swallows_narrower_ones_unless_they_add_drafts() {
     let shown = |grants: &[Grant]| -> Vec<String> {
-        subscriptions(grants)
+        subscriptions(grants, &Placements::default())
             .iter()
             .map(|(scope, audience)| format!("{scope} {audience}"))
             .collect()
@@ -294,7 +294,7 @@ fn any_grants() -> impl Strategy<Value = Vec<Grant>> {
 proptest! {
     #[test]
     fn subscriptions_carry_exactly_what_may_be_read(grants in any_grants()) {
-        let entries = subscriptions(&grants);
+        let entries = subscriptions(&grants, &Placements::default());
         for at in ["all", "13", "12", "13.76", "13.07", "13.76.01", "13.76.01.1001", "13.76/dinkes"] {
             let at = scope(at);
             let carried = entries

@@ -263,8 +263,9 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         let document = body_of(run).document;
         let scope = self.documents.get(&document).cloned().flatten();
         let scope = scope.map(|known| known.scope);
+        let placements = self.ledger.reader.shared.placements();
         Ok(self.device(carrier)?.is_some_and(|row| {
-            let reads = |scope: &Scope| audience(&row.grants, scope).is_some();
+            let reads = |scope: &Scope| audience(&row.grants, placements.lineage(scope)).is_some();
             row.confirmed && row.revoked_at.is_none() && scope.as_ref().is_none_or(reads)
         }))
     }
@@ -399,12 +400,13 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             Action::Edit
         };
         let acts = [Some(act), declares.then_some(Action::DeclareReady)];
+        let lineage = self.ledger.reader.shared.placements().lineage(scope);
         let row = self.device(body.device)?;
         let grants = row.map(|row| row.grants.as_slice()).unwrap_or_default();
         let denied = acts
             .into_iter()
             .flatten()
-            .find_map(|act| decide(grants, act, kind, scope).err());
+            .find_map(|act| decide(grants, act, kind, &lineage).err());
         Ok(denied.map(|denied| Refusal::new(RefusalCode::Forbidden, as_sentence(&denied))))
     }
 

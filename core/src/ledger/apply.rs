@@ -5,6 +5,9 @@
 //! many records touch is written once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+mod moves;
 
 use super::ReadError;
 use super::keys;
@@ -18,7 +21,8 @@ use crate::envelope::{Body, DocumentKind, Run};
 use crate::id::{ChangeHash, DeviceId, DocumentId, Position, WallMs};
 use crate::journal::Place;
 use crate::kv::{Batch, Kv};
-use crate::record::{Certificate, Changes, Fact, Finding, FrameworkFact, MoveFact, Record, Signed};
+use crate::placement::Placements;
+use crate::record::{Certificate, Changes, Fact, Finding, FrameworkFact, Record, Signed};
 use crate::region::RegionSheet;
 use crate::scope::Scope;
 
@@ -56,14 +60,27 @@ pub(super) struct Fold<'k, K> {
     stated: BTreeMap<Vec<u8>, WallMs>,
     /// Last position of each scope touched: before, and staged.
     lasts: BTreeMap<Scope, (Option<Position>, Position)>,
-    /// What is to be added to a scope's digests.
+    /// What is to be added to the digests of a scope and of what reaches it.
     sums: BTreeMap<(Scope, Audience), DigestRow>,
+    /// Digests as the batch will leave them.
+    digests: BTreeMap<(Scope, Audience), DigestRow>,
+    /// Where units stood before the batch.
+    placements: Arc<Placements>,
+    /// Where they stand behind what was staged, if that moved any.
+    moved: Option<Placements>,
     checkpoint: Option<Position>,
     batch: Batch,
 }
 
 impl<'k, K: Kv> Fold<'k, K> {
-    pub(super) fn new(kv: &'k K) -> Self {
+    /// A fold over rows that nobody else writes to.
+    pub(super) fn new(kv: &'k K) -> Result<Self, ReadError> {
+        let placements = super::reader::placements(kv)?;
+        Ok(Self::over(kv, Arc::new(placements)))
+    }
+
+    /// A fold over rows in which units stand as `placements` say.
+    pub(super) fn over(kv: &'k K, placements: Arc<Placements>) -> Self {
         Self {
             kv,
             documents: BTreeMap::new(),
@@ -75,6 +92,9 @@ impl<'k, K: Kv> Fold<'k, K> {
             stated: BTreeMap::new(),
             lasts: BTreeMap::new(),
             sums: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            placements,
+            moved: None,
             checkpoint: None,
             batch: Batch::new(),
         }
@@ -129,18 +149,14 @@ impl<'k, K: Kv> Fold<'k, K> {
 
     /// The batch, with the position it leads to where that is known.
     pub(super) fn finish(mut self, meta: Option<&MetaRow>) -> Result<Batch, FoldError> {
-        for (scope, (before, last)) in &self.lasts {
-            for ancestor in scope.self_and_ancestors() {
-                if let Some(before) = before {
-                    self.batch.delete(keys::changed(&ancestor, *before, scope));
-                }
-                self.batch.put(keys::changed(&ancestor, *last, scope), []);
-                self.batch.put(keys::below(&ancestor, scope), []);
-            }
-            self.batch.put(keys::last(scope), last.to_be_bytes());
-        }
-        for (key, row) in self.prefix_sums()? {
-            self.batch.put(key, row.to_bytes());
+        self.spread()?;
+        for ((prefix, audience), row) in &self.digests {
+            let key = keys::digest(prefix, *audience);
+            // Nothing is left below a prefix that its units moved out of.
+            match row.documents {
+                0 => self.batch.delete(key),
+                _ => self.batch.put(key, row.to_bytes()),
+            };
         }
         for (id, row) in &self.documents {
             if let Some(row) = row {
@@ -175,26 +191,6 @@ impl<'k, K: Kv> Fold<'k, K> {
             self.batch.put(keys::META, rows::encode(meta));
         }
         Ok(self.batch)
-    }
-
-    /// The digest rows of every prefix above a scope whose sum changed.
-    fn prefix_sums(&self) -> Result<BTreeMap<Vec<u8>, DigestRow>, ReadError> {
-        let mut prefixes: BTreeMap<Vec<u8>, DigestRow> = BTreeMap::new();
-        for ((scope, audience), added) in &self.sums {
-            for prefix in scope.self_and_ancestors() {
-                let key = keys::digest(&prefix, *audience);
-                let row = match prefixes.get(&key) {
-                    Some(row) => *row,
-                    None => super::reader::digest_row(self.kv, &prefix, *audience)?,
-                };
-                let sum = DigestRow {
-                    digest: [row.digest, added.digest].into_iter().sum(),
-                    documents: row.documents + added.documents,
-                };
-                prefixes.insert(key, sum);
-            }
-        }
-        Ok(prefixes)
     }
 
     fn changes(
@@ -331,6 +327,8 @@ impl<'k, K: Kv> Fold<'k, K> {
                 let topic = about(fact.device, &[&row.grants, &fact.grants]);
                 row.grants.clone_from(&fact.grants);
                 row.grants_at = row.grants_at.max(at);
+                self.batch
+                    .put(keys::told(&fact.device), position.to_be_bytes());
                 self.fact(position, place, topic);
             }
             Fact::Revocation(fact) => {
@@ -341,7 +339,7 @@ impl<'k, K: Kv> Fold<'k, K> {
             }
             Fact::Framework(fact) => self.framework(position, place, fact)?,
             Fact::Regions(sheet) => self.regions(position, place, at, sheet)?,
-            Fact::Move(fact) => self.moved(position, place, at, fact)?,
+            Fact::Move(fact) => self.move_unit(position, place, at, fact)?,
             Fact::Checkpoint(_) => self.checkpoint = Some(position),
             Fact::Finding(finding) => {
                 self.batch.put(keys::finding(position), place.to_bytes());
@@ -389,17 +387,6 @@ impl<'k, K: Kv> Fold<'k, K> {
         self.batch.put(key, rows::located(position, place));
         self.fact(position, place, Topic::Regions(sheet.parent.clone()));
         Ok(())
-    }
-
-    /// Kept in the journal; no row but the time follows from it as long as nothing moves units.
-    fn moved(
-        &mut self,
-        _position: Position,
-        _place: Place,
-        at: WallMs,
-        fact: &MoveFact,
-    ) -> Result<(), FoldError> {
-        self.state(keys::stated_move(&fact.unit), at)
     }
 
     /// Notes for when a matter was stated. The latest time stays, so that a clock that was set
@@ -457,6 +444,7 @@ impl<'k, K: Kv> Fold<'k, K> {
         };
         self.devices.insert(device, Some(row));
         self.use_invitation(certificate)?;
+        self.batch.put(keys::told(&device), position.to_be_bytes());
         self.fact(position, place, topic);
         Ok(())
     }

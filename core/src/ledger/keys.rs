@@ -30,6 +30,8 @@ pub(super) const FOUND: u8 = b't';
 pub(super) const AWAITED: u8 = b'u';
 pub(super) const STATED: u8 = b'o';
 pub(super) const HORIZON: &[u8] = b"h";
+pub(super) const PLACEMENT: u8 = b'y';
+pub(super) const TOLD: u8 = b'z';
 
 /// Ends a scope inside a key. No scope contains it, so no scope's rows begin with another's.
 const END: u8 = 0;
@@ -169,6 +171,15 @@ pub(super) fn framework(id: &str, version: &str) -> Vec<u8> {
 
 pub(super) fn regions(parent: &Scope) -> Vec<u8> {
     join(REGIONS, &[scope_bytes(parent)])
+}
+
+/// The position of the last enrolment or grants of a device.
+pub(super) fn told(device: &DeviceId) -> Vec<u8> {
+    join(TOLD, &[&device.0])
+}
+
+pub(super) fn placement(unit: &Scope) -> Vec<u8> {
+    join(PLACEMENT, &[scope_bytes(unit)])
 }
 
 pub(super) fn quota(device: &DeviceId) -> Vec<u8> {

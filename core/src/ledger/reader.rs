@@ -16,7 +16,8 @@ use crate::id::{
 use crate::journal::copy::{Copied, CopyError};
 use crate::journal::{self, JournalReader, Place, Storage, Watermark};
 use crate::kv::{Direction, Kv, KvError};
-use crate::record::{Record, RecordError, Signed};
+use crate::placement::{Lineage, Placements};
+use crate::record::{Fact, Record, RecordError, Signed};
 use crate::scope::Scope;
 
 mod comparison;
@@ -62,13 +63,13 @@ pub struct Subscription {
 
 impl Subscription {
     /// The subscriptions that carry everything `grants` let a device receive, without overlap.
-    pub fn of(grants: &[Grant]) -> Vec<Self> {
-        let entries = authority::subscriptions(grants);
+    pub fn of(grants: &[Grant], placements: &Placements) -> Vec<Self> {
+        let entries = authority::subscriptions(grants, placements);
         let inside = |prefix: &Scope| -> Vec<Scope> {
             entries
                 .iter()
                 .map(|(other, _)| other)
-                .filter(|other| *other != prefix && prefix.covers(other))
+                .filter(|other| *other != prefix && placements.covers(prefix, other))
                 .cloned()
                 .collect()
         };
@@ -82,9 +83,11 @@ impl Subscription {
             .collect()
     }
 
-    /// Whether documents of `scope` belong to it.
-    pub fn covers(&self, scope: &Scope) -> bool {
-        self.prefix.covers(scope) && !self.except.iter().any(|except| except.covers(scope))
+    /// Whether documents of a scope belong to it.
+    pub fn covers(&self, at: impl Into<Lineage>) -> bool {
+        let lineage = at.into();
+        let excepted = self.except.iter().any(|except| lineage.is_below(except));
+        lineage.is_below(&self.prefix) && !excepted
     }
 }
 
@@ -119,6 +122,8 @@ pub(super) struct Shared<K> {
     /// The first record as it stands in the journal.
     pub(super) founding: Vec<u8>,
     watermark: RwLock<Seen>,
+    /// Changed only while the watermark is held for writing, together with the rows.
+    placements: RwLock<Arc<Placements>>,
 }
 
 impl<K> Shared<K> {
@@ -128,6 +133,7 @@ impl<K> Shared<K> {
         server: ServerId,
         founding: Vec<u8>,
         watermark: Seen,
+        placements: Placements,
     ) -> Self {
         Self {
             kv,
@@ -135,6 +141,7 @@ impl<K> Shared<K> {
             server,
             founding,
             watermark: RwLock::new(watermark),
+            placements: RwLock::new(Arc::new(placements)),
         }
     }
 
@@ -144,6 +151,18 @@ impl<K> Shared<K> {
         self.watermark
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where units stand. Asked while the watermark is held, it belongs to the rows.
+    pub(super) fn placements(&self) -> Arc<Placements> {
+        let placements = self.placements.read();
+        Arc::clone(&placements.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Units stand elsewhere from here on; for who holds the watermark for writing.
+    pub(super) fn move_units(&self, placements: Placements) {
+        let held = self.placements.write();
+        *held.unwrap_or_else(PoisonError::into_inner) = Arc::new(placements);
     }
 
     /// Keeps readers of several rows out until it is dropped.
@@ -178,6 +197,40 @@ impl<S: Storage, K: Kv> Reader<S, K> {
     /// The last position that counts: on disk and in the rows.
     pub fn watermark(&self) -> Seen {
         *self.shared.hold()
+    }
+
+    /// Where units stand, as the rows of this moment have it. Whoever reads rows one by one asks
+    /// again behind the last: if the version is another, a move came in between.
+    pub fn placements(&self) -> Arc<Placements> {
+        let _held = self.shared.hold();
+        self.shared.placements()
+    }
+
+    /// Whether the list of regions, where one was imported, has the region of `scope`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn knows(&self, scope: &Scope) -> Result<bool, ReadError> {
+        let region = scope
+            .self_and_ancestors()
+            .find(|step| step.agency().is_none());
+        let Some((parent, region)) = region.and_then(|region| Some((region.parent()?, region)))
+        else {
+            return Ok(true);
+        };
+        if self.regions(&Scope::all())?.is_none() {
+            return Ok(true);
+        }
+        let Some((_, place)) = self.regions(&parent)? else {
+            return Ok(false);
+        };
+        Ok(match self.record(place)? {
+            Record::Server(signed) => match signed.fact() {
+                Fact::Regions(sheet) => sheet.rows.iter().any(|row| row.code == region),
+                _other => return Err(ReadError::row(keys::REGIONS)),
+            },
+            Record::Changes(_) => return Err(ReadError::row(keys::REGIONS)),
+        })
     }
 
     /// The journal.
@@ -448,6 +501,20 @@ impl<S: Storage, K: Kv> Reader<S, K> {
         })
     }
 
+    /// The last enrolment or grants of a device.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn grants_told(&self, device: &DeviceId) -> Result<Option<(Position, FactRow)>, ReadError> {
+        let key = keys::told(device);
+        let Some(position) = get(&*self.shared.kv, &key, rows::read_position)? else {
+            return Ok(None);
+        };
+        self.facts(position.saturating_sub(1), position)
+            .next()
+            .transpose()
+    }
+
     /// The statement that holds a version of a framework.
     ///
     /// # Errors
@@ -554,13 +621,15 @@ impl<S: Storage, K: Kv> Reader<S, K> {
             audience,
             except,
         } = subscription;
-        let kv = &*self.shared.kv;
+        let (kv, placements) = (&*self.shared.kv, self.shared.placements());
         let mut sum = digest_row(kv, prefix, *audience)?;
         for (at, inside) in except.iter().enumerate() {
             let twice = except.iter().enumerate().any(|(other_at, other)| {
-                other_at != at && other.covers(inside) && (other != inside || other_at < at)
+                other_at != at
+                    && placements.covers(other, inside)
+                    && (other != inside || other_at < at)
             });
-            if prefix.covers(inside) && !twice {
+            if placements.covers(prefix, inside) && !twice {
                 let row = digest_row(kv, inside, *audience)?;
                 sum.digest -= row.digest;
                 sum.documents = sum.documents.saturating_sub(row.documents);
@@ -602,6 +671,18 @@ pub(super) fn invitation_row<K: Kv>(
     hash: &[u8; 32],
 ) -> Result<Option<InvitationRow>, ReadError> {
     get(kv, &keys::invitation(hash), rows::decode)
+}
+
+pub(super) fn placements<K: Kv>(kv: &K) -> Result<Placements, ReadError> {
+    let range = keys::table(keys::PLACEMENT);
+    let rows = scan(
+        kv,
+        range,
+        Direction::Ascending,
+        keys::PLACEMENT,
+        |key, value| Some((keys::scope(keys::tail(key, 1)?)?, rows::decode(value)?)),
+    );
+    Ok(Placements::of(rows.collect::<Result<Vec<_>, _>>()?))
 }
 
 pub(super) fn quota_row<K: Kv>(kv: &K, device: &DeviceId) -> Result<QuotaRow, ReadError> {

@@ -197,7 +197,7 @@ pub(super) fn catch_up<S: Storage, K: Kv>(
     let mut scan = journal.scan(start + 1).peekable();
     let total = journal.head().0 - start;
     while scan.peek().is_some() {
-        let mut fold = Fold::new(kv);
+        let mut fold = Fold::new(kv)?;
         let mut waiting: BTreeMap<DocumentId, Vec<(Position, CheckedRun)>> = BTreeMap::new();
         let (mut records, mut bytes) = (0, 0);
         while records < FOLD_RECORDS_MAX && bytes < FOLD_BYTES {
@@ -275,7 +275,7 @@ fn index<S: Storage, K: Kv>(
     let total = journal.head().0;
     let mut runs = 0;
     while scan.peek().is_some() {
-        let mut fold = Fold::new(kv);
+        let mut fold = Fold::new(kv)?;
         let mut records = 0;
         while records < FOLD_RECORDS_MAX && fold.staged_bytes() < FOLD_BYTES {
             let Some(scanned) = scan.next() else { break };
@@ -319,7 +319,7 @@ fn build_documents<S: Storage, K: Kv>(
             let runs = recorded_runs(kv, journal, &id)?;
             Ok::<_, LedgerError>((id, build(None, runs)?))
         });
-        let mut fold = Fold::new(kv);
+        let mut fold = Fold::new(kv)?;
         for built in built {
             let (id, settled) = built?;
             fold.settle(&id, settled.heads, &settled.saved)?;

@@ -252,6 +252,9 @@ pub enum Topic {
     /// An enrolment or grants: the device and the scopes it was granted.
     #[n(3)]
     Device(#[n(0)] DeviceId, #[n(1)] Vec<Scope>),
+    /// A unit's move, for everyone: the unit, and what reached it before.
+    #[n(4)]
+    Move(#[n(0)] Scope, #[n(1)] Vec<Scope>),
 }
 
 /// A statement that devices receive.

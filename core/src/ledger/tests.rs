@@ -17,6 +17,7 @@ use crate::validate::{CheckedRun, RefusalCode};
 
 mod accepting;
 mod given_back;
+mod moving;
 mod opening;
 mod reading;
 mod returning;

@@ -253,7 +253,7 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
         place: crate::journal::Place,
         record: &Record,
     ) -> Result<(), LedgerError> {
-        let mut fold = Fold::new(&self.statements);
+        let mut fold = Fold::new(&self.statements)?;
         fold.record(position, place, record)?;
         self.checkpoint = fold.checkpoint().unwrap_or(self.checkpoint);
         Ok(self.statements.apply(&fold.finish(None)?)?)
@@ -499,8 +499,9 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
             let scope = keys::tail(&key, 1).and_then(keys::scope);
             let scope = scope.ok_or_else(|| ReadError::row(keys::LAST))?;
             scopes += 1;
-            pairs += scope.self_and_ancestors().count() as u64;
-            prefixes.extend(scope.self_and_ancestors());
+            let lineage = self.reader.placements().lineage(&scope);
+            pairs += lineage.iter().count() as u64;
+            prefixes.extend(lineage.iter().cloned());
             if let Some(fault) = self.scope(&scope)? {
                 self.add(FindingPlace::Scope(scope), fault);
             }
@@ -555,6 +556,7 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
 
     fn scope(&self, scope: &Scope) -> Result<Option<Fault>, LedgerError> {
         let _held = self.reader.shared.hold();
+        let lineage = self.reader.shared.placements().lineage(scope);
         let (from, to) = keys::scope_records(scope, 0, Position::MAX - 1);
         let newest = self.kv().scan(&from, &to, Direction::Descending).next();
         let newest = newest
@@ -564,15 +566,15 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
         let Some(last) = last.filter(|last| newest == Some(*last)) else {
             return Ok(Some(Fault::Row(char::from(keys::LAST))));
         };
-        for ancestor in scope.self_and_ancestors() {
+        for ancestor in lineage.iter() {
             if self
                 .kv()
-                .get(&keys::changed(&ancestor, last, scope))?
+                .get(&keys::changed(ancestor, last, scope))?
                 .is_none()
             {
                 return Ok(Some(Fault::Row(char::from(keys::CHANGED))));
             }
-            if self.kv().get(&keys::below(&ancestor, scope))?.is_none() {
+            if self.kv().get(&keys::below(ancestor, scope))?.is_none() {
                 return Ok(Some(Fault::Row(char::from(keys::BELOW))));
             }
         }
@@ -591,12 +593,13 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
             sum.digest += Digest::of(&id, &row.heads);
             sum.documents += 1;
         }
+        let placements = self.reader.shared.placements();
         let mut children = BTreeSet::new();
         for scope in self.reader.scopes_below(prefix) {
-            let child = scope?
-                .self_and_ancestors()
-                .find(|step| step.parent().as_ref() == Some(prefix));
-            children.extend(child);
+            let lineage = placements.lineage(&scope?);
+            let steps: Vec<&Scope> = lineage.iter().collect();
+            let child = steps.windows(2).find(|pair| pair[1] == prefix);
+            children.extend(child.map(|pair| pair[0].clone()));
         }
         for child in children {
             let row = reader::digest_row(self.kv(), &child, audience)?;
@@ -645,6 +648,8 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
             keys::STATED,
             keys::HORIZON[0],
             keys::QUOTA,
+            keys::PLACEMENT,
+            keys::TOLD,
         ] {
             if !self.same_rows(table)? {
                 faulty.push(table);

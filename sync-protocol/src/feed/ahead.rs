@@ -10,6 +10,7 @@ use bukti_core::scope::Scope;
 use super::FeedError;
 use super::frontier::Frontier;
 use super::reading::Reading;
+use bukti_core::placement::Placements;
 
 /// The way from the readings to a watermark, in the order of the journal.
 #[derive(Debug)]
@@ -89,6 +90,7 @@ impl Ahead {
         &mut self,
         reader: &Reader<S, K>,
         readings: &[Reading],
+        placements: &Placements,
     ) -> Result<Option<Next>, FeedError> {
         if matches!(self.fact, NextFact::Unasked) {
             self.fact = self.next_fact(reader, readings)?;
@@ -96,7 +98,7 @@ impl Ahead {
         let records = match &mut self.records {
             Some(records) if !records.is_spent() => records,
             Some(_) | None => {
-                let records = self.look_for_records(reader, readings)?;
+                let records = self.look_for_records(reader, readings, placements)?;
                 self.records.insert(records)
             }
         };
@@ -171,6 +173,7 @@ impl Ahead {
         &self,
         reader: &Reader<S, K>,
         readings: &[Reading],
+        placements: &Placements,
     ) -> Result<Frontier<Position, Source>, FeedError> {
         let mut records = Frontier::new(self.places_max);
         for (index, reading) in readings.iter().enumerate() {
@@ -180,7 +183,7 @@ impl Ahead {
             }
             let prefix = &reading.subscription.prefix;
             for scope in reader.changed_scopes(prefix, after)? {
-                if reading.subscription.covers(&scope) {
+                if reading.reads(&placements.lineage(&scope)).is_some() {
                     self.look_in(reader, &mut records, scope, index, after)?;
                 }
             }

@@ -6,6 +6,7 @@ use bukti_core::id::{DocumentId, Position};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_core::ledger::{EnvelopeRow, FactRow, Reader, Topic};
+use bukti_core::placement::Placements;
 use bukti_core::record::Record;
 
 use super::ahead::Found;
@@ -48,19 +49,24 @@ impl Wholes {
 }
 
 /// Whether a statement at `position` is to be sent: it concerns a reading that has not come so
-/// far, and none that has. Of a parent's region sheets only the newest is.
+/// far, and none that has. Of a parent's region sheets only the newest is, and of a unit's moves
+/// the last.
 pub(super) fn is_due<S: Storage, K: Kv>(
     reader: &Reader<S, K>,
     position: Position,
     topic: &Topic,
     readings: &[Reading],
+    placements: &Placements,
     addressee: &Addressee,
 ) -> Result<bool, FeedError> {
     let concerns = |reading: &&Reading| match topic {
-        Topic::Framework | Topic::Revocation(_) => true,
-        Topic::Regions(parent) => reading.touches(parent),
+        Topic::Framework | Topic::Revocation(_) | Topic::Move(..) => true,
+        Topic::Regions(parent) => reading.touches(parent, placements),
         Topic::Device(device, scopes) => {
-            *device == addressee.device || scopes.iter().any(|scope| reading.touches(scope))
+            *device == addressee.device
+                || scopes
+                    .iter()
+                    .any(|scope| reading.touches(scope, placements))
         }
     };
     let mut concerned = readings.iter().filter(concerns).peekable();
@@ -69,6 +75,9 @@ pub(super) fn is_due<S: Storage, K: Kv>(
     }
     match topic {
         Topic::Framework | Topic::Revocation(_) | Topic::Device(..) => Ok(true),
+        Topic::Move(unit, _) => Ok(placements
+            .placement(unit)
+            .is_some_and(|last| last.position == position)),
         Topic::Regions(parent) => Ok(reader
             .regions(parent)?
             .is_some_and(|(newest, _)| newest == position)),
@@ -97,6 +106,7 @@ pub(super) fn record<S: Storage, K: Kv>(
     reader: &Reader<S, K>,
     found: &Found,
     reading: &Reading,
+    placements: &Placements,
     addressee: &Addressee,
     wholes: &Wholes,
     draft: &Draft,
@@ -114,6 +124,11 @@ pub(super) fn record<S: Storage, K: Kv>(
         return Ok(Made::Nothing);
     };
     if entered <= reading.floor || *position < entered {
+        return Ok(Made::Nothing);
+    }
+    // What was written elsewhere comes with the whole document, at the move that brought it.
+    let since = reading.reads(&placements.lineage(&found.scope));
+    if since.is_none_or(|since| *position < since) {
         return Ok(Made::Nothing);
     }
     if *position == entered && row.entered_unit < entered {

@@ -11,6 +11,7 @@ use bukti_core::scope::Scope;
 use super::FeedError;
 use super::frontier::Frontier;
 use super::reading::Reading;
+use bukti_core::placement::Placements;
 
 /// What is still owed. It holds no state of its own: the floors say all, and the frontier only
 /// saves looking again.
@@ -49,13 +50,16 @@ impl Owed {
         &mut self,
         reader: &Reader<S, K>,
         readings: &[Reading],
+        placements: &Placements,
     ) -> Result<Option<Next>, FeedError> {
         let entries = match &mut self.entries {
             Some(entries) if !entries.is_spent() => entries,
-            Some(_) | None => {
-                self.entries
-                    .insert(look_everywhere(reader, readings, self.places_max)?)
-            }
+            Some(_) | None => self.entries.insert(look_everywhere(
+                reader,
+                readings,
+                placements,
+                self.places_max,
+            )?),
         };
         Ok(entries.first().map(|(Reverse(entered), source)| Next {
             entered,
@@ -89,6 +93,7 @@ impl Owed {
 fn look_everywhere<S: Storage, K: Kv>(
     reader: &Reader<S, K>,
     readings: &[Reading],
+    placements: &Placements,
     places_max: usize,
 ) -> Result<Frontier<Reverse<Position>, Source>, FeedError> {
     let mut entries = Frontier::new(places_max);
@@ -98,7 +103,7 @@ fn look_everywhere<S: Storage, K: Kv>(
         }
         for scope in reader.scopes_below(&reading.subscription.prefix) {
             let scope = scope?;
-            if reading.subscription.covers(&scope) {
+            if reading.reads(&placements.lineage(&scope)).is_some() {
                 look_in(reader, &mut entries, scope, index, reading)?;
             }
         }

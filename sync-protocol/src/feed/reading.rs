@@ -5,6 +5,7 @@ use bukti_core::authority::{Audience, Grant};
 use bukti_core::envelope::Seen;
 use bukti_core::id::Position;
 use bukti_core::ledger::Subscription;
+use bukti_core::placement::{Lineage, Placements};
 use bukti_core::scope::Scope;
 
 use super::FeedError;
@@ -27,11 +28,12 @@ pub(super) struct Reading {
 pub(super) fn wanted(
     grants: &[Grant],
     requested: &[Scope],
+    placements: &Placements,
 ) -> Result<Vec<Subscription>, FeedError> {
     let subscriptions = if requested.is_empty() {
-        Subscription::of(grants)
+        Subscription::of(grants, placements)
     } else {
-        Subscription::of(&narrowed(grants, requested))
+        Subscription::of(&narrowed(grants, requested, placements), placements)
     };
     if subscriptions.len() > limits::SUBSCRIPTIONS_MAX {
         return Err(FeedError::TooManyScopes {
@@ -41,12 +43,14 @@ pub(super) fn wanted(
     Ok(subscriptions)
 }
 
-fn narrowed(grants: &[Grant], requested: &[Scope]) -> Vec<Grant> {
+fn narrowed(grants: &[Grant], requested: &[Scope], placements: &Placements) -> Vec<Grant> {
     let meet = |granted: &Scope, requested: &Scope| {
-        if granted.covers(requested) {
+        if placements.covers(granted, requested) {
             Some(requested.clone())
         } else {
-            requested.covers(granted).then(|| granted.clone())
+            placements
+                .covers(requested, granted)
+                .then(|| granted.clone())
         }
     };
     let each = |grant: &Grant| -> Vec<Grant> {
@@ -65,8 +69,13 @@ fn narrowed(grants: &[Grant], requested: &[Scope]) -> Vec<Grant> {
 
 impl Reading {
     /// Goes on where the cursor says, or starts with every document owed.
-    pub(super) fn resume(subscription: Subscription, cursor: &Cursor, watermark: Seen) -> Self {
-        let known = Self::known(&subscription, cursor);
+    pub(super) fn resume(
+        subscription: Subscription,
+        cursor: &Cursor,
+        placements: &Placements,
+        watermark: Seen,
+    ) -> Self {
+        let known = Self::known(&subscription, cursor, placements);
         let (seen, floor, facts) = known.unwrap_or((watermark, watermark.position, 0));
         Self {
             subscription,
@@ -79,25 +88,32 @@ impl Reading {
 
     /// What the cursor's marks say together about the subscription, if they speak for all of it.
     ///
-    /// Its prefix must lie in one of them. Marks inside the prefix speak for their part instead;
+    /// Its prefix must lie in one of them, and must have when that was made: what came under it by
+    /// a later move was not sent for it. Marks inside the prefix speak for their part instead;
     /// they remain after a grant on a narrower scope was taken back. A mark of the wider audience
     /// speaks for the narrower one only if it owes nothing, since a document enters the two at
     /// different positions.
-    fn known(subscription: &Subscription, cursor: &Cursor) -> Option<(Seen, Position, Position)> {
+    fn known(
+        subscription: &Subscription,
+        cursor: &Cursor,
+        placements: &Placements,
+    ) -> Option<(Seen, Position, Position)> {
         let Subscription {
             prefix,
             audience,
             except,
         } = subscription;
-        let around = cursor
-            .marks
-            .iter()
-            .filter(|mark| mark.prefix.covers(prefix));
-        let base = around.max_by_key(|mark| mark.prefix.self_and_ancestors().count())?;
+        let lineage = placements.lineage(prefix);
+        let around = cursor.marks.iter().filter(|mark| {
+            let since = lineage.since(&mark.prefix);
+            since.is_some_and(|since| since <= mark.seen.position)
+        });
+        let base = around.max_by_key(|mark| placements.lineage(&mark.prefix).iter().count())?;
         let within = cursor.marks.iter().filter(|mark| {
+            let inside = placements.lineage(&mark.prefix);
             mark.prefix != *prefix
-                && prefix.covers(&mark.prefix)
-                && !except.iter().any(|except| except.covers(&mark.prefix))
+                && inside.is_below(prefix)
+                && !except.iter().any(|except| inside.is_below(except))
         });
         let (mut seen, mut floor) = (base.seen, 0);
         for mark in within.chain([base]) {
@@ -126,9 +142,15 @@ impl Reading {
     }
 
     /// Whether `scope` lies inside the prefix or above it.
-    pub(super) fn touches(&self, scope: &Scope) -> bool {
+    pub(super) fn touches(&self, scope: &Scope, placements: &Placements) -> bool {
         let prefix = &self.subscription.prefix;
-        prefix.covers(scope) || scope.covers(prefix)
+        placements.covers(prefix, scope) || placements.covers(scope, prefix)
+    }
+
+    /// Whether documents of a scope are read here; gives since when.
+    pub(super) fn reads(&self, lineage: &Lineage) -> Option<Position> {
+        let since = lineage.since(&self.subscription.prefix);
+        since.filter(|_| self.subscription.covers(lineage))
     }
 
     /// The reader's audience.

@@ -211,9 +211,9 @@ fn of_region_sheets_only_the_newest_arrive() {
     device.drain(&world, PAGE_BYTES);
     device.expect_complete(&world);
     let sheets = world.facts();
-    let sheets = sheets.iter().filter(|(at, topic)| {
-        matches!(topic, bukti_core::ledger::Topic::Regions(_)) && device.held.facts.contains(at)
-    });
+    let sheets = sheets
+        .iter()
+        .filter(|(at, topic)| matches!(topic, Topic::Regions(_)) && device.held.facts.contains(at));
     let parents: Vec<String> = sheets.map(|(_, topic)| format!("{topic:?}")).collect();
     let mut once = parents.clone();
     once.sort_unstable();
@@ -232,10 +232,11 @@ fn an_added_grant_brings_only_statements_that_were_not_sent_before() {
     world.import_regions(1);
     world.import_framework(1);
     let mut device = officer();
+    world.enrol(device.id, VILLAGE);
     device.drain(&world, PAGE_BYTES);
     let before = device.held.facts.clone();
     let both = [VILLAGE, "14.01.01.1001"].map(|place| grant(Role::Officer, place));
-    device.regrant(&world, both.to_vec());
+    device.regrant(&mut world, both.to_vec());
     let page = device
         .feed(&world)
         .next(&world.reader(), PAGE_BYTES)
@@ -251,8 +252,8 @@ fn an_added_grant_brings_only_statements_that_were_not_sent_before() {
         .collect();
     assert_eq!(
         positions.len(),
-        2,
-        "the sheets of the other province and regency"
+        3,
+        "its own grants and the sheets of the other province and regency"
     );
     assert!(positions.iter().all(|position| !before.contains(position)));
 }
@@ -386,10 +387,14 @@ fn the_longest_cursor_still_fits_where_cursors_travel() {
             audience: Audience::Unit,
             except: vec![],
         };
-        let cursor = Cursor { marks: vec![mark] };
+        let cursor = Cursor {
+            marks: vec![mark],
+            passing: None,
+        };
         Reading::resume(
             subscription,
             &cursor,
+            &Placements::default(),
             Seen {
                 position: Position::MAX,
                 ..seen

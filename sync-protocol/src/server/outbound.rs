@@ -1,5 +1,7 @@
 //! The feed on its way out: one page at a time, large items in fragments before their page.
 
+use std::collections::VecDeque;
+
 use bukti_core::authority::{Audience, Grant};
 use bukti_core::id::DocumentId;
 use bukti_core::journal::Storage;
@@ -10,7 +12,7 @@ use bukti_core::scope::Scope;
 use crate::deflate::pack;
 use crate::feed::{self, Feed, FeedError, Page};
 use crate::fragment::{Held, Splitter};
-use crate::frame::{Features, Frame, ScopeDigest, UpToDate};
+use crate::frame::{Features, Frame, LeftScope, ScopeDigest, UpToDate};
 use crate::item::FeedItem;
 use crate::limits;
 
@@ -18,6 +20,9 @@ use crate::limits;
 #[derive(Debug)]
 pub(super) struct Outbound {
     feed: Option<Feed>,
+    /// Documents that left, and the page behind which the device no longer has them.
+    left: VecDeque<DocumentId>,
+    behind_left: Option<Page>,
     /// A page that is one large item.
     large: Option<(Splitter, Vec<u8>)>,
     /// Digests beyond the first frame of an `up_to_date`.
@@ -34,6 +39,8 @@ impl Outbound {
     pub(super) fn new(held: Vec<Held>) -> Self {
         Self {
             feed: None,
+            left: VecDeque::new(),
+            behind_left: None,
             large: None,
             rest: None,
             held,
@@ -45,7 +52,8 @@ impl Outbound {
     /// Sends `feed` from here on.
     pub(super) fn begin(&mut self, feed: Feed) {
         self.feed = Some(feed);
-        (self.large, self.rest) = (None, None);
+        (self.large, self.rest, self.behind_left) = (None, None, None);
+        self.left.clear();
         (self.look, self.announce) = (true, true);
     }
 
@@ -95,6 +103,15 @@ impl Outbound {
             return Ok(None);
         }
         loop {
+            if let Some(document) = self.left.pop_front() {
+                return Ok(Some(LeftScope { document }.into()));
+            }
+            if let Some(page) = self.behind_left.take() {
+                if let Some(frame) = self.page(page, peer) {
+                    return Ok(Some(frame));
+                }
+                continue;
+            }
             if let Some((mut splitter, cursor)) = self.large.take() {
                 let Some(fragment) = splitter.next_fragment() else {
                     let items = vec![FeedItem::Large(splitter.item())];
@@ -109,9 +126,8 @@ impl Outbound {
             self.announce |= feed.is_muted_behind(reader);
             if let Some(page) = feed.next(reader, limits::PAGE_BYTES)? {
                 self.announce = true;
-                if let Some(frame) = self.page(page, peer) {
-                    return Ok(Some(frame));
-                }
+                self.left.extend(&page.left);
+                self.behind_left = Some(page);
             } else if !self.announce {
                 self.look = false;
             } else if let Some(end) = feed.up_to_date(reader)? {
@@ -123,7 +139,11 @@ impl Outbound {
 
     /// A page as a frame, or nothing if it has to be cut into fragments first.
     fn page(&mut self, page: Page, peer: Features) -> Option<Frame> {
-        let Page { mut items, cursor } = page;
+        let Page {
+            mut items,
+            left: _,
+            cursor,
+        } = page;
         if let [item] = items.as_slice() {
             let bytes = item.to_bytes();
             if bytes.len() + cursor.len() > limits::PAGE_BYTES {

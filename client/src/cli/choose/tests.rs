@@ -56,6 +56,10 @@ fn regions() -> Regions {
     regions
 }
 
+fn unmoved() -> Placements {
+    Placements::default()
+}
+
 #[test]
 fn an_id_is_found_by_its_beginning_where_only_one_begins_so() {
     let ids: Vec<DocumentId> = (0..40).map(|n| DocumentId([n; 16])).collect();
@@ -88,21 +92,35 @@ fn an_id_that_is_too_short_unknown_or_ambiguous_is_refused() {
 #[test]
 fn the_only_scope_of_the_grants_is_meant_where_none_is_given() {
     let officer = [grant(Role::Officer, "13.76"), grant(Role::Observer, "all")];
-    assert_eq!(scope(None, &officer, &Regions::new()), Ok(at("13.76")));
+    assert_eq!(
+        scope(None, &officer, &unmoved(), &Regions::new()),
+        Ok(at("13.76"))
+    );
     let two = [
         grant(Role::Officer, "13.76"),
         grant(Role::UnitHead, "13.77/dinkes"),
     ];
     assert_eq!(
-        wrong(scope(None, &two, &Regions::new())),
+        wrong(scope(None, &two, &unmoved(), &Regions::new())),
         "several regions are possible: expected --region with one of 13.76, 13.77/dinkes"
     );
     assert!(
-        wrong(scope(None, &[grant(Role::Officer, "all")], &Regions::new())).contains("--region")
+        wrong(scope(
+            None,
+            &[grant(Role::Officer, "all")],
+            &unmoved(),
+            &Regions::new()
+        ))
+        .contains("--region")
     );
     assert!(
-        wrong(scope(None, &[grant(Role::Verifier, "13")], &Regions::new()))
-            .contains("verifier on 13; expected officer or unit-head")
+        wrong(scope(
+            None,
+            &[grant(Role::Verifier, "13")],
+            &unmoved(),
+            &Regions::new()
+        ))
+        .contains("verifier on 13; expected officer or unit-head")
     );
 }
 
@@ -110,18 +128,21 @@ fn the_only_scope_of_the_grants_is_meant_where_none_is_given() {
 fn a_region_outside_of_the_grants_is_refused_with_the_grants() {
     let officer = [grant(Role::Officer, "13.76")];
     assert_eq!(
-        scope(Some("13.76.01.1001"), &officer, &Regions::new()),
+        scope(Some("13.76.01.1001"), &officer, &unmoved(), &Regions::new()),
         Ok(at("13.76.01.1001"))
     );
-    let said = wrong(scope(Some("13.77"), &officer, &Regions::new()));
+    let said = wrong(scope(Some("13.77"), &officer, &unmoved(), &Regions::new()));
     assert!(said.ends_with("your grants: officer on 13.76"), "{said}");
-    assert!(wrong(scope(Some("13.7"), &officer, &Regions::new())).contains("is not a scope"));
+    assert!(
+        wrong(scope(Some("13.7"), &officer, &unmoved(), &Regions::new()))
+            .contains("is not a scope")
+    );
 }
 
 #[test]
 fn a_region_that_the_official_list_lacks_is_refused_where_the_list_is_known() {
     let officer = [grant(Role::Officer, "13")];
-    let named = |code| scope(Some(code), &officer, &regions());
+    let named = |code| scope(Some(code), &officer, &unmoved(), &regions());
     assert!(named("13.76.01.1001").is_ok());
     assert!(named("13.76.01.1001/posyandu").is_ok());
     assert_eq!(

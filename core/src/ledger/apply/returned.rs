@@ -68,7 +68,7 @@ impl<K: Kv> Fold<'_, K> {
             Fact::Move(fact) => {
                 let before = self.stated_at(&keys::stated_move(&fact.unit))?;
                 if before.is_none_or(|before| before < stated_at) {
-                    self.moved(position, place, stated_at, fact)?;
+                    self.move_unit(position, place, stated_at, fact)?;
                 }
             }
             Fact::Journal(_)

@@ -36,7 +36,7 @@ impl<S: Storage, K: Kv> Reader<S, K> {
         let mut documents = BTreeMap::new();
         for scope in self.scopes_below(&subscription.prefix) {
             let scope = scope?;
-            if !subscription.covers(&scope) {
+            if !subscription.covers(self.shared.placements().lineage(&scope)) {
                 continue;
             }
             for entry in self.entries(&scope, subscription.audience, Position::MAX - 1) {
@@ -84,7 +84,8 @@ impl<S: Storage, K: Kv> Reader<S, K> {
     ) -> Result<(), ReadError> {
         let row = self.document(&id)?;
         let seen = row.filter(|row| {
-            row.entered(subscription.audience).is_some() && subscription.covers(&row.scope)
+            let lineage = self.shared.placements().lineage(&row.scope);
+            row.entered(subscription.audience).is_some() && subscription.covers(lineage)
         });
         if let Some(row) = seen {
             documents.insert(id, Digest::of(&id, &row.heads));

@@ -43,6 +43,10 @@ enum Step {
         most: usize,
     },
     Restore,
+    Move {
+        unit: usize,
+        parent: usize,
+    },
     Reopen,
 }
 
@@ -60,6 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(carrier, about, kind, at)| Step::Return { carrier, about, kind, at }),
         1 => (0..3usize, 1..12usize).prop_map(|(carrier, most)| Step::GiveBack { carrier, most }),
         1 => Just(Step::Restore),
+        1 => (0..3usize, 0..5usize).prop_map(|(unit, parent)| Step::Move { unit, parent }),
         1 => Just(Step::Reopen),
     ]
 }
@@ -233,6 +238,14 @@ impl World {
             }
             Step::Restore => {
                 self.ledger().record_restore(NOW).unwrap();
+            }
+            Step::Move { unit, parent } => {
+                let unit = scope(["13.76.01.1001", "13.76/dinkes", "13.76.02"][unit]);
+                let parent = ["13.76.02", "13.76", "14.01", "14.01.01", "13.76.01"][parent];
+                match self.ledger().move_unit(NOW, &unit, &scope(parent)) {
+                    Ok(_) | Err(AdminError::Invalid(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
             }
             Step::Reopen => {
                 self.ledger = None;

@@ -132,7 +132,7 @@ fn subscriptions_do_not_overlap_and_their_digests_leave_out_what_others_cover() 
             scope: scope(VILLAGE),
         },
     ];
-    let subscriptions = Subscription::of(&grants);
+    let subscriptions = Subscription::of(&grants, &crate::placement::Placements::default());
     assert_eq!(subscriptions.len(), 2);
     let [broad, narrow] = &subscriptions[..] else {
         panic!("two of them")

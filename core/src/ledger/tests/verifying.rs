@@ -12,6 +12,8 @@ fn ledger_with_everything() -> (MemoryLedger, MemoryStorage, Arc<MemoryKv>, Phon
     let branch = copy.edit(&id, "Salinan.");
     submit(&mut ledger, &other, &[&branch]);
     ledger.revoke(NOW, other.id()).unwrap();
+    let (unit, parent) = (scope(OTHER_VILLAGE), scope("13.76.01"));
+    ledger.move_unit(NOW, &unit, &parent).unwrap();
     let import =
         crate::region::RegionImport::from_csv("regions.csv", crate::region::example_csv(), "2024");
     ledger.import_regions(NOW, import.unwrap()).unwrap();
@@ -55,7 +57,7 @@ fn any_row_that_is_removed_changed_or_added_is_found() {
     let mut tables: Vec<u8> = rows.iter().map(|(key, _)| key[0]).collect();
     tables.dedup();
     assert_eq!(
-        tables, b"abcdefghiklmnopqrstuvwx",
+        tables, b"abcdefghiklmnopqrstuvwxyz",
         "every table has rows here"
     );
     for (key, value) in &rows {

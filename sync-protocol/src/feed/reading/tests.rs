@@ -53,8 +53,9 @@ fn mark(prefix: &str, audience: Audience, position: Position, floor: Position) -
 fn resumed(subscription: Subscription, marks: &[Mark]) -> (Position, Position, Position) {
     let cursor = Cursor {
         marks: marks.to_vec(),
+        passing: None,
     };
-    let reading = Reading::resume(subscription, &cursor, WATERMARK);
+    let reading = Reading::resume(subscription, &cursor, &Placements::default(), WATERMARK);
     (reading.seen.position, reading.floor, reading.facts)
 }
 
@@ -73,7 +74,10 @@ fn without_a_request_everything_granted_is_read_without_overlap() {
         subscription("13.76.01", Audience::Unit, &[]),
         subscription("14", Audience::Unit, &[]),
     ];
-    assert_eq!(wanted(&grants, &[]).unwrap(), expected);
+    assert_eq!(
+        wanted(&grants, &[], &Placements::default()).unwrap(),
+        expected
+    );
 }
 
 #[test]
@@ -83,25 +87,39 @@ fn a_request_narrows_what_is_granted_and_keeps_the_wider_audience() {
         subscription("13.76", Audience::All, &["13.76.01"]),
         subscription("13.76.01", Audience::Unit, &[]),
     ];
-    assert_eq!(wanted(&grants, &[scope("13.76")]).unwrap(), expected);
-    let village = vec![subscription("13.76.01.1001", Audience::Unit, &[])];
-    assert_eq!(wanted(&grants, &[scope("13.76.01.1001")]).unwrap(), village);
     assert_eq!(
-        wanted(&grants, &[scope("all")]).unwrap(),
-        wanted(&grants, &[]).unwrap()
+        wanted(&grants, &[scope("13.76")], &Placements::default()).unwrap(),
+        expected
+    );
+    let village = vec![subscription("13.76.01.1001", Audience::Unit, &[])];
+    assert_eq!(
+        wanted(&grants, &[scope("13.76.01.1001")], &Placements::default()).unwrap(),
+        village
+    );
+    assert_eq!(
+        wanted(&grants, &[scope("all")], &Placements::default()).unwrap(),
+        wanted(&grants, &[], &Placements::default()).unwrap()
     );
 }
 
 #[test]
 fn a_request_outside_of_the_grants_is_dropped_and_never_widened() {
     let grants = [officer("13.76")];
-    assert_eq!(wanted(&grants, &[scope("14")]).unwrap(), vec![]);
+    assert_eq!(
+        wanted(&grants, &[scope("14")], &Placements::default()).unwrap(),
+        vec![]
+    );
     let rest = vec![subscription("13.76.01", Audience::Unit, &[])];
     assert_eq!(
-        wanted(&grants, &[scope("14"), scope("13.76.01")]).unwrap(),
+        wanted(
+            &grants,
+            &[scope("14"), scope("13.76.01")],
+            &Placements::default()
+        )
+        .unwrap(),
         rest
     );
-    assert_eq!(wanted(&[], &[]).unwrap(), vec![]);
+    assert_eq!(wanted(&[], &[], &Placements::default()).unwrap(), vec![]);
 }
 
 #[test]
@@ -113,10 +131,16 @@ fn more_subscriptions_than_a_session_may_have_are_refused() {
     };
     let most = limits::SUBSCRIPTIONS_MAX;
     assert_eq!(
-        wanted(&[officer("13")], &villages(most)).unwrap().len(),
+        wanted(&[officer("13")], &villages(most), &Placements::default())
+            .unwrap()
+            .len(),
         most
     );
-    let refused = wanted(&[officer("13")], &villages(most + 1));
+    let refused = wanted(
+        &[officer("13")],
+        &villages(most + 1),
+        &Placements::default(),
+    );
     assert!(
         matches!(refused, Err(FeedError::TooManyScopes { subscriptions }) if subscriptions == most + 1)
     );

@@ -7,7 +7,8 @@ use bukti_core::digest::Digest;
 use bukti_core::envelope::{DocumentKind, Run};
 use bukti_core::id::{DeviceId, DocumentId, Incarnation, Position};
 use bukti_core::ledger::Topic;
-use bukti_core::record::{Record, Signed};
+use bukti_core::placement::Placements;
+use bukti_core::record::{Fact, Signed};
 use bukti_core::scope::Scope;
 use bukti_core::validate::Document;
 
@@ -21,6 +22,9 @@ pub(super) struct Held {
     pub(super) documents: BTreeMap<DocumentId, BTreeSet<Position>>,
     pub(super) facts: BTreeSet<Position>,
     pub(super) cursor: Option<Vec<u8>>,
+    /// The last moves of units and the last grants of its own that it was told.
+    moves: BTreeMap<Scope, (Position, Scope)>,
+    told: Option<(Position, Vec<Grant>)>,
 }
 
 pub(super) struct Device {
@@ -105,12 +109,24 @@ impl Device {
     }
 
     /// Gets other grants, in the session or between two.
-    pub(super) fn regrant(&mut self, world: &World, grants: Vec<Grant>) {
+    pub(super) fn regrant(&mut self, world: &mut World, grants: Vec<Grant>) {
+        world.grant(self.id, grants.clone());
         self.grants = grants;
         self.regranted = true;
-        if let Some(feed) = &mut self.feed {
-            feed.revise(&world.reader(), &self.grants).unwrap();
+    }
+
+    /// What it may hold by what it was told, without looking at the server.
+    fn may_hold(&self, world: &World, document: &DocumentId, at: Position) -> bool {
+        let mut moves: Vec<_> = self.held.moves.iter().collect();
+        moves.sort_by_key(|(_, (position, _))| *position);
+        let mut placements = Placements::default();
+        for (unit, (position, parent)) in moves {
+            placements.place(*position, unit, parent).unwrap();
         }
+        let told = self.held.told.as_ref().map(|(_, grants)| grants.as_slice());
+        let grants = told.unwrap_or(&self.grants);
+        let audience = authority::audience(grants, placements.lineage(&world.scopes[document]));
+        audience.is_some_and(|audience| world.is_in(document, audience, at))
     }
 
     pub(super) fn up_to_date(&mut self, world: &World) -> Option<UpToDate> {
@@ -119,10 +135,12 @@ impl Device {
     }
 
     /// The audience in which the device reads a scope, by rules of its own.
-    pub(super) fn audience(&self, scope: &Scope) -> Option<Audience> {
-        let asked = self.requested.is_empty() || self.requested.iter().any(|one| one.covers(scope));
+    pub(super) fn audience(&self, world: &World, scope: &Scope) -> Option<Audience> {
+        let lineage = world.reader().placements().lineage(scope);
+        let asked =
+            self.requested.is_empty() || self.requested.iter().any(|one| lineage.is_below(one));
         asked
-            .then(|| authority::audience(&self.grants, scope))
+            .then(|| authority::audience(&self.grants, &lineage))
             .flatten()
     }
 
@@ -133,6 +151,17 @@ impl Device {
             "{} items of {bytes} bytes pass {budget}",
             page.items.len(),
         );
+        for document in page.left {
+            let scope = &world.scopes[&document];
+            let watermark = world.reader().watermark().position;
+            let audience = self.audience(world, scope);
+            assert!(
+                audience.is_none_or(|one| !world.is_in(&document, one, watermark)),
+                "a document of {scope} leaves {:?}",
+                self.grants
+            );
+            self.held.documents.remove(&document);
+        }
         for item in page.items {
             self.take(world, item);
         }
@@ -200,24 +229,48 @@ impl Device {
                 statement,
             } => {
                 let server = world.reader().server();
-                Signed::open(&statement, &server).unwrap();
-                assert!(matches!(
-                    Record::from_bytes(&statement).unwrap(),
-                    Record::Server(_)
-                ));
+                let signed = Signed::open(&statement, &server).unwrap();
+                self.learn(position, signed.fact());
                 let facts = world.facts();
                 let (_, topic) = facts.iter().find(|(at, _)| *at == position).unwrap();
                 assert!(
-                    self.concerns(topic),
+                    self.concerns(world, topic),
                     "{topic:?} does not concern {:?}",
                     self.grants
                 );
                 let is_new = self.held.facts.insert(position);
                 assert!(
-                    is_new || self.regranted,
+                    is_new || self.regranted || self.reads_nothing(),
                     "the statement at {position} came twice"
                 );
             }
+        }
+    }
+
+    /// Whether it has no place in the journal: its grants are all it is told.
+    pub(super) fn reads_nothing(&self) -> bool {
+        self.feed
+            .as_ref()
+            .is_some_and(|feed| feed.readings.is_empty())
+    }
+
+    fn learn(&mut self, position: Position, fact: &Fact) {
+        let told = self.held.told.as_ref().map_or(0, |(at, _)| *at);
+        match fact {
+            Fact::Move(fact) => {
+                let before = self.held.moves.get(&fact.unit);
+                if before.is_none_or(|(at, _)| *at < position) {
+                    let parent = (position, fact.parent.clone());
+                    self.held.moves.insert(fact.unit.clone(), parent);
+                }
+            }
+            Fact::Grants(fact) if fact.device == self.id && told < position => {
+                self.held.told = Some((position, fact.grants.clone()));
+            }
+            Fact::Enrolment(fact) if fact.device == self.id && told < position => {
+                self.held.told = Some((position, fact.grants.clone()));
+            }
+            _other => {}
         }
     }
 
@@ -245,7 +298,7 @@ impl Device {
 
     fn expect_visible(&self, world: &World, document: &DocumentId, at: Position) {
         let scope = &world.scopes[document];
-        let audience = self.audience(scope);
+        let audience = self.audience(world, scope);
         assert!(
             audience.is_some_and(|audience| world.is_in(document, audience, at)),
             "a document of {scope} as of {at} shows to {:?}",
@@ -262,7 +315,9 @@ impl Device {
     }
 
     /// Whether a statement is for this device, by rules of its own.
-    fn concerns(&self, topic: &Topic) -> bool {
+    fn concerns(&self, world: &World, topic: &Topic) -> bool {
+        let placements = world.reader().placements();
+        let covers = |above: &Scope, scope: &Scope| placements.covers(above, scope);
         let touches = |scope: &Scope| {
             let granted = self.grants.iter().map(|grant| &grant.scope);
             let met: Vec<Scope> = granted
@@ -270,9 +325,9 @@ impl Device {
                     [] => vec![granted.clone()],
                     requested => requested
                         .iter()
-                        .filter(|one| one.covers(granted) || granted.covers(one))
+                        .filter(|one| covers(one, granted) || covers(granted, one))
                         .map(|one| {
-                            if one.covers(granted) {
+                            if covers(one, granted) {
                                 granted.clone()
                             } else {
                                 one.clone()
@@ -281,10 +336,11 @@ impl Device {
                         .collect(),
                 })
                 .collect();
-            met.iter().any(|one| one.covers(scope) || scope.covers(one))
+            met.iter()
+                .any(|one| covers(one, scope) || covers(scope, one))
         };
         match topic {
-            Topic::Framework | Topic::Revocation(_) => true,
+            Topic::Framework | Topic::Revocation(_) | Topic::Move(..) => true,
             Topic::Regions(parent) => touches(parent),
             Topic::Device(device, scopes) => *device == self.id || scopes.iter().any(touches),
         }
@@ -301,12 +357,18 @@ impl Device {
             .iter()
             .filter(|(document, scope)| {
                 let written = !world.positions(document).is_empty();
-                let audience = self.audience(scope);
+                let audience = self.audience(world, scope);
                 written && audience.is_some_and(|one| world.is_in(document, one, watermark))
             })
             .map(|(document, _)| (*document, world.positions(document)))
             .collect();
         if !self.regranted {
+            assert_eq!(self.held.documents, visible);
+        }
+        let mut held = std::mem::take(&mut self.held.documents);
+        held.retain(|document, _| self.may_hold(world, document, watermark));
+        self.held.documents = held;
+        if self.requested.is_empty() {
             assert_eq!(self.held.documents, visible);
         }
         for (document, positions) in &visible {
@@ -325,14 +387,16 @@ impl Device {
         visible: &BTreeMap<DocumentId, BTreeSet<Position>>,
     ) {
         let mut counted = 0;
+        let placements = world.reader().placements();
         for (prefix, audience, digest, documents) in &end.digests {
             let nested = end.digests.iter().map(|(other, ..)| other);
             let inside: Vec<&Scope> = nested
-                .filter(|other| *other != prefix && prefix.covers(other))
+                .filter(|other| *other != prefix && placements.covers(prefix, other))
                 .collect();
             let mine = visible.iter().filter(|(document, _)| {
                 let scope = &world.scopes[*document];
-                prefix.covers(scope) && !inside.iter().any(|one| one.covers(scope))
+                placements.covers(prefix, scope)
+                    && !inside.iter().any(|one| placements.covers(one, scope))
             });
             let sums: Vec<Digest> = mine
                 .map(|(document, _)| {
@@ -369,9 +433,14 @@ impl Device {
                 Topic::Regions(_) => !facts
                     .iter()
                     .any(|(at, other)| at > position && other == topic),
+                Topic::Move(unit, _) => !facts.iter().any(|(at, other)| {
+                    at > position && matches!(other, Topic::Move(of, _) if of == unit)
+                }),
                 Topic::Framework | Topic::Revocation(_) | Topic::Device(..) => true,
             };
-            if newest && self.concerns(topic) {
+            // What a unit's new region knew before is not told again.
+            let moved = world.reader().placements().version() > 0;
+            if newest && !moved && self.concerns(world, topic) {
                 assert!(
                     self.held.facts.contains(position),
                     "no {topic:?} of {position}"

@@ -54,7 +54,14 @@ enum Event {
         reader: Index,
         to: Index,
     },
+    Move {
+        unit: Index,
+        parent: Index,
+    },
 }
+
+const UNITS: [&str; 4] = ["13.76.01.1001", "13.76/dinkes", "13.76.01", "14.01.01.1001"];
+const PARENTS: [&str; 6] = ["13.76.01", "13.76", "13.76.02", "14.01.01", "14.01", "14"];
 
 fn event() -> impl Strategy<Value = Event> {
     let index = any::<Index>;
@@ -77,9 +84,11 @@ fn event() -> impl Strategy<Value = Event> {
 
 fn event_with_grants() -> impl Strategy<Value = Event> {
     prop_oneof![
-        10 => event(),
+        12 => event(),
         1 => (any::<Index>(), any::<Index>())
             .prop_map(|(reader, to)| Event::Regrant { reader, to }),
+        1 => (any::<Index>(), any::<Index>())
+            .prop_map(|(unit, parent)| Event::Move { unit, parent }),
     ]
 }
 
@@ -96,6 +105,9 @@ fn grants() -> Vec<Vec<(Role, &'static str)>> {
             (Role::Officer, SCOPES[0]),
         ],
         vec![(Role::Officer, SCOPES[0]), (Role::Assessor, SCOPES[4])],
+        vec![(Role::Officer, "13.76"), (Role::Verifier, "14")],
+        vec![(Role::UnitHead, "14.01"), (Role::Observer, "13.76.01.1001")],
+        Vec::new(),
     ]
 }
 
@@ -126,8 +138,12 @@ struct Play {
 
 impl Play {
     fn new(bounds: Bounds) -> Self {
-        let world = World::new(WRITERS);
+        let mut world = World::new(WRITERS);
         let readers = readers(&world, bounds);
+        for reader in &readers {
+            world.enrol(reader.id, "all");
+            world.grant(reader.id, reader.grants.clone());
+        }
         Self {
             world,
             readers,
@@ -189,7 +205,18 @@ impl Play {
                     .map(|(role, place)| grant(*role, place))
                     .collect();
                 let at = reader.index(self.readers.len());
-                self.readers[at].regrant(&self.world, roles);
+                // Who writes goes on writing.
+                if self.readers[at].id != self.world.writer(0).0 {
+                    self.readers[at].regrant(&mut self.world, roles);
+                }
+            }
+            Event::Move { unit, parent } => {
+                let unit = scope(UNITS[unit.index(UNITS.len())]);
+                let parent = scope(PARENTS[parent.index(PARENTS.len())]);
+                self.world.move_unit(&unit, &parent);
+                self.readers
+                    .iter_mut()
+                    .for_each(|reader| reader.regranted = true);
             }
         }
     }
@@ -200,8 +227,9 @@ impl Play {
             reader.drain(&self.world, PAGE_BYTES);
             reader.expect_complete(&self.world);
             reader.cut(0);
+            let again = reader.page(&self.world, PAGE_BYTES);
             assert!(
-                !reader.page(&self.world, PAGE_BYTES),
+                !again || reader.reads_nothing(),
                 "nothing that was stored comes again"
             );
             reader.expect_complete(&self.world);

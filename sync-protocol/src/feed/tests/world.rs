@@ -14,7 +14,7 @@ use bukti_core::id::{
 use bukti_core::journal;
 use bukti_core::journal::memory::MemoryStorage;
 use bukti_core::kv::{Batch, Direction, Kv, KvError, MemoryKv, Rows};
-use bukti_core::ledger::{Ledger, Options, Reader, Submission, Topic, Verdict};
+use bukti_core::ledger::{AdminError, Ledger, Options, Reader, Submission, Topic, Verdict};
 use bukti_core::record::{Invitation, invitation_hash};
 use bukti_core::region::RegionImport;
 use bukti_core::scope::Scope;
@@ -197,6 +197,19 @@ impl World {
         device[0] = self.serial;
         self.enrol(DeviceId(device), place);
         DeviceId(device)
+    }
+
+    /// Replaces what a device may do.
+    pub(super) fn grant(&mut self, device: DeviceId, grants: Vec<Grant>) {
+        self.ledger.grant(self.now, device, grants).unwrap();
+    }
+
+    /// Moves a unit, if it can stand there.
+    pub(super) fn move_unit(&mut self, unit: &Scope, parent: &Scope) {
+        match self.ledger.move_unit(self.now, unit, parent) {
+            Ok(_) | Err(AdminError::Invalid(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub(super) fn revoke(&mut self, device: DeviceId) {

@@ -1,0 +1,234 @@
+//! Where units stand by now: what decrees moved out of the regions that their codes name.
+//!
+//! A document keeps the scope of its root envelope for good, and with it the code of its unit. A
+//! move changes only what lies above that unit: [`Placements`] gives each scope its [`Lineage`],
+//! the scopes that reach it, and everything that asks whether a grant or a prefix reaches a scope
+//! asks the lineage. Where nothing was moved, that is the code's own.
+//!
+//! Beside each scope of a lineage stands the position from which it has been there without a
+//! break, so that a reader of it can tell what came by a move from what was written under its eyes.
+
+use std::collections::BTreeMap;
+
+use minicbor::{Decode, Encode};
+
+use crate::id::Position;
+use crate::scope::Scope;
+
+/// A scope with everything that reaches it, nearest first and `all` last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage(Vec<(Scope, Position)>);
+
+impl Lineage {
+    /// The scope itself.
+    pub fn scope(&self) -> &Scope {
+        &self.0[0].0
+    }
+
+    /// The scope and everything above it, nearest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
+        self.0.iter().map(|(scope, _)| scope)
+    }
+
+    /// Whether `prefix` is the scope or lies above it.
+    pub fn is_below(&self, prefix: &Scope) -> bool {
+        self.since(prefix).is_some()
+    }
+
+    /// From which position on `prefix` has reached the scope without a break: 0 where it always
+    /// did, nothing where it does not.
+    pub fn since(&self, prefix: &Scope) -> Option<Position> {
+        let found = self.0.iter().find(|(scope, _)| scope == prefix);
+        found.map(|(_, since)| *since)
+    }
+
+    /// The scope directly above, or nothing for `all`.
+    pub fn parent(&self) -> Option<&Scope> {
+        self.0.get(1).map(|(scope, _)| scope)
+    }
+}
+
+/// The lineage of a scope that nothing moved.
+impl From<&Scope> for Lineage {
+    fn from(scope: &Scope) -> Self {
+        Self(scope.self_and_ancestors().map(|scope| (scope, 0)).collect())
+    }
+}
+
+impl From<&Lineage> for Lineage {
+    fn from(lineage: &Lineage) -> Self {
+        lineage.clone()
+    }
+}
+
+/// Where the last move put a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Placement {
+    /// What it stands under.
+    #[n(0)]
+    pub parent: Scope,
+    /// Position of the move.
+    #[n(1)]
+    pub position: Position,
+    /// What reached it before the move as it does now.
+    #[n(2)]
+    kept: Vec<Scope>,
+}
+
+/// What a move changed above its unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// What reached the unit before, the unit itself left out.
+    pub from: Vec<Scope>,
+    /// What reaches it from here on.
+    pub to: Vec<Scope>,
+}
+
+/// Why a unit cannot be moved to a region.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MoveError {
+    /// There is nothing above `all`.
+    #[error("all is not a unit: expected a region code or an agency such as 13.76/dinkes")]
+    All,
+    /// Onto itself.
+    #[error("{0} cannot be moved onto itself")]
+    Itself(Scope),
+    /// Under an agency or `all`.
+    #[error("{unit} cannot be moved under {parent}: expected the code of a region")]
+    NotARegion {
+        /// What was to be moved.
+        unit: Scope,
+        /// Where to.
+        parent: Scope,
+    },
+    /// Under something of its own level or a lower one, its own parts among them.
+    #[error("{unit} cannot be moved under {parent}: expected a region of a higher level")]
+    NotAbove {
+        /// What was to be moved.
+        unit: Scope,
+        /// Where to.
+        parent: Scope,
+    },
+}
+
+/// Every unit that was moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placements {
+    units: BTreeMap<Scope, Placement>,
+    version: Position,
+}
+
+impl Placements {
+    /// Those that rows or statements name.
+    pub fn of(units: impl IntoIterator<Item = (Scope, Placement)>) -> Self {
+        let units: BTreeMap<Scope, Placement> = units.into_iter().collect();
+        let version = units.values().map(|placement| placement.position).max();
+        Self {
+            version: version.unwrap_or(0),
+            units,
+        }
+    }
+
+    /// Position of the last move; 0 before the first.
+    pub fn version(&self) -> Position {
+        self.version
+    }
+
+    /// How many units were moved.
+    pub fn len(&self) -> usize {
+        self.units.len()
+    }
+
+    /// Whether nothing was ever moved.
+    pub fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+
+    /// Where a unit was put, if it was ever moved.
+    pub fn placement(&self, unit: &Scope) -> Option<&Placement> {
+        self.units.get(unit)
+    }
+
+    /// A scope with everything that reaches it.
+    pub fn lineage(&self, scope: &Scope) -> Lineage {
+        let mut steps = vec![(scope.clone(), 0)];
+        let mut passed: Vec<&Placement> = Vec::new();
+        while let Some((last, _)) = steps.last() {
+            let placed = self.units.get(last);
+            passed.extend(placed);
+            let Some(next) = placed.map_or_else(|| last.parent(), |at| Some(at.parent.clone()))
+            else {
+                break;
+            };
+            let breaks = passed.iter().filter(|at| !at.kept.contains(&next));
+            let since = breaks.map(|at| at.position).max();
+            steps.push((next, since.unwrap_or(0)));
+        }
+        Lineage(steps)
+    }
+
+    /// Whether `prefix` reaches `scope`.
+    pub fn covers(&self, prefix: &Scope, scope: &Scope) -> bool {
+        if self.units.is_empty() {
+            return prefix.covers(scope);
+        }
+        self.lineage(scope).is_below(prefix)
+    }
+
+    /// Puts a unit under a region from `position` on. Levels rise along every lineage, so none
+    /// ever leads back to its beginning.
+    ///
+    /// # Errors
+    /// [`MoveError`]; nothing was changed.
+    pub fn place(
+        &mut self,
+        position: Position,
+        unit: &Scope,
+        parent: &Scope,
+    ) -> Result<Moved, MoveError> {
+        check(unit, parent)?;
+        let before = self.lineage(unit);
+        let above = self.lineage(parent);
+        // Only what never lost the unit counts as having kept it: whoever got it by an earlier move
+        // gets it by this one again.
+        let kept = above.iter().filter(|scope| before.since(scope) == Some(0));
+        let placement = Placement {
+            parent: parent.clone(),
+            position,
+            kept: kept.cloned().collect(),
+        };
+        self.units.insert(unit.clone(), placement);
+        self.version = self.version.max(position);
+        Ok(Moved {
+            from: before.iter().skip(1).cloned().collect(),
+            to: above.iter().cloned().collect(),
+        })
+    }
+}
+
+fn check(unit: &Scope, parent: &Scope) -> Result<(), MoveError> {
+    let Some(level) = unit.level() else {
+        return Err(MoveError::All);
+    };
+    if unit == parent {
+        return Err(MoveError::Itself(unit.clone()));
+    }
+    let (unit_of, above) = (unit.clone(), parent.clone());
+    let Some(upper) = parent.level().filter(|_| parent.agency().is_none()) else {
+        return Err(MoveError::NotARegion {
+            unit: unit_of,
+            parent: above,
+        });
+    };
+    if unit.agency().is_some() || upper < level {
+        return Ok(());
+    }
+    Err(MoveError::NotAbove {
+        unit: unit_of,
+        parent: above,
+    })
+}
+
+#[cfg(test)]
+mod tests;

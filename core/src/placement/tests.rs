@@ -1,0 +1,126 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn scope(text: &str) -> Scope {
+    text.parse().unwrap()
+}
+
+fn chain(placements: &Placements, of: &str) -> Vec<String> {
+    let lineage = placements.lineage(&scope(of));
+    lineage.iter().map(Scope::to_string).collect()
+}
+
+fn place(placements: &mut Placements, at: Position, unit: &str, parent: &str) {
+    placements.place(at, &scope(unit), &scope(parent)).unwrap();
+}
+
+#[test]
+fn a_moved_village_keeps_its_code_and_gets_what_is_above_its_new_district() {
+    let mut placements = Placements::default();
+    place(&mut placements, 7, "11.01.01.2001", "11.02.03");
+    assert_eq!(
+        chain(&placements, "11.01.01.2001"),
+        ["11.01.01.2001", "11.02.03", "11.02", "11", "all"]
+    );
+    assert!(placements.covers(&scope("11.02"), &scope("11.01.01.2001/bumdes")));
+    assert!(!placements.covers(&scope("11.01"), &scope("11.01.01.2001")));
+    assert!(placements.covers(&scope("11.01"), &scope("11.01.01.2002")));
+}
+
+#[test]
+fn what_never_lost_a_unit_has_it_from_the_beginning() {
+    let mut placements = Placements::default();
+    place(&mut placements, 7, "13.76/dinkes", "13.71");
+    let lineage = placements.lineage(&scope("13.76/dinkes"));
+    let since = |prefix: &str| lineage.since(&scope(prefix));
+    assert_eq!(
+        [
+            since("13.76/dinkes"),
+            since("13.71"),
+            since("13"),
+            since("all"),
+            since("13.76")
+        ],
+        [Some(0), Some(7), Some(0), Some(0), None]
+    );
+}
+
+#[test]
+fn a_unit_that_comes_back_comes_back_at_that_position() {
+    let mut placements = Placements::default();
+    place(&mut placements, 7, "13.76/dinkes", "13.71");
+    place(&mut placements, 9, "13.76/dinkes", "13.76");
+    assert_eq!(
+        chain(&placements, "13.76/dinkes"),
+        ["13.76/dinkes", "13.76", "13", "all"]
+    );
+    let lineage = placements.lineage(&scope("13.76/dinkes"));
+    assert_eq!(lineage.since(&scope("13.76")), Some(9));
+    assert_eq!(lineage.since(&scope("13")), Some(0));
+}
+
+#[test]
+fn a_move_of_what_is_above_takes_everything_below_along() {
+    let mut placements = Placements::default();
+    place(&mut placements, 3, "11.01.01.2001", "11.02.03");
+    place(&mut placements, 5, "11.02.03", "12.07");
+    let lineage = placements.lineage(&scope("11.01.01.2001"));
+    let steps: Vec<_> = lineage.iter().map(|step| lineage.since(step)).collect();
+    assert_eq!(
+        chain(&placements, "11.01.01.2001"),
+        ["11.01.01.2001", "11.02.03", "12.07", "12", "all"]
+    );
+    assert_eq!(steps, [Some(0), Some(3), Some(5), Some(5), Some(0)]);
+}
+
+#[test]
+fn nothing_is_moved_onto_itself_below_itself_or_out_of_all_regions() {
+    for (unit, parent) in [
+        ("all", "13"),
+        ("13.76", "13.76"),
+        ("13.76", "13.76.01"),
+        ("13", "13.76"),
+        ("13.76", "13.71"),
+        ("13.76.01", "all"),
+        ("13.76/dinkes", "13.71/dinkes"),
+        ("13.76.01.1001", "13.71/dinkes"),
+    ] {
+        let mut placements = Placements::default();
+        let refused = placements.place(1, &scope(unit), &scope(parent));
+        assert!(refused.is_err(), "{unit} under {parent}");
+        assert_eq!(placements, Placements::default());
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_lineage_ends_with_all_whatever_was_moved(
+        moves in proptest::collection::vec((0_usize..8, 0_usize..8), 0..30),
+    ) {
+        const UNITS: [&str; 8] = [
+            "11", "12", "11.01", "11.02", "12.01", "11.01.01", "12.01.02", "11.01.01.2001",
+        ];
+        let mut placements = Placements::default();
+        for (position, (unit, parent)) in (1..).zip(moves) {
+            let before = placements.lineage(&scope(UNITS[unit]));
+            let moved = placements.place(position, &scope(UNITS[unit]), &scope(UNITS[parent]));
+            let after = placements.lineage(&scope(UNITS[unit]));
+            if let Ok(moved) = moved {
+                prop_assert_eq!(moved.from.iter().collect::<Vec<_>>(), before.iter().skip(1).collect::<Vec<_>>());
+                prop_assert_eq!(moved.to.iter().collect::<Vec<_>>(), after.iter().skip(1).collect::<Vec<_>>());
+                for step in after.iter().skip(1) {
+                    let since = after.since(step);
+                    // What comes anew comes now, and what has it from the beginning always had it.
+                    prop_assert!(before.is_below(step) || since == Some(position));
+                    prop_assert!(since != Some(0) || before.since(step) == Some(0));
+                }
+            }
+            for unit in UNITS {
+                let lineage = placements.lineage(&scope(unit));
+                prop_assert!(lineage.iter().count() <= 5);
+                prop_assert!(lineage.is_below(&Scope::all()));
+            }
+        }
+    }
+}

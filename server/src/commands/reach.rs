@@ -1,0 +1,131 @@
+//! `grant` and `move`: who reaches what, changed after enrolment.
+
+use bukti_command::{Column, Reply, Table};
+use bukti_core::authority::Grant;
+use bukti_core::ledger::AdminError;
+use bukti_core::scope::Scope;
+use serde_json::json;
+
+use super::{Failure, Office, find_device, say};
+use crate::accepting::Ledger;
+use crate::arguments::{Granting, Moving};
+
+pub(super) fn grant(
+    office: &Office,
+    options: &Granting,
+    json: bool,
+    columns: Option<u16>,
+) -> Result<Reply, Failure> {
+    let device = find_device(office.reader(), &options.device)?;
+    for scope in options.regions.iter().filter(|_| !options.remove) {
+        if !office.reader().knows(scope)? {
+            let sentence = format!("{scope} is not in the list of regions");
+            return Err(Failure::wrong_use(sentence));
+        }
+    }
+    let (role, scopes, remove) = (options.role, options.regions.clone(), options.remove);
+    let task = move |ledger: &mut Ledger, now| {
+        // Read where nothing else is decided meanwhile, so that two commands at once both count.
+        let row = ledger.reader().device(&device);
+        let row = row.map_err(|error| AdminError::Invalid(error.to_string()))?;
+        let row = row.filter(|row| row.revoked_at.is_none());
+        let standing = row.ok_or_else(|| {
+            AdminError::Invalid(format!("device {device} is not enrolled or was revoked"))
+        });
+        let before = standing?.grants;
+        let named = scopes.into_iter().map(|scope| Grant { role, scope });
+        let after = changed(&before, named, remove);
+        let position = match after == before {
+            true => None,
+            false => Some(ledger.grant(now, device, after.clone())?),
+        };
+        Ok::<_, AdminError>((after, position))
+    };
+    let (grants, position) = office.accepting().ask_blocking(None, task)??;
+    let value = json!({
+        "device": device.to_string(),
+        "grants": grants,
+        "changed": position.is_some(),
+        "position": position,
+    });
+    Ok(say(json, &value, || {
+        let mut text = match position {
+            Some(_) => format!("{device} may from here on\n"),
+            None => format!("nothing changed: {device} may\n"),
+        };
+        if grants.is_empty() {
+            text.push_str("nothing\n");
+            return text;
+        }
+        let mut table = Table::new([Column::text("role"), Column::text("region")]);
+        for grant in &grants {
+            table.row([grant.role.to_string(), grant.scope.to_string()]);
+        }
+        text.push_str(&table.draw(columns));
+        text
+    }))
+}
+
+/// The grants with those that are named, or without them.
+fn changed(before: &[Grant], named: impl Iterator<Item = Grant>, remove: bool) -> Vec<Grant> {
+    let named: Vec<Grant> = named.collect();
+    let mut after = before.to_vec();
+    if remove {
+        after.retain(|grant| !named.contains(grant));
+        return after;
+    }
+    for grant in named {
+        if !after.contains(&grant) {
+            after.push(grant);
+        }
+    }
+    after
+}
+
+pub(super) fn move_unit(office: &Office, options: &Moving, json: bool) -> Result<Reply, Failure> {
+    let (unit, to) = (options.unit.clone(), options.to.clone());
+    let task = move |ledger: &mut Ledger, now| ledger.move_unit(now, &unit, &to);
+    let position = office.accepting().ask_blocking(None, task)??;
+    let lineage = office.reader().placements().lineage(&options.unit);
+    let above: Vec<&Scope> = lineage.iter().skip(1).collect();
+    let value = json!({
+        "unit": options.unit,
+        "above": above,
+        "changed": position.is_some(),
+        "position": position,
+    });
+    Ok(say(json, &value, || {
+        let names: Vec<&str> = above.iter().map(|scope| scope.as_str()).collect();
+        let (unit, above) = (&options.unit, names.join(", "));
+        match position {
+            Some(_) => format!("{unit} stands under {above} from here on\n"),
+            None => format!("nothing changed: {unit} stands under {above}\n"),
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use bukti_core::authority::Role;
+
+    use super::*;
+
+    fn grant(role: Role, scope: &str) -> Grant {
+        Grant {
+            role,
+            scope: scope.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn grants_are_added_once_and_removed_exactly() {
+        let held = [grant(Role::Officer, "13.76"), grant(Role::Verifier, "13")];
+        let same = [held[0].clone()];
+        assert_eq!(changed(&held, same.iter().cloned(), false), held);
+        assert_eq!(changed(&held, same.iter().cloned(), true), held[1..]);
+        // A narrower scope than the one that was granted is not that grant.
+        let narrower = [grant(Role::Officer, "13.76.01")];
+        assert_eq!(changed(&held, narrower.iter().cloned(), true), held);
+        assert_eq!(changed(&held, narrower.iter().cloned(), false).len(), 3);
+    }
+}

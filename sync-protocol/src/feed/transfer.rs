@@ -1,0 +1,135 @@
+//! What a unit's move means to a reader: its documents come whole, or leave.
+//!
+//! A move stands in the journal like everything else. When a feed comes to it, the documents that
+//! are below the unit go by, newest first: those that a reading gained by this move are sent whole,
+//! and those that no reading holds any more are named as left. The feed stays below the move until
+//! all went by, and the cursor says how far they did, so that a cut costs no more than elsewhere.
+
+use std::cmp::Reverse;
+
+use bukti_core::authority::Audience;
+use bukti_core::id::{DocumentId, Position};
+use bukti_core::journal::Storage;
+use bukti_core::kv::Kv;
+use bukti_core::ledger::{DocumentRow, Reader};
+use bukti_core::placement::Placements;
+use bukti_core::scope::Scope;
+
+use super::FeedError;
+use super::frontier::Frontier;
+use super::reading::Reading;
+
+/// A move that is being passed.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    /// Position of the move.
+    pub(super) at: Position,
+    /// Documents that began at or below here have not gone by yet.
+    pub(super) below: Position,
+    entries: Option<Frontier<Reverse<Position>, (DocumentId, Scope)>>,
+    places_max: usize,
+}
+
+/// What becomes of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// A reading gained it.
+    Comes,
+    /// It was to be read and is not any more.
+    Leaves,
+    /// It stays where it was.
+    Stays,
+}
+
+impl Transfer {
+    /// Goes on with the move at `at` where a cursor says, or begins with its newest document.
+    pub(super) fn of(at: Position, below: Position, places_max: usize) -> Self {
+        Self {
+            at,
+            below,
+            entries: None,
+            places_max,
+        }
+    }
+
+    /// The next document below the unit.
+    pub(super) fn first<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        unit: &Scope,
+    ) -> Result<Option<DocumentId>, FeedError> {
+        let entries = match &mut self.entries {
+            Some(entries) if !entries.is_spent() => entries,
+            Some(_) | None => {
+                let mut entries = Frontier::new(self.places_max);
+                for scope in reader.scopes_below(unit) {
+                    look_in(reader, &mut entries, scope?, self.below)?;
+                }
+                self.entries.insert(entries)
+            }
+        };
+        Ok(entries.first().map(|(_, (document, _))| *document))
+    }
+
+    /// Leaves the first one behind.
+    pub(super) fn pass<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+    ) -> Result<(), FeedError> {
+        let Some(entries) = &mut self.entries else {
+            return Ok(());
+        };
+        if let Some((Reverse(begun), (_, scope))) = entries.pop_first() {
+            self.below = begun.saturating_sub(1);
+            look_in(reader, entries, scope, self.below)?;
+        }
+        Ok(())
+    }
+
+    /// What the move means for a document of the readings; `from` is what reached its unit before.
+    pub(super) fn passage(
+        &self,
+        row: &DocumentRow,
+        from: &[Scope],
+        readings: &[Reading],
+        placements: &Placements,
+    ) -> Passage {
+        let lineage = placements.lineage(&row.scope);
+        let entered = |reading: &Reading| row.entered(reading.audience());
+        let gained = |reading: &&Reading| {
+            // What entered at or below the floor is owed, and will come whole with that.
+            let due = entered(reading).is_some_and(|at| reading.floor < at && at < self.at);
+            reading.seen.position < self.at && due && reading.reads(&lineage) == Some(self.at)
+        };
+        if readings.iter().any(|reading| gained(&reading)) {
+            return Passage::Comes;
+        }
+        let holds =
+            |reading: &Reading| reading.reads(&lineage).is_some() && entered(reading).is_some();
+        let held = |reading: &Reading| {
+            let was = from.contains(&reading.subscription.prefix);
+            let seen = entered(reading).is_some_and(|at| at < self.at);
+            reading.seen.position < self.at && was && seen
+        };
+        let leaves = readings.iter().any(held) && !readings.iter().any(holds);
+        if leaves {
+            Passage::Leaves
+        } else {
+            Passage::Stays
+        }
+    }
+}
+
+fn look_in<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    entries: &mut Frontier<Reverse<Position>, (DocumentId, Scope)>,
+    scope: Scope,
+    below: Position,
+) -> Result<(), FeedError> {
+    let mut found = reader.entries(&scope, Audience::Unit, below);
+    if let Some((begun, document)) = found.next().transpose()? {
+        drop(found);
+        entries.offer(Reverse(begun), (document, scope));
+    }
+    Ok(())
+}
