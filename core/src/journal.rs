@@ -16,8 +16,10 @@ pub mod memory;
 mod reader;
 mod recover;
 pub mod scan;
+pub mod scrub;
 mod segment;
 pub mod storage;
+mod tail;
 pub mod verify;
 
 #[cfg(test)]
@@ -36,6 +38,7 @@ use self::reader::{Shared, State};
 pub use self::recover::{OpenError, Recovery, TornTail};
 use self::storage::{Doing, FOLDER};
 pub use self::storage::{Storage, StorageError};
+pub use self::tail::{SideFile, TailKind};
 use crate::id::{Chain, JournalId, Position};
 use crate::limits::{
     GROUP_BYTES, GROUP_RECORDS_MAX, RECORD_BYTES_MAX, SEGMENT_BYTES_DEVICE, SEGMENT_BYTES_MAX,

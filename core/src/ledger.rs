@@ -32,12 +32,14 @@ mod accept;
 mod admin;
 mod apply;
 mod cache;
+mod found;
 mod keys;
 mod moving;
 mod reader;
 mod rebuild;
 mod returned;
 mod rows;
+mod scrub;
 mod verify;
 
 #[cfg(any(test, feature = "testing"))]
@@ -45,11 +47,13 @@ pub mod testing;
 
 pub use self::accept::{Outcome, Submission, Verdict};
 pub use self::admin::{AdminError, EnrolError, EnrolRefusal, Enrolled};
+pub use self::found::{Acknowledged, Found, code};
 pub use self::reader::{ReadError, Reader, ScopeDigest, Subscription, Whole};
 pub use self::rebuild::{Progress, RebuildReason, Stage};
 pub use self::rows::{
     DeviceRow, DocumentRow, EnvelopeRow, FactRow, InvitationRow, PlaceBytes, Topic,
 };
+pub use self::scrub::{Scrub, Scrubbed};
 pub use self::verify::{Fault, FindingPlace, Verification, VerifyFinding, verify};
 
 /// How a ledger uses its machine.

@@ -157,6 +157,9 @@ pub const GRANTS_MAX: usize = 32;
 /// Bytes of a person's name.
 pub const PERSON_BYTES_MAX: usize = 120;
 
+/// Bytes of what an administrator says to a finding: a sentence or two.
+pub const NOTE_BYTES_MAX: usize = 400;
+
 /// Documents that one device may create in a day.
 pub const DEVICE_DOCUMENTS_PER_DAY: u64 = 2_000;
 

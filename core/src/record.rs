@@ -222,6 +222,9 @@ pub struct Finding {
     /// The run concerned.
     #[n(4)]
     pub run: Option<RunId>,
+    /// Where in the server's files it is.
+    #[n(5)]
+    pub place: Option<String>,
 }
 
 /// A device's good standing.

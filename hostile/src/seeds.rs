@@ -149,6 +149,7 @@ pub fn statements() -> Vec<Vec<u8>> {
             device: Some(device),
             document: Some(DocumentId([5; 16])),
             run: None,
+            place: Some("journal/torn-1-1-112-1.bin".into()),
         }),
     ];
     let statement = |fact| Statement {

@@ -14,6 +14,7 @@ use crate::accepting::{Accepting, Disk, Store};
 use crate::clock::{mono_now, wall_now};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::scrub::Scrubbing;
 use crate::sessions::Sessions;
 
 /// Bytes of unfinished items that are kept for devices that are not connected. Past this the
@@ -31,6 +32,8 @@ pub struct App {
     pub sessions: Arc<Sessions>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// How far the scrub is.
+    pub scrubbing: Arc<Scrubbing>,
     /// Unfinished items of devices.
     pub partials: Partials,
     /// Key of session tokens.

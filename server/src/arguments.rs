@@ -58,6 +58,8 @@ pub enum Command {
     },
     /// Show what the server holds
     Status,
+    /// List what should not be: forks, damage, what was cut or lost
+    Findings(Findings),
     /// Copy journal and files to an empty folder; the key is not copied
     Backup {
         /// Empty or new folder
@@ -140,6 +142,17 @@ pub struct Moving {
     /// The region that it stands under from here on
     #[arg(long, value_name = "PARENT")]
     pub to: Scope,
+}
+
+/// Options of `findings`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Findings {
+    /// Record of a finding that you have looked into
+    #[arg(long, value_name = "RECORD", requires = "note")]
+    pub acknowledge: Option<u64>,
+    /// What you found or did, in a sentence; it is kept in the journal
+    #[arg(long, value_name = "TEXT", requires = "acknowledge")]
+    pub note: Option<String>,
 }
 
 /// How long an invitation holds.

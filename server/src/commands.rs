@@ -2,12 +2,16 @@
 //! and in the command's own, if none does.
 
 mod backup;
+mod findings;
+#[cfg(test)]
+mod flips;
 mod import;
 mod list;
 mod reach;
 mod verify;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bukti_command::{Exit, FolderLock, Progress, Reply, Request, parse, show};
 use bukti_core::authority::Grant;
@@ -23,6 +27,7 @@ use crate::config::Config;
 use crate::folder::{Folder, FolderError, Started};
 use crate::invitation::{self, InviteError};
 use crate::metrics::Metrics;
+use crate::scrub::Scrubbing;
 
 /// Where links lead while no server ever said where it listens.
 const URL_DEFAULT: &str = "http://127.0.0.1:8420";
@@ -35,6 +40,8 @@ pub struct Office {
     server: ServerId,
     url: String,
     serving: bool,
+    /// How far the scrub of a running server is.
+    pub scrubbing: Option<Arc<Scrubbing>>,
 }
 
 impl Office {
@@ -47,6 +54,7 @@ impl Office {
             server,
             url,
             serving: true,
+            scrubbing: None,
         }
     }
 
@@ -203,6 +211,7 @@ pub fn run_stopped(
         | Command::Confirm { .. }
         | Command::Import(_)
         | Command::Status
+        | Command::Findings(_)
         | Command::Backup { .. } => with_ledger(folder, arguments, request, progress),
     };
     // The lock is held until here, whatever the command did.
@@ -226,8 +235,8 @@ fn with_ledger(
     let Started { ledger, key, .. } = started;
     let (accepting, thread) = Accepting::start(
         ledger,
-        std::sync::Arc::default(),
-        std::sync::Arc::new(metrics),
+        Arc::default(),
+        Arc::new(metrics),
         tokio_util::sync::CancellationToken::new(),
     );
     let url = folder.last_url().unwrap_or_else(|| URL_DEFAULT.to_owned());
@@ -269,6 +278,10 @@ fn execute(
         }
         Command::Verify => verify::serving(office, json, progress),
         Command::Status => list::status(office, json),
+        Command::Findings(options) => match (options.acknowledge, &options.note) {
+            (Some(finding), Some(note)) => findings::acknowledge(office, finding, note, json),
+            (Some(_) | None, _) => findings::list(office, json, request.columns),
+        },
         Command::Backup { to } => backup::backup(office, &request.cwd.join(to), json),
     }
 }

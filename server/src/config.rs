@@ -105,6 +105,10 @@ pub struct Config {
     pub segment_mib: u64,
     /// MiB of free disk below which writes are answered `full`.
     pub reserve_mib: u64,
+    /// KiB a second that the scrub reads of the journal; 0 turns it off.
+    pub scrub_kib_per_s: u64,
+    /// Seconds from the start of one pass of the scrub to that of the next.
+    pub scrub_interval_s: u64,
     /// Least grave log lines shown: error, warn, info, debug or trace.
     pub log: LogLevel,
 }
@@ -143,6 +147,8 @@ impl Default for Config {
             store_cache_mib: 64,
             segment_mib: 16,
             reserve_mib: 256,
+            scrub_kib_per_s: 2_048,
+            scrub_interval_s: 86_400,
             log: LogLevel::Info,
         }
     }
@@ -275,6 +281,8 @@ impl Config {
             ("store_cache_mib", self.store_cache_mib, 1, 1_048_576),
             ("segment_mib", self.segment_mib, 1, 64),
             ("reserve_mib", self.reserve_mib, 0, 1_048_576),
+            ("scrub_kib_per_s", self.scrub_kib_per_s, 0, 16_777_216),
+            ("scrub_interval_s", self.scrub_interval_s, 1, 31_536_000),
         ];
         for (key, value, least, most) in numbers {
             if !(least..=most).contains(&value) {
@@ -382,6 +390,8 @@ mod tests {
             "ping_interval_s = 0",
             "connections_max = 4611686018427387904",
             "reserve_mib = 99999999",
+            "scrub_kib_per_s = 16777217",
+            "scrub_interval_s = 0",
         ] {
             let (_folder, path) = written(wrong);
             let error = Config::assemble(Some(&path), nothing, Flags::default()).unwrap_err();

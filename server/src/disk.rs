@@ -68,4 +68,8 @@ impl Storage for MeasuredDisk {
     fn free_bytes(&self) -> io::Result<u64> {
         self.disk.free_bytes()
     }
+
+    fn drop_cached(&self, name: &str) -> io::Result<()> {
+        self.disk.drop_cached(name)
+    }
 }

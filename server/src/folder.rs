@@ -9,7 +9,10 @@
 //!   key-path                     where the key is, if `--key` said another place
 //!   public-url                   the address of the last start, for links made while stopped
 //!   administrator.invitation     0600  written at the first start
+//!   sums                         what the three small files above held when they were written
 //! ```
+
+pub(crate) mod small;
 
 use std::fs;
 use std::io::{self, Write};
@@ -18,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bukti_core::id::{JournalId, WallMs};
+use bukti_core::journal::SideFile;
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::kv::{KvError, SledKv, move_aside};
 use bukti_core::ledger::{self, LedgerError, Opened, Progress};
@@ -26,6 +30,7 @@ use ed25519_dalek::SigningKey;
 use crate::accepting::Ledger;
 use crate::clock::wall_now;
 use crate::config::Config;
+use crate::found;
 use crate::metrics::Metrics;
 
 const KEY: &str = "server.key";
@@ -132,9 +137,7 @@ impl Folder {
     pub fn remember_key(&self, path: &Path) -> Result<(), FolderError> {
         let path = std::path::absolute(path).map_err(|source| self.io("find", path, source))?;
         if path != self.root.join(KEY) {
-            let note = self.root.join(KEY_PATH);
-            fs::write(&note, format!("{}\n", path.display()))
-                .map_err(|source| self.io("write", &note, source))?;
+            self.write_small(KEY_PATH, &format!("{}\n", path.display()))?;
         }
         Ok(())
     }
@@ -235,8 +238,9 @@ impl Folder {
                 })
             }
             None => {
-                let (ledger, opened) =
+                let (mut ledger, opened) =
                     ledger::Ledger::open(disk, Arc::new(kv), key.clone(), options, progress)?;
+                found::record(&mut ledger, &opened, moved_aside.as_deref())?;
                 Ok(Started {
                     ledger,
                     key,
@@ -260,8 +264,8 @@ impl Folder {
         let key = read_key(&self.key())?;
         let disk = DiskStorage::open(self.journal())
             .map_err(|source| self.io("open", &self.journal(), source))?;
-        let (kv, _) = self.open_store(config)?;
-        let (ledger, _) = ledger::Ledger::open_after_loss(
+        let (kv, moved_aside) = self.open_store(config)?;
+        let (mut ledger, opened) = ledger::Ledger::open_after_loss(
             metrics.measure(disk),
             Arc::new(kv),
             key,
@@ -269,7 +273,29 @@ impl Folder {
             options(config),
             progress,
         )?;
+        found::record(&mut ledger, &opened, moved_aside.as_deref())?;
         Ok(ledger)
+    }
+
+    /// What lies beside the live files: tails that were cut from the journal, damaged stores.
+    pub fn kept_aside(&self) -> Vec<String> {
+        let names = |folder: &Path| -> Vec<String> {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            let mut names: Vec<String> = entries
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect();
+            names.sort_unstable();
+            names
+        };
+        let tails = names(&self.journal())
+            .into_iter()
+            .filter(|name| SideFile::parse(name).is_some())
+            .map(|name| format!("{JOURNAL}/{name}"));
+        let damaged = format!("{STORE}.damaged-");
+        let stores = names(&self.root)
+            .into_iter()
+            .filter(|name| name.starts_with(&damaged));
+        tails.chain(stores).collect()
     }
 
     /// Forgets everything derived from the journal.
@@ -291,8 +317,21 @@ impl Folder {
     /// # Errors
     /// [`FolderError::Io`].
     pub fn remember_url(&self, url: &str) -> Result<(), FolderError> {
-        let path = self.root.join(PUBLIC_URL);
-        fs::write(&path, format!("{url}\n")).map_err(|source| self.io("write", &path, source))
+        self.write_small(PUBLIC_URL, &format!("{url}\n"))
+    }
+
+    fn write_small(&self, name: &str, text: &str) -> Result<(), FolderError> {
+        small::write(&self.root, name, text)
+            .map_err(|source| self.io("write", &self.root.join(name), source))
+    }
+
+    /// Small files of the folder that are not as they were written, each with what is wrong.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`].
+    pub fn check_small_files(&self) -> Result<Vec<(String, String)>, FolderError> {
+        small::check(&self.root, &[KEY_PATH, PUBLIC_URL, INVITATION])
+            .map_err(|source| self.io("read", &self.root.join(small::SUMS), source))
     }
 
     /// The address of the last start.
@@ -306,10 +345,8 @@ impl Folder {
     /// # Errors
     /// [`FolderError::Io`].
     pub fn write_invitation(&self, link: &str) -> Result<PathBuf, FolderError> {
-        let path = self.root.join(INVITATION);
-        let _ = fs::remove_file(&path);
-        write_secret(&path, &format!("{link}\n"))?;
-        Ok(path)
+        self.write_small(INVITATION, &format!("{link}\n"))?;
+        Ok(self.root.join(INVITATION))
     }
 
     fn open_store(&self, config: &Config) -> Result<(SledKv, Option<PathBuf>), FolderError> {

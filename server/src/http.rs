@@ -118,6 +118,9 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response()
     } else if !app.accepting.healthy() {
         (StatusCode::SERVICE_UNAVAILABLE, "the journal failed\n").into_response()
+    } else if app.scrubbing.seen().degraded {
+        // It accepts, so whoever balances load goes on; whoever watches reads why.
+        "ready, and the journal is damaged: see bukti-server findings\n".into_response()
     } else {
         "ready\n".into_response()
     }
@@ -129,9 +132,10 @@ async fn read_metrics(State(app): State<Arc<App>>) -> Response {
         queue: app.accepting.depth(),
         position: app.accepting.reader().watermark().position,
         cache_bytes: app.accepting.cached_bytes(),
+        scrub: app.scrubbing.seen(),
     };
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, kind)], app.metrics.text(readings)).into_response()
+    ([(CONTENT_TYPE, kind)], app.metrics.text(&readings)).into_response()
 }
 
 /// Takes connections until `stopping`, each bounded in the time its HTTP head may take.

@@ -13,10 +13,12 @@ pub mod commands;
 pub mod config;
 pub mod disk;
 pub mod folder;
+pub mod found;
 pub mod http;
 pub mod invitation;
 pub mod metrics;
 pub mod queue;
+pub mod scrub;
 pub mod serve;
 pub mod sessions;
 pub mod socket;
@@ -79,6 +81,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         | Command::Verify
         | Command::Rebuild { .. }
         | Command::Status
+        | Command::Findings(_)
         | Command::Backup { .. } => {
             let folder = Folder::new(&root);
             if !folder.holds_a_server() {

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::disk::MeasuredDisk;
+use crate::scrub::Seen;
 
 /// Counters of one server.
 #[derive(Debug)]
@@ -28,13 +29,18 @@ pub struct Metrics {
     queue: Gauge,
     position: Gauge,
     cache_bytes: Gauge,
+    scrub_position: Gauge,
+    scrub_bytes: Gauge,
+    scrub_passes: Gauge,
+    scrub_completed: Gauge,
+    scrub_damaged: Gauge,
     sync_seconds: Histogram,
     bytes_in: Counter,
     bytes_out: Counter,
 }
 
 /// Values that are read when Prometheus asks.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Readings {
     /// Connections at present.
     pub connections: usize,
@@ -44,6 +50,8 @@ pub struct Readings {
     pub position: u64,
     /// Bytes of loaded documents.
     pub cache_bytes: usize,
+    /// How far the scrub is.
+    pub scrub: Seen,
 }
 
 impl Default for Metrics {
@@ -62,6 +70,11 @@ impl Default for Metrics {
             queue: Gauge::default(),
             position: Gauge::default(),
             cache_bytes: Gauge::default(),
+            scrub_position: Gauge::default(),
+            scrub_bytes: Gauge::default(),
+            scrub_passes: Gauge::default(),
+            scrub_completed: Gauge::default(),
+            scrub_damaged: Gauge::default(),
             // 25 µs to 0.8 s
             sync_seconds: Histogram::new(exponential_buckets(0.000_025, 2.0, 16)),
             bytes_in: Counter::default(),
@@ -123,6 +136,35 @@ impl Default for Metrics {
             Unit::Bytes,
             metrics.cache_bytes.clone(),
         );
+        for (name, help, gauge) in [
+            (
+                "scrub_position",
+                "Last record the pass of the scrub has read",
+                &metrics.scrub_position,
+            ),
+            (
+                "scrub_read_bytes",
+                "Bytes the scrub has read since the start",
+                &metrics.scrub_bytes,
+            ),
+            (
+                "scrub_passes",
+                "Whole passes of the scrub since the start",
+                &metrics.scrub_passes,
+            ),
+            (
+                "scrub_completed_timestamp_seconds",
+                "When the last whole pass of the scrub ended; 0 before",
+                &metrics.scrub_completed,
+            ),
+            (
+                "scrub_damaged",
+                "Places found damaged by the pass of the scrub",
+                &metrics.scrub_damaged,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
         registry.register_with_unit(
             "received",
             "Payload of frames from devices",
@@ -200,12 +242,18 @@ impl Metrics {
     }
 
     /// The text that Prometheus reads (OpenMetrics).
-    pub fn text(&self, readings: Readings) -> String {
+    pub fn text(&self, readings: &Readings) -> String {
         let gauge = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         gauge(&self.connections, readings.connections as u64);
         gauge(&self.queue, readings.queue as u64);
         gauge(&self.position, readings.position);
         gauge(&self.cache_bytes, readings.cache_bytes as u64);
+        gauge(&self.scrub_position, readings.scrub.position);
+        gauge(&self.scrub_bytes, readings.scrub.bytes);
+        gauge(&self.scrub_passes, readings.scrub.passes);
+        gauge(&self.scrub_damaged, readings.scrub.damaged);
+        let completed = readings.scrub.completed_at.unwrap_or_default() / 1000;
+        self.scrub_completed.set(completed);
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");
         text

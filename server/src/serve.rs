@@ -25,6 +25,7 @@ use crate::commands::{self, Office};
 use crate::config::Config;
 use crate::folder::{Folder, Started};
 use crate::metrics::Metrics;
+use crate::scrub::{self, Scrubbing};
 use crate::sessions::Sessions;
 use crate::{http, invitation};
 
@@ -81,7 +82,9 @@ async fn run(
         .public_url
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
-    let office = Office::new(folder.clone(), accepting.clone(), &key, url);
+    let scrubbing = Arc::new(Scrubbing::default());
+    let mut office = Office::new(folder.clone(), accepting.clone(), &key, url);
+    office.scrubbing = Some(scrubbing.clone());
     let nobody = office.reader().devices().next().is_none();
     if founded || (nobody && folder.lacks_invitation()) {
         invite_first_administrator(folder, &office).await?;
@@ -89,7 +92,7 @@ async fn run(
     folder
         .remember_url(office.url())
         .map_err(|error| chain(&error))?;
-    let app = assemble(config, &key, accepting, sessions, metrics);
+    let app = assemble(config, &key, accepting, sessions, metrics, scrubbing);
     let control =
         ControlServer::bind(lock).map_err(|error| format!("cannot take commands: {error}"))?;
     let control_stop = control.stopper();
@@ -110,6 +113,14 @@ async fn run(
         app.stopping.clone(),
         app.tracker.clone(),
     ));
+    if let Some(pace) = scrub::Pace::of(&app.config) {
+        app.tracker.spawn(scrub::run(
+            app.accepting.clone(),
+            app.scrubbing.clone(),
+            pace,
+            app.stopping.clone(),
+        ));
+    }
     if let Some(listener) = metrics_listener {
         let router = http::metrics(app.clone());
         let (stopping, tracker) = (app.stopping.clone(), app.tracker.clone());
@@ -164,12 +175,14 @@ fn assemble(
     accepting: Accepting,
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
+    scrubbing: Arc<Scrubbing>,
 ) -> Arc<App> {
     Arc::new(App {
         config,
         accepting,
         sessions,
         metrics,
+        scrubbing,
         partials: Partials::default(),
         token_key: TokenKey::derive(key),
         stopping: CancellationToken::new(),

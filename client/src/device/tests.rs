@@ -2,6 +2,5 @@
 
 mod alone;
 mod joined;
-mod lost;
 mod trouble;
 pub(crate) mod world;

@@ -129,6 +129,16 @@ impl Storage for DiskStorage {
         let disk = rustix::fs::statvfs(&self.folder)?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
+
+    fn drop_cached(&self, name: &str) -> io::Result<()> {
+        let file = self.reader(name)?;
+        Ok(rustix::fs::fadvise(
+            &*file,
+            0,
+            None,
+            rustix::fs::Advice::DontNeed,
+        )?)
+    }
 }
 
 /// Open files by name, the one used last in front.

@@ -1,5 +1,6 @@
 //! The bytes of segments and groups; `docs/storage.md` has the tables.
 
+use super::tail::SideFile;
 use crate::hash::{Hasher, domain};
 use crate::id::{Chain, JournalId, Position};
 use crate::limits::SEGMENT_BYTES_MAX;
@@ -21,8 +22,11 @@ const FIRST_MAX: Position = u64::MAX >> 1;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"BUKTISEG";
 const SEGMENT_HASHED: usize = SEGMENT_HEADER_BYTES - 32;
-const GROUP_MAGIC: &[u8; 8] = b"BUKTIGRP";
-const GROUP_HASHED: usize = GROUP_HEADER_BYTES - 32;
+pub(super) const GROUP_MAGIC: &[u8; 8] = b"BUKTIGRP";
+pub(super) const GROUP_HASHED: usize = GROUP_HEADER_BYTES - 32;
+
+/// Where a group's header has the chain after its last record.
+pub(super) const AFTER: std::ops::Range<usize> = 56..88;
 
 /// Chain before the first record of a journal.
 pub fn chain_start(id: &JournalId) -> Chain {
@@ -90,18 +94,14 @@ pub(super) enum FileKind {
     Segment(u32),
     /// A segment or side file that was not finished; it never counts.
     Unfinished,
-    /// A torn tail that was cut when the journal was opened.
-    Torn,
+    /// What was cut behind the last whole group when the journal was opened.
+    Side,
     /// Not the journal's.
     Unknown,
 }
 
 pub(super) fn segment_name(number: u32) -> String {
     format!("{number:010}.seg")
-}
-
-pub(super) fn torn_name(position: Position, number: u32) -> String {
-    format!("torn-{position}-{number}.bin")
 }
 
 /// The name that a file bears until it is whole and synced.
@@ -112,7 +112,7 @@ pub(super) fn unfinished_name(name: &str) -> String {
 pub(super) fn file_kind(name: &str) -> FileKind {
     if let Some(whole) = name.strip_suffix(".new") {
         return match file_kind(whole) {
-            FileKind::Segment(_) | FileKind::Torn => FileKind::Unfinished,
+            FileKind::Segment(_) | FileKind::Side => FileKind::Unfinished,
             FileKind::Unfinished | FileKind::Unknown => FileKind::Unknown,
         };
     }
@@ -122,15 +122,8 @@ pub(super) fn file_kind(name: &str) -> FileKind {
     {
         return FileKind::Segment(number);
     }
-    let torn = name
-        .strip_prefix("torn-")
-        .and_then(|rest| rest.strip_suffix(".bin"))
-        .and_then(|rest| rest.split_once('-'));
-    if let Some((position, number)) = torn
-        && let (Ok(position), Ok(number)) = (position.parse(), number.parse())
-        && torn_name(position, number) == name
-    {
-        return FileKind::Torn;
+    if SideFile::parse(name).is_some() {
+        return FileKind::Side;
     }
     FileKind::Unknown
 }
@@ -434,6 +427,33 @@ pub enum Damage {
     },
 }
 
+impl Damage {
+    /// A word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::SegmentHeader => "segment-header",
+            Self::FormatVersion { .. } => "format-version",
+            Self::OtherJournal { .. } => "other-journal",
+            Self::SegmentNumber { .. } => "segment-number",
+            Self::SegmentLength { .. } => "segment-length",
+            Self::MissingSegments { .. } => "missing-segments",
+            Self::SegmentStart { .. } => "segment-start",
+            Self::GroupHeader => "group-header",
+            Self::GroupLength => "group-length",
+            Self::GroupPosition { .. } => "group-position",
+            Self::ChainBroken => "chain-broken",
+            Self::Records => "records",
+            Self::NotZero => "not-zero",
+            Self::TornTail { .. } => "torn-tail",
+            Self::Lost { .. } => "lost",
+            Self::OtherHistory { .. } => "other-history",
+            Self::NotARecord => "not-a-record",
+            Self::UnknownFile => "unknown-file",
+            Self::Unreadable { .. } => "unreadable",
+        }
+    }
+}
+
 /// One thing that is wrong, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file} at byte {offset} (record {position}): {damage}")]
@@ -454,7 +474,7 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     array
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(array_at(bytes, at))
 }
 

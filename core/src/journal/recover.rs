@@ -1,11 +1,12 @@
 //! Making and opening a journal: what must be true of the folder before anything in it counts.
 
 use super::format::{
-    Damage, FileKind, Finding, SegmentHeader, chain_start, file_kind, segment_name, torn_name,
+    Damage, FileKind, Finding, SegmentHeader, chain_start, file_kind, segment_name,
 };
 use super::reader::State;
 use super::segment::{self, Broken, Cursor, Step};
 use super::storage::{Doing, FOLDER, Storage, StorageError};
+use super::tail::{self, SideFile, TailKind};
 use super::{CreateError, Options};
 use crate::id::{Chain, JournalId, Position};
 
@@ -22,13 +23,17 @@ pub struct Recovery {
     pub chain: Chain,
     /// What was cut after the last whole group.
     pub torn: Option<TornTail>,
+    /// All side files there are, of this opening and of earlier ones.
+    pub side_files: Vec<String>,
     /// Unfinished files that were removed.
     pub unfinished: Vec<String>,
 }
 
-/// An unfinished write that was cut.
+/// What was cut behind the last whole group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TornTail {
+    /// What it looks like.
+    pub kind: TailKind,
     /// Where it began, and what was wrong there.
     pub finding: Finding,
     /// Bytes up to the last that was not zero.
@@ -82,15 +87,32 @@ pub(super) fn recover<S: Storage>(
     let torn = match broken {
         None => None,
         Some(broken) => {
+            let kind = tail::judge(&bytes, last, &cursor);
+            let finding = Finding {
+                file: name.clone(),
+                offset: broken.offset as u64,
+                position: cursor.next,
+                damage: broken.damage,
+            };
+            let side = SideFile {
+                kind,
+                position: cursor.next,
+                segment: last.number,
+                offset: u32::try_from(cursor.offset).expect("segments are at most 64 MiB"),
+                number: 1,
+            };
             let tail = &bytes[cursor.offset..];
-            Some(keep_tail(storage, &folder, &name, tail, &cursor, broken)?)
+            Some(keep_tail(storage, &folder, side, tail, finding)?)
         }
     };
     // What was read may be in the page cache only, left there by a write whose sync failed. The
     // copy is synced before it takes the name, so what counts from here on is on the disk.
     segment::publish(storage, &name, last.length, &bytes[..cursor.offset])?;
 
+    let mut side_files = folder.side;
+    side_files.extend(torn.iter().map(|torn| torn.side_file.clone()));
     let recovery = Recovery {
+        side_files,
         segments: headers.len(),
         first: first.first,
         head: cursor.next - 1,
@@ -114,7 +136,7 @@ pub(super) struct Folder {
     /// Numbers in order.
     pub(super) segments: Vec<u32>,
     pub(super) unfinished: Vec<String>,
-    pub(super) torn: Vec<String>,
+    pub(super) side: Vec<String>,
     pub(super) unknown: Vec<String>,
 }
 
@@ -125,13 +147,13 @@ impl Folder {
             match file_kind(&name) {
                 FileKind::Segment(number) => folder.segments.push(number),
                 FileKind::Unfinished => folder.unfinished.push(name),
-                FileKind::Torn => folder.torn.push(name),
+                FileKind::Side => folder.side.push(name),
                 FileKind::Unknown => folder.unknown.push(name),
             }
         }
         folder.segments.sort_unstable();
         folder.unfinished.sort_unstable();
-        folder.torn.sort_unstable();
+        folder.side.sort_unstable();
         folder.unknown.sort_unstable();
         Ok(folder)
     }
@@ -223,32 +245,23 @@ fn last_whole_group(
 fn keep_tail<S: Storage>(
     storage: &S,
     folder: &Folder,
-    name: &str,
+    mut side: SideFile,
     tail: &[u8],
-    cursor: &Cursor,
-    broken: Broken,
+    finding: Finding,
 ) -> Result<TornTail, StorageError> {
     let used = tail
         .iter()
         .rposition(|&byte| byte != 0)
         .map_or(0, |last| last + 1);
-    let mut number = 1;
-    let side_file = loop {
-        let side_file = torn_name(cursor.next, number);
-        if !folder.torn.contains(&side_file) {
-            break side_file;
-        }
-        number += 1;
-    };
+    while folder.side.contains(&side.name()) {
+        side.number += 1;
+    }
+    let (kind, side_file) = (side.kind, side.name());
     let length = u32::try_from(used).expect("segments are at most 64 MiB");
     segment::publish(storage, &side_file, length, &tail[..used])?;
     Ok(TornTail {
-        finding: Finding {
-            file: name.to_owned(),
-            offset: broken.offset as u64,
-            position: cursor.next,
-            damage: broken.damage,
-        },
+        kind,
+        finding,
         bytes: used as u64,
         side_file,
     })

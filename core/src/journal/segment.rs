@@ -186,7 +186,20 @@ pub(super) fn read_whole<S: Storage>(
     name: &str,
     length: u64,
 ) -> Result<Vec<u8>, StorageError> {
-    let mut bytes = vec![0; usize::try_from(length).expect("segments are at most 64 MiB")];
-    storage.read_at(name, 0, &mut bytes).doing("read", name)?;
+    let length = u32::try_from(length).expect("segments are at most 64 MiB");
+    read_part(storage, name, 0, length)
+}
+
+/// Reads a part of a file.
+pub(super) fn read_part<S: Storage>(
+    storage: &S,
+    name: &str,
+    offset: u32,
+    length: u32,
+) -> Result<Vec<u8>, StorageError> {
+    let mut bytes = vec![0; length as usize];
+    storage
+        .read_at(name, offset.into(), &mut bytes)
+        .doing("read", name)?;
     Ok(bytes)
 }

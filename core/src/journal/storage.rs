@@ -38,6 +38,11 @@ pub trait Storage: Send + Sync {
 
     /// Bytes that may still be written before the disk is full.
     fn free_bytes(&self) -> io::Result<u64>;
+
+    /// Asks the system to read a finished file from the disk the next time, not from memory.
+    fn drop_cached(&self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl<S: Storage + ?Sized> Storage for Arc<S> {
@@ -79,6 +84,10 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 
     fn free_bytes(&self) -> io::Result<u64> {
         (**self).free_bytes()
+    }
+
+    fn drop_cached(&self, name: &str) -> io::Result<()> {
+        (**self).drop_cached(name)
     }
 }
 

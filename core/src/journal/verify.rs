@@ -40,7 +40,8 @@ pub struct Findings {
     pub groups: u64,
     /// Whole records that were read.
     pub records: u64,
-    /// Side files with torn tails that were cut earlier.
+    /// Side files with what was cut earlier; [`SideFile::parse`](super::SideFile::parse)
+    /// tells what each keeps.
     pub side_files: Vec<String>,
     /// Unfinished files: being made, or left from a crash until the next opening.
     pub unfinished: Vec<String>,
@@ -82,7 +83,7 @@ pub fn verify<S: Storage>(storage: &S, extent: &Extent) -> Findings {
     for name in &folder.unknown {
         findings.add(name, 0, 0, Damage::UnknownFile);
     }
-    findings.side_files = folder.torn;
+    findings.side_files = folder.side;
     findings.unfinished = folder.unfinished;
 
     let mut walk = Walk::new(storage, extent, findings);

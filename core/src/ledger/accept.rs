@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::apply::{FORK, finding_key, run_bytes};
+use super::apply::{finding_key, run_bytes};
 use super::cache::loaded_bytes;
+use super::found::code::FORK;
 use super::rows::{DeviceRow, QuotaRow};
 use super::{Committed, Ledger, LedgerError, ReadError, Settled, keys, reader};
 use crate::authority::{Action, audience, decide};
@@ -490,6 +491,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             device: Some(body.device),
             document,
             run: Some(run.id()),
+            place: None,
         };
         let key = finding_key(&finding);
         let known = self.ledger.reader.shared.kv.get(&key)?.is_some();

@@ -1,6 +1,7 @@
 //! Statements the server signs: who may enrol, who did, what they may do, what they need to know.
 
 use super::apply::{finding_key, framework_name};
+use super::found::code;
 use super::{Committed, Ledger, LedgerError};
 use crate::authority::Grant;
 use crate::envelope::Seen;
@@ -216,7 +217,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         self.state(now, vec![Fact::Restored(Seen { position, chain })])
     }
 
-    /// Keeps what a session found, once for each code, device and document, so that nobody can
+    /// Keeps what was found, once for each code, place, device and document, so that nobody can
     /// fill the journal with it. Gives its position, or nothing if it is kept already or the disk
     /// is below its reserve.
     ///
@@ -344,7 +345,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         end: Seen,
     ) -> Result<(), LedgerError> {
         let finding = Finding {
-            code: "lost".to_owned(),
+            code: code::LOST.to_owned(),
             sentence: format!(
                 "The journal ends at record {} with chain {}; the store had seen record {} with \
                  chain {}. What lay between is lost unless devices still hold it.",
@@ -353,6 +354,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             device: None,
             document: None,
             run: None,
+            place: None,
         };
         let facts = vec![Fact::Finding(finding), Fact::Restored(end)];
         match self.state(now, facts) {

@@ -26,9 +26,6 @@ use crate::record::{Certificate, Changes, Fact, Finding, FrameworkFact, Record, 
 use crate::region::RegionSheet;
 use crate::scope::Scope;
 
-/// The word of findings about two runs for one place in a device's history.
-pub(super) const FORK: &str = "fork";
-
 mod returned;
 
 /// Why a record could not be folded.
@@ -538,10 +535,11 @@ pub(super) fn used_by(changes: &Changes) -> (DeviceId, impl Fn(QuotaRow) -> Quot
     (spender, used)
 }
 
-/// Where a finding is remembered: by its code, device and document.
+/// Where a finding is remembered: by its code, place, device and document.
 pub(super) fn finding_key(finding: &Finding) -> Vec<u8> {
     keys::found(
         &finding.code,
+        finding.place.as_deref(),
         finding.device.as_ref(),
         finding.document.as_ref(),
     )

@@ -34,6 +34,9 @@ pub(super) const PLACEMENT: u8 = b'y';
 pub(super) const TOLD: u8 = b'z';
 
 /// Ends a scope inside a key. No scope contains it, so no scope's rows begin with another's.
+/// Ends the code of a finding that has a place; codes are words.
+const PLACED: u8 = 1;
+
 const END: u8 = 0;
 
 /// All keys from the first bound to before the second.
@@ -190,16 +193,18 @@ pub(super) fn finding(position: Position) -> Vec<u8> {
     join(FINDING, &[&position.to_be_bytes()])
 }
 
-/// Where a finding is remembered, so that each is kept once. The four lengths that can follow the
-/// code tell which of device and document it names.
+/// Where a finding is remembered, so that each is kept once. What ends the code tells whether a
+/// place follows; the four lengths of the rest tell which of device and document it names.
 pub(super) fn found(
     code: &str,
+    place: Option<&str>,
     device: Option<&DeviceId>,
     document: Option<&DocumentId>,
 ) -> Vec<u8> {
+    let place = place.map_or_else(Vec::new, |place| join(PLACED, &[place.as_bytes()]));
     let device = device.map_or(&[][..], |device| &device.0);
     let document = document.map_or(&[][..], |document| &document.0);
-    join(FOUND, &[code.as_bytes(), &[END], device, document])
+    join(FOUND, &[code.as_bytes(), &place, &[END], device, document])
 }
 
 pub(super) fn awaited(device: &DeviceId) -> Vec<u8> {

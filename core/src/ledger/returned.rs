@@ -287,5 +287,6 @@ fn too_many(carrier: DeviceId) -> Finding {
         device: Some(carrier),
         document: None,
         run: None,
+        place: None,
     }
 }

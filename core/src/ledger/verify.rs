@@ -111,6 +111,20 @@ pub enum Fault {
     Unreadable(String),
 }
 
+impl Fault {
+    /// A word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Record(_) => "record",
+            Self::Row(_) => "row",
+            Self::Count { .. } => "rows",
+            Self::Content => "content",
+            Self::Digest => "digest",
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+}
+
 /// Verifies all of a ledger up to its present watermark, while it serves.
 ///
 /// # Errors

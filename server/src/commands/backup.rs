@@ -10,9 +10,11 @@
 //! backup should not have.
 
 use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bukti_command::{Exit, Reply, show};
+use bukti_core::id::WallMs;
 use bukti_core::journal::disk::DiskStorage;
 use serde_json::json;
 
@@ -20,11 +22,13 @@ use super::{Failure, Office, say};
 use crate::accepting::chain;
 use crate::clock::wall_now;
 use crate::config::Config;
+use crate::folder::small::{replace, sum_of};
 use crate::folder::{Folder, FolderError, Started, read_key, write_key};
 use crate::metrics::Metrics;
 
 const JOURNAL: &str = "journal";
-const MANIFEST: &str = "backup.json";
+pub(super) const MANIFEST: &str = "backup.json";
+const MANIFEST_UNFINISHED: &str = "backup.json.new";
 
 pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Failure> {
     let data = office
@@ -39,7 +43,7 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
         )));
     }
     refuse_other_content(to)?;
-    let target = fs::create_dir_all(to).and_then(|()| DiskStorage::open(to.join(JOURNAL)));
+    let target = make_private(to).and_then(|()| DiskStorage::open(to.join(JOURNAL)));
     let target = target.map_err(|error| {
         Failure::wrong_use(format!("cannot write to {}: {error}", to.display()))
     })?;
@@ -47,21 +51,18 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
         .reader()
         .copy_journal(&target)
         .map_err(|error| Failure::failed(&error))?;
-    let manifest = json!({
-        "journal": office.reader().journal().to_string(),
-        "server": office.server().to_string(),
-        "position": upto.position,
-        "chain": upto.chain.to_string(),
-        "at": wall_now(),
-    });
+    let manifest = Manifest {
+        journal: office.reader().journal().to_string(),
+        server: office.server().to_string(),
+        position: upto.position,
+        chain: upto.chain.to_string(),
+        at: wall_now(),
+    };
     let path = to.join(MANIFEST);
-    let text = format!("{manifest:#}\n");
-    fs::write(&path, text)
-        .and_then(|()| fs::File::open(&path)?.sync_all())
-        .map_err(|error| Failure {
-            exit: Exit::Failed,
-            text: format!("cannot write {}: {error}", path.display()),
-        })?;
+    replace(&path, manifest.to_text().as_bytes()).map_err(|error| Failure {
+        exit: Exit::Failed,
+        text: format!("cannot write {}: {error}", path.display()),
+    })?;
     let value = json!({
         "to": to.display().to_string(),
         "position": upto.position,
@@ -98,7 +99,7 @@ fn refuse_other_content(to: &Path) -> Result<(), Failure> {
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        if name != JOURNAL && name != MANIFEST {
+        if name != JOURNAL && name != MANIFEST && name != MANIFEST_UNFINISHED {
             return Err(Failure::wrong_use(format!(
                 "{} holds {}: expected an empty folder or an earlier backup",
                 to.display(),
@@ -174,53 +175,103 @@ pub(super) fn restore(
 }
 
 /// What a backup says of itself: the witness of how long its journal was.
+#[derive(Debug, PartialEq, Eq)]
 struct Manifest {
     journal: String,
+    server: String,
     position: u64,
     chain: String,
+    at: WallMs,
 }
 
 impl Manifest {
-    fn read(from: &Path) -> Result<Self, Failure> {
-        let path = from.join(MANIFEST);
-        let value: Option<serde_json::Value> = fs::read(&path)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let read = || {
-            let value = value?;
-            Some(Self {
-                journal: value["journal"].as_str()?.to_owned(),
-                position: value["position"].as_u64()?,
-                chain: value["chain"].as_str()?.to_owned(),
-            })
-        };
-        read().ok_or_else(|| {
-            Failure::wrong_use(format!(
-                "{} is missing or unreadable: expected a folder that bukti-server backup made",
-                path.display()
-            ))
-        })
+    /// JSON for people and programs, with a sum over what it says.
+    fn to_text(&self) -> String {
+        let value = json!({
+            "journal": self.journal,
+            "server": self.server,
+            "position": self.position,
+            "chain": self.chain,
+            "at": self.at,
+            "sum": self.sum(),
+        });
+        format!("{value:#}\n")
     }
 
-    /// Whether the restored journal is the one that was backed up, to its last record.
-    fn kept(&self, started: &Started) -> Result<(), Failure> {
-        let reader = started.ledger.reader();
-        let seen = reader.watermark();
-        let same = self.journal == reader.journal().to_string()
-            && self.position == seen.position
-            && self.chain == seen.chain.to_string();
-        if same {
-            return Ok(());
-        }
-        Err(Failure {
+    fn sum(&self) -> String {
+        let Self {
+            journal,
+            server,
+            position,
+            chain,
+            at,
+        } = self;
+        sum_of(format!("{journal} {server} {position} {chain} {at}").as_bytes())
+    }
+
+    fn read(from: &Path) -> Result<Self, Failure> {
+        let path = from.join(MANIFEST);
+        let bytes = fs::read(&path).map_err(|error| {
+            Failure::wrong_use(format!(
+                "{} cannot be read ({error}): expected a folder that bukti-server backup made",
+                path.display()
+            ))
+        })?;
+        Self::from_bytes(&bytes).ok_or_else(|| Failure {
             exit: Exit::Failed,
             text: format!(
-                "the backup was made of record {} with chain {}, and its journal ends at record {} \
-                 with chain {}: it is damaged, and nothing was restored",
-                self.position, self.chain, seen.position, seen.chain
+                "{} is damaged: it is not what a backup wrote, and nothing was restored",
+                path.display()
             ),
         })
     }
+
+    /// Only the very bytes that a backup writes count: a changed one may mean another backup.
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        let manifest = Self {
+            journal: value["journal"].as_str()?.to_owned(),
+            server: value["server"].as_str()?.to_owned(),
+            position: value["position"].as_u64()?,
+            chain: value["chain"].as_str()?.to_owned(),
+            at: value["at"].as_i64()?,
+        };
+        (manifest.to_text().as_bytes() == bytes).then_some(manifest)
+    }
+
+    /// Whether the restored journal is the one that was backed up and holds at least what it held
+    /// then. It may be longer: a backup that was interrupted has newer segments than this says.
+    fn kept(&self, started: &Started) -> Result<(), Failure> {
+        let reader = started.ledger.reader();
+        let seen = reader.watermark();
+        let there = reader.chain_at(self.position)?;
+        let same = self.journal == reader.journal().to_string()
+            && there.is_some_and(|chain| chain.to_string() == self.chain);
+        if same {
+            return Ok(());
+        }
+        let found = there.map_or_else(
+            || format!("ends at record {}", seen.position),
+            |chain| format!("has chain {chain} there"),
+        );
+        Err(Failure {
+            exit: Exit::Failed,
+            text: format!(
+                "the backup was made of record {} with chain {}, and its journal {found}: it is \
+                 damaged, and nothing was restored",
+                self.position, self.chain
+            ),
+        })
+    }
+}
+
+/// Makes a folder, with those above it, that only its owner may enter.
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 
 /// What can be said before anything is touched: where the segments are, and which key to use.

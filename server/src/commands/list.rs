@@ -3,12 +3,17 @@
 use bukti_command::{Column, Reply, Table, show};
 use bukti_core::authority::Grant;
 use bukti_core::framework::Framework;
+use bukti_core::ledger::Found;
 use bukti_core::record::Fact;
 use bukti_core::scope::Scope;
 use serde_json::{Value, json};
 
-use super::{Failure, Office, say};
+use super::{Failure, Office, findings, say};
 use crate::clock::wall_now;
+use crate::scrub::Seen;
+
+/// Findings that `status` shows; `findings` lists all.
+const FINDINGS_SHOWN: usize = 5;
 
 pub(super) fn devices(office: &Office, json: bool, columns: Option<u16>) -> Result<Reply, Failure> {
     let mut listed = Vec::new();
@@ -105,15 +110,9 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
         devices.1 += u64::from(row.revoked_at.is_some());
     }
     let frameworks = frameworks(office)?;
-    let mut findings = Vec::new();
-    for finding in reader.findings() {
-        let (position, place) = finding?;
-        if let Fact::Finding(finding) = reader.statement(place)?.fact() {
-            findings.push(json!({
-                "position": position, "code": finding.code, "sentence": finding.sentence,
-            }));
-        }
-    }
+    let found = reader.found()?;
+    let kept_aside = office.folder.kept_aside();
+    let scrub = office.scrubbing.as_ref().map(|scrubbing| scrubbing.seen());
     let value = json!({
         "serving": office.serving,
         "healthy": office.accepting().healthy(),
@@ -127,11 +126,17 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
         "devices": devices.0,
         "devices_revoked": devices.1,
         "frameworks": frameworks,
-        "findings": findings,
+        "findings": found.iter().map(findings::shown).collect::<Vec<Value>>(),
+        "findings_waiting": found.iter().filter(|found| found.waits()).count(),
+        "kept_aside": kept_aside,
+        "degraded": scrub.as_ref().is_some_and(|seen| seen.degraded),
+        "scrub": scrub,
     });
     Ok(say(json, &value, || {
         let state = if !office.serving {
             "stopped"
+        } else if scrub.as_ref().is_some_and(|seen| seen.degraded) {
+            "serving, and the journal is damaged: see 'findings' and 'verify'"
         } else if office.accepting().healthy() {
             "serving"
         } else {
@@ -162,18 +167,54 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
                 frameworks.join(", ")
             },
         );
-        if findings.is_empty() {
-            text.push_str("findings    none\n");
-        }
-        for finding in &findings {
-            text.push_str(&format!(
-                "finding     record {}: {}\n",
-                finding["position"],
-                finding["sentence"].as_str().unwrap_or_default()
-            ));
+        text.push_str(&format!("scrub       {}\n", scrub_text(scrub.as_ref())));
+        text.push_str(&found_text(&found));
+        for name in &kept_aside {
+            text.push_str(&format!("kept aside  {name}\n"));
         }
         text
     }))
+}
+
+/// How far the scrub is, in a line.
+fn scrub_text(scrub: Option<&Seen>) -> String {
+    let Some(seen) = scrub else {
+        return "only while serving".to_owned();
+    };
+    let last = match seen.completed_at {
+        Some(at) => format!("last pass done {}", show::show_time(at)),
+        None => "no pass done yet".to_owned(),
+    };
+    let pace = format!("{}/s", show::show_bytes(seen.bytes_per_second));
+    let damaged = match seen.damaged {
+        0 => String::new(),
+        places => format!(", {places} damaged"),
+    };
+    format!(
+        "{} %, record {} of {}, {pace}, {last}{damaged}",
+        seen.percent, seen.position, seen.end
+    )
+}
+
+/// The newest findings, those that wait for somebody before the others.
+fn found_text(found: &[Found]) -> String {
+    let waiting = found.iter().filter(|found| found.waits()).count();
+    let mut text = match found.len() {
+        0 => "findings    none\n".to_owned(),
+        count => format!("findings    {count}, {waiting} not acknowledged: see 'findings'\n"),
+    };
+    let mut newest: Vec<&Found> = found.iter().collect();
+    newest.sort_by_key(|found| (!found.waits(), std::cmp::Reverse(found.position)));
+    for found in newest.iter().take(FINDINGS_SHOWN) {
+        text.push_str(&show::plain(&format!(
+            "  record {}, {}: {}",
+            found.position,
+            findings::place(found),
+            found.finding.sentence
+        )));
+        text.push('\n');
+    }
+    text
 }
 
 fn frameworks(office: &Office) -> Result<Vec<String>, Failure> {

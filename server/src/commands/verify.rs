@@ -1,24 +1,38 @@
 //! `verify`: the journal's files, every record, and everything derived from them.
 
 use bukti_command::{Exit, Progress, Reply};
-use bukti_core::journal::OpenError;
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::journal::verify::{Extent, verify as verify_journal};
-use bukti_core::ledger::{self, LedgerError, Verification};
+use bukti_core::journal::{Finding, OpenError, ReadError, SideFile, TailKind};
+use bukti_core::ledger::{self, Found, LedgerError, Verification};
 use serde::Serialize;
-use serde_json::json;
 
-use super::{Failure, Office, tell};
+use super::{Failure, Office, findings, tell};
 use crate::accepting::{Reader, chain};
 use crate::config::Config;
-use crate::folder::{Folder, FolderError};
+use crate::folder::{Folder, FolderError, Started};
+use crate::found;
 use crate::metrics::Metrics;
 
 /// One thing that is wrong, as it is printed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 struct Shown {
+    code: String,
     place: String,
     fault: String,
+}
+
+/// Everything that is said.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    ok: bool,
+    findings: Vec<Shown>,
+    /// Findings that were left out of the list.
+    more: u64,
+    /// What was looked at.
+    verified: String,
+    /// What is worth knowing and not wrong.
+    notes: Vec<String>,
 }
 
 /// While a server serves: up to the present watermark.
@@ -27,7 +41,8 @@ pub(super) fn serving(
     json: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Reply, Failure> {
-    with_reader(office.reader(), json, &[], progress)
+    let report = with_reader(&office.folder, office.reader(), Vec::new(), progress)?;
+    Ok(report.reply(json))
 }
 
 /// While none does: opening finds what keeps a server from starting, too.
@@ -39,75 +54,34 @@ pub(super) fn stopped(
     let metrics = Metrics::default();
     let config = Config::default();
     let opened = folder.open(None, None, &config, &metrics, &mut tell(progress));
-    match opened {
-        Ok(started) => {
-            let mut notes = Vec::new();
-            if let Some(tear) = started
-                .opened
-                .as_ref()
-                .and_then(|opened| opened.recovery.torn.as_ref())
-            {
-                notes.push(format!(
-                    "a torn end of {} bytes was cut and kept as {}",
-                    tear.bytes, tear.side_file
-                ));
-            }
-            if let Some(aside) = &started.moved_aside {
-                notes.push(format!(
-                    "the store was damaged: it was put aside as {} and built again",
-                    aside.display()
-                ));
-            }
-            if let Some(reason) = started.opened.as_ref().and_then(|opened| opened.rebuilt) {
-                notes.push(format!("the store was built again before: {reason}"));
-            }
-            with_reader(&started.ledger.reader(), json, &notes, progress)
-        }
-        Err(FolderError::Ledger(LedgerError::Open(OpenError::Damaged(found)))) => {
-            let disk =
-                DiskStorage::open(folder.journal()).map_err(|error| Failure::failed(&error))?;
-            let mut shown = vec![Shown {
-                place: "journal".into(),
-                fault: found.to_string(),
-            }];
-            let extent = Extent {
-                from: 1,
-                ..Extent::default()
-            };
-            for finding in verify_journal(&disk, &extent).findings {
-                let finding = finding.to_string();
-                if shown.iter().all(|known| known.fault != finding) {
-                    shown.push(Shown {
-                        place: "journal".into(),
-                        fault: finding,
-                    });
-                }
-            }
-            Ok(report(json, &shown, 0, "the journal cannot be opened", &[]))
-        }
-        Err(FolderError::Ledger(error @ LedgerError::Lost { .. })) => {
-            let shown = [Shown {
-                place: "journal".into(),
-                fault: chain(&error),
-            }];
-            Ok(report(
-                json,
-                &shown,
-                0,
-                "the end of the journal was lost",
-                &[],
-            ))
-        }
-        Err(error) => Err(error.into()),
+    let report = match opened {
+        Ok(started) => with_reader(folder, &started.ledger.reader(), notes(&started), progress)?,
+        Err(error) => unopened(folder, error)?,
+    };
+    Ok(report.reply(json))
+}
+
+/// What opening did that is no finding.
+fn notes(started: &Started) -> Vec<String> {
+    let Some(opened) = &started.opened else {
+        return Vec::new();
+    };
+    match opened.rebuilt {
+        Some(reason) => vec![format!("the store was built again before: {reason}")],
+        None if opened.caught_up > 0 => vec![format!(
+            "the store was {} records behind the journal and caught up",
+            opened.caught_up
+        )],
+        None => Vec::new(),
     }
 }
 
 fn with_reader(
+    folder: &Folder,
     reader: &Reader,
-    json: bool,
-    notes: &[String],
+    mut notes: Vec<String>,
     progress: &mut Progress<'_>,
-) -> Result<Reply, Failure> {
+) -> Result<Report, Failure> {
     let seen =
         ledger::verify(reader, &mut tell(progress)).map_err(|error| Failure::failed(&error))?;
     let Verification {
@@ -118,50 +92,175 @@ fn with_reader(
         findings,
         more,
     } = seen;
-    let in_files = journal.findings.iter().map(|finding| Shown {
-        place: format!("{} at byte {}", finding.file, finding.offset),
-        fault: finding.damage.to_string(),
-    });
     let in_rows = findings.iter().map(|finding| Shown {
+        code: finding.fault.code().to_owned(),
         place: finding.place.to_string(),
         fault: finding.fault.to_string(),
     });
-    let shown: Vec<Shown> = in_files.chain(in_rows).collect();
-    let torn = journal.side_files.iter().map(|file| {
-        format!("{file} keeps a torn end that was cut earlier: what was in it is in no record")
+    let in_files = journal.findings.iter().map(in_files);
+    let mut shown: Vec<Shown> = in_files.chain(in_rows).collect();
+    shown.extend(small_files(folder)?);
+    // What was found earlier and repaired is not as it should be until somebody has looked into it.
+    match reader.found() {
+        Ok(found) => shown.extend(found.iter().filter(|found| found.waits()).map(recorded)),
+        Err(error) => shown.push(Shown {
+            code: "unreadable".to_owned(),
+            place: "findings".to_owned(),
+            fault: chain(&error),
+        }),
+    }
+    let torn = journal.side_files.iter().filter_map(|file| {
+        let kept = match SideFile::parse(file)?.kind {
+            TailKind::Torn => "an unfinished write",
+            TailKind::Damaged => "a damaged last group",
+            TailKind::Stray => "stray bytes",
+        };
+        Some(format!(
+            "{file} keeps {kept} that was cut earlier: what was in it is in no record"
+        ))
     });
-    let notes: Vec<String> = notes.iter().cloned().chain(torn).collect();
-    let what = format!(
-        "{records} records and {documents} documents up to record {}, chain {}",
-        upto.position, upto.chain
-    );
-    Ok(report(json, &shown, journal.more + more, &what, &notes))
+    notes.extend(torn);
+    Ok(Report {
+        ok: false,
+        findings: shown,
+        more: journal.more + more,
+        verified: format!(
+            "{records} records and {documents} documents up to record {}, chain {}",
+            upto.position, upto.chain
+        ),
+        notes,
+    })
 }
 
-fn report(json: bool, shown: &[Shown], more: u64, what: &str, notes: &[String]) -> Reply {
-    let ok = shown.is_empty();
-    let exit = if ok { Exit::Done } else { Exit::Failed };
-    if json {
-        let value = json!({
-            "ok": ok, "findings": shown, "more": more, "verified": what, "notes": notes,
-        });
-        return Reply::json(&value).with_exit(exit);
-    }
-    let mut text = String::new();
-    for Shown { place, fault } in shown {
-        text.push_str(&format!("{place}: {fault}\n"));
-    }
-    if more > 0 {
-        text.push_str(&format!("and {more} more\n"));
-    }
-    for note in notes {
-        text.push_str(&format!("note: {note}\n"));
-    }
-    let verdict = if ok {
-        "ok".to_owned()
-    } else {
-        format!("{} findings", shown.len() as u64 + more)
+/// What keeps the folder from being opened, and what is wrong with the journal's files. A command
+/// line that names no server is no finding.
+fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
+    let small = small_files(folder)?;
+    let (code, place) = match &error {
+        FolderError::Ledger(error) => match error {
+            LedgerError::Open(OpenError::Damaged(found))
+            | LedgerError::Read(ledger::ReadError::Journal(ReadError::Damaged(found))) => {
+                (found.damage.code(), file_place(found))
+            }
+            LedgerError::Lost { .. } => ("lost", "the end of the journal".to_owned()),
+            LedgerError::WrongKey { .. } => ("wrong-key", "server.key".to_owned()),
+            LedgerError::Open(OpenError::NoJournal)
+            | LedgerError::Empty
+            | LedgerError::NotFounded => ("not-founded", "record 1".to_owned()),
+            LedgerError::Diverged { position, .. } => ("record", format!("record {position}")),
+            LedgerError::Read(_) | LedgerError::Open(OpenError::Storage(_)) => {
+                ("unreadable", "journal".to_owned())
+            }
+            LedgerError::StoreDamaged(_) => ("store-damaged", "store".to_owned()),
+            LedgerError::Create(_) | LedgerError::Failed { .. } => {
+                return Err(Failure::failed(error));
+            }
+        },
+        FolderError::NotAKey(path) => ("key", path.display().to_string()),
+        FolderError::Store(_) => ("store-damaged", "store".to_owned()),
+        FolderError::NoKey(path) if !small.is_empty() => ("key", path.display().to_string()),
+        FolderError::NoKey(_)
+        | FolderError::Empty(_)
+        | FolderError::Device(_)
+        | FolderError::JournalMissing(_)
+        | FolderError::Io { .. }
+        | FolderError::Random(_) => return Err(error.into()),
     };
-    text.push_str(&format!("verify: {verdict} ({what})\n"));
-    Reply::done(text).with_exit(exit)
+    let disk = DiskStorage::open(folder.journal()).map_err(|error| Failure::failed(&error))?;
+    let extent = Extent {
+        from: 1,
+        ..Extent::default()
+    };
+    let journal = verify_journal(&disk, &extent);
+    let mut findings = vec![Shown {
+        code: code.to_owned(),
+        place,
+        fault: chain(&error),
+    }];
+    for shown in journal.findings.iter().map(in_files) {
+        if (&shown.code, &shown.place) != (&findings[0].code, &findings[0].place) {
+            findings.push(shown);
+        }
+    }
+    findings.extend(small);
+    // Nothing could be recorded, so what was cut is named here, too.
+    for name in &journal.side_files {
+        if let Some(side) = SideFile::parse(name)
+            && side.kind != TailKind::Torn
+        {
+            let found = found::cut_tail(name, &side);
+            findings.push(Shown {
+                code: found.code,
+                place: found.place.unwrap_or_default(),
+                fault: found.sentence,
+            });
+        }
+    }
+    Ok(Report {
+        ok: false,
+        findings,
+        more: journal.more,
+        verified: "the folder cannot be opened".to_owned(),
+        notes: Vec::new(),
+    })
+}
+
+fn small_files(folder: &Folder) -> Result<Vec<Shown>, Failure> {
+    let wrong = folder.check_small_files()?.into_iter();
+    let shown = wrong.map(|(place, fault)| Shown {
+        code: "small-file".to_owned(),
+        place,
+        fault,
+    });
+    Ok(shown.collect())
+}
+
+fn file_place(finding: &Finding) -> String {
+    format!("{} at byte {}", finding.file, finding.offset)
+}
+
+fn in_files(finding: &Finding) -> Shown {
+    Shown {
+        code: finding.damage.code().to_owned(),
+        place: file_place(finding),
+        fault: finding.damage.to_string(),
+    }
+}
+
+fn recorded(found: &Found) -> Shown {
+    Shown {
+        code: found.finding.code.clone(),
+        place: findings::place(found),
+        fault: format!(
+            "{} (finding {}, not acknowledged)",
+            found.finding.sentence, found.position
+        ),
+    }
+}
+
+impl Report {
+    fn reply(mut self, json: bool) -> Reply {
+        self.ok = self.findings.is_empty();
+        let exit = if self.ok { Exit::Done } else { Exit::Failed };
+        if json {
+            return Reply::json(&self).with_exit(exit);
+        }
+        let mut text = String::new();
+        for Shown { place, fault, .. } in &self.findings {
+            text.push_str(&format!("{place}: {fault}\n"));
+        }
+        if self.more > 0 {
+            text.push_str(&format!("and {} more\n", self.more));
+        }
+        for note in &self.notes {
+            text.push_str(&format!("note: {note}\n"));
+        }
+        let verdict = if self.ok {
+            "ok".to_owned()
+        } else {
+            format!("{} findings", self.findings.len() as u64 + self.more)
+        };
+        text.push_str(&format!("verify: {verdict} ({})\n", self.verified));
+        Reply::done(text).with_exit(exit)
+    }
 }

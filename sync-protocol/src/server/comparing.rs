@@ -129,6 +129,7 @@ pub(super) fn cursor_void(device: DeviceId, watermark: Seen) -> Finding {
         device: Some(device),
         document: None,
         run: None,
+        place: None,
     }
 }
 
@@ -143,5 +144,6 @@ fn mismatch(device: DeviceId, asked: &Reconcile, at: u64) -> Finding {
         device: Some(device),
         document: None,
         run: None,
+        place: None,
     }
 }

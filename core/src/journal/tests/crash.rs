@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::memory::{Fault, MemoryStorage, Skipped};
 use super::super::verify::{Extent, verify};
-use super::super::{Journal, OpenError, Options, ReadError, Storage};
+use super::super::{Journal, OpenError, Options, ReadError, Storage, TailKind};
 use super::{ID, SMALL, contents, record, small_journal};
 
 /// A stream of choices from a seed (SplitMix64).
@@ -60,7 +60,13 @@ impl Model {
     fn live(&mut self, disk: &MemoryStorage, life: &Life) -> Result<(), String> {
         disk.fail_at(life.fails_at, life.fault);
         let mut journal = match Journal::open(disk.clone(), SMALL) {
-            Ok((journal, _)) => journal,
+            Ok((journal, recovery)) => {
+                // Nothing that a crash leaves may look like a group that was whole once.
+                if let Some(tail) = recovery.torn.filter(|tail| tail.kind == TailKind::Damaged) {
+                    return Err(format!("taken for damage: {tail:?}"));
+                }
+                journal
+            }
             Err(OpenError::NoJournal) if self.kept.is_empty() => {
                 match Journal::create(disk.clone(), ID, SMALL) {
                     Ok(journal) => journal,

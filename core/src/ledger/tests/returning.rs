@@ -276,6 +276,7 @@ fn other_kinds_other_keys_and_whatever_else_is_sent_are_passed_over() {
         device: Some(carrier.id()),
         document: None,
         run: None,
+        place: None,
     };
     let seen = ledger.reader().watermark();
     let server = ledger.reader().server();
@@ -512,6 +513,7 @@ fn a_finding_is_kept_once_for_each_code_device_and_document() {
         device,
         document,
         run: None,
+        place: None,
     };
     let (device, document) = (Some(DeviceId([1; 32])), Some(DocumentId([1; 16])));
     let different = [

@@ -1,0 +1,169 @@
+//! Findings as administrators read them: what should not be, and what they said to it.
+//!
+//! A finding is a statement in the journal, so it stays for ever. Somebody who has looked into one
+//! says so with another statement; until then [`verify`](super::verify()) and whoever watches the
+//! server are reminded of those that speak of damage.
+
+use super::Ledger;
+use super::admin::AdminError;
+use super::reader::{ReadError, Reader};
+use crate::id::{Position, WallMs};
+use crate::journal::Storage;
+use crate::kv::Kv;
+use crate::limits::NOTE_BYTES_MAX;
+use crate::record::{Fact, Finding, Record};
+
+/// The words of findings that this program makes.
+pub mod code {
+    /// Two runs for one place in a device's history.
+    pub const FORK: &str = "fork";
+    /// The store had seen records that the journal lost, and somebody decided to go on.
+    pub const LOST: &str = "lost";
+    /// An unfinished write was cut from the end of the journal.
+    pub const TORN: &str = "torn";
+    /// A group that may have been finished was cut from the end of the journal.
+    pub const DAMAGED_END: &str = "damaged-end";
+    /// Single bytes were cut from where only zeros may be.
+    pub const STRAY_BYTES: &str = "stray-bytes";
+    /// Something in the journal's files is not as it was written.
+    pub const DAMAGE: &str = "damage";
+    /// The store was damaged and made again from the journal.
+    pub const STORE_DAMAGED: &str = "store-damaged";
+    /// The store had seen another journal, or another history of this one.
+    pub const OTHER_HISTORY: &str = "other-history";
+    /// Somebody has looked into the finding that is named as the place.
+    pub(super) const ACKNOWLEDGED: &str = "acknowledged";
+}
+
+/// A finding with what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Where its statement stands.
+    pub position: Position,
+    /// When it was recorded, by the server's clock.
+    pub at: WallMs,
+    /// What should not be.
+    pub finding: Finding,
+    /// Who has looked into it, if somebody has.
+    pub acknowledged: Option<Acknowledged>,
+}
+
+/// That somebody has looked into a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Where the statement stands.
+    pub position: Position,
+    /// When it was made.
+    pub at: WallMs,
+    /// What was said.
+    pub note: String,
+}
+
+impl Found {
+    /// Whether it speaks of damage that nobody has looked into yet.
+    pub fn waits(&self) -> bool {
+        self.acknowledged.is_none()
+            && [
+                code::DAMAGED_END,
+                code::STRAY_BYTES,
+                code::DAMAGE,
+                code::STORE_DAMAGED,
+                code::OTHER_HISTORY,
+            ]
+            .contains(&&*self.finding.code)
+    }
+}
+
+impl<S: Storage, K: Kv> Reader<S, K> {
+    /// All findings, the oldest first.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn found(&self) -> Result<Vec<Found>, ReadError> {
+        let mut all: Vec<Found> = Vec::new();
+        for row in self.findings() {
+            let (position, place) = row?;
+            let Record::Server(signed) = self.record(place)? else {
+                continue;
+            };
+            let Fact::Finding(finding) = signed.fact() else {
+                continue;
+            };
+            let at = signed.at();
+            match acknowledges(finding) {
+                None => all.push(Found {
+                    position,
+                    at,
+                    finding: finding.clone(),
+                    acknowledged: None,
+                }),
+                Some(meant) => {
+                    let meant = all.iter_mut().find(|found| found.position == meant);
+                    if let Some(found) = meant {
+                        let note = finding.sentence.clone();
+                        found.acknowledged = Some(Acknowledged { position, at, note });
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl<S: Storage, K: Kv> Ledger<S, K> {
+    /// Records that somebody has looked into a finding, and what they say to it.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] if there is no such finding, it was acknowledged before, or the
+    /// note is not one line of bounded length.
+    pub fn acknowledge(
+        &mut self,
+        now: WallMs,
+        position: Position,
+        note: &str,
+    ) -> Result<Position, AdminError> {
+        self.alive()?;
+        let note = note.trim();
+        if note.is_empty() || note.len() > NOTE_BYTES_MAX || note.contains(char::is_control) {
+            return Err(AdminError::Invalid(format!(
+                "a note has 1 to {NOTE_BYTES_MAX} bytes on one line"
+            )));
+        }
+        let found = self.read(Reader::found)?;
+        let meant = found.iter().find(|found| found.position == position);
+        match meant {
+            None => Err(AdminError::Invalid(format!(
+                "record {position} is no finding: expected a number from the list of findings"
+            ))),
+            Some(Found {
+                acknowledged: Some(former),
+                ..
+            }) => Err(AdminError::Invalid(format!(
+                "finding {position} was acknowledged before, in record {}",
+                former.position
+            ))),
+            Some(_) => self.record_finding(
+                now,
+                Finding {
+                    code: code::ACKNOWLEDGED.to_owned(),
+                    sentence: note.to_owned(),
+                    device: None,
+                    document: None,
+                    run: None,
+                    place: Some(record_place(position)),
+                },
+            ),
+        }
+    }
+}
+
+fn record_place(position: Position) -> String {
+    format!("record {position}")
+}
+
+/// The finding that a statement acknowledges.
+fn acknowledges(finding: &Finding) -> Option<Position> {
+    let place = finding.place.as_deref();
+    let named = place.filter(|_| finding.code == code::ACKNOWLEDGED)?;
+    named.strip_prefix("record ")?.parse().ok()
+}

@@ -1,0 +1,64 @@
+//! Reading the journal of a serving ledger again, statements and their signatures included.
+
+use super::Reader;
+use crate::id::{Position, ServerId};
+use crate::journal::{Storage, scrub};
+use crate::kv::Kv;
+use crate::record::Record;
+
+/// One pass, driven a step at a time.
+#[derive(Debug)]
+pub struct Scrub<S: Storage> {
+    journal: scrub::Scrub<S>,
+    server: ServerId,
+}
+
+/// What one step saw.
+#[derive(Debug)]
+pub struct Scrubbed {
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// The last position that was passed.
+    pub position: Position,
+    /// What is not as it was written: where, and what.
+    pub damage: Vec<(String, String)>,
+}
+
+impl<S: Storage, K: Kv> Reader<S, K> {
+    /// Begins a pass up to the last durable record.
+    pub fn scrub(&self) -> Scrub<S> {
+        Scrub {
+            journal: self.records.scrub(),
+            server: self.server(),
+        }
+    }
+}
+
+impl<S: Storage> Scrub<S> {
+    /// The last record of this pass.
+    pub fn head(&self) -> Position {
+        self.journal.head()
+    }
+
+    /// Reads on, at most one group; `None` at the end of the pass.
+    pub fn step(&mut self) -> Option<Scrubbed> {
+        let step = self.journal.step()?;
+        let in_files = step.damage.map(|finding| {
+            let place = format!("journal/{} at byte {}", finding.file, finding.offset);
+            (place, finding.damage.to_string())
+        });
+        let in_records = step.records.iter().filter_map(|(position, record)| {
+            let fault = match Record::from_bytes(record) {
+                Ok(Record::Server(signed)) => signed.verify(&self.server).err()?.to_string(),
+                Ok(Record::Changes(_)) => return None,
+                Err(error) => error.to_string(),
+            };
+            Some((format!("record {position}"), fault))
+        });
+        Some(Scrubbed {
+            bytes: step.bytes,
+            position: step.position,
+            damage: in_files.into_iter().chain(in_records).collect(),
+        })
+    }
+}

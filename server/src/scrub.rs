@@ -1,0 +1,193 @@
+//! The scrub: reads the journal of a serving server again, slowly, so that what a disk loses is
+//! found while there are still backups and devices that have it.
+//!
+//! It is a reconciler: a pass may end anywhere, and the next one begins anew. What it finds becomes
+//! a finding in the journal, once for each place. Accepting goes on: nothing that is accepted from
+//! here on depends on the damaged bytes, and refusing would leave evidence on phones alone.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bukti_core::id::{Position, WallMs};
+use bukti_core::ledger::{Scrub, code};
+use bukti_core::record::Finding;
+use serde::Serialize;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::accepting::{Accepting, Disk, chain};
+use crate::clock::wall_now;
+use crate::config::Config;
+
+/// How long the scrub reads before it rests, which bounds both its bursts and its overhead.
+const BURST: Duration = Duration::from_millis(250);
+
+/// How far the scrub is, for whoever asks.
+#[derive(Debug, Default)]
+pub struct Scrubbing {
+    seen: Mutex<Seen>,
+}
+
+/// What [`Scrubbing`] says.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Seen {
+    /// The last record that this pass has read.
+    pub position: Position,
+    /// The record at which it ends; 0 before the first pass.
+    pub end: Position,
+    /// Percent of the records of this pass that were read.
+    pub percent: u64,
+    /// When the last whole pass ended.
+    pub completed_at: Option<WallMs>,
+    /// Whole passes since the start.
+    pub passes: u64,
+    /// Bytes read since the start.
+    pub bytes: u64,
+    /// Bytes a second of the pass that runs or, between two, of the last one.
+    pub bytes_per_second: u64,
+    /// Places found damaged in this pass or, between two, in the last one.
+    pub damaged: u64,
+    /// Whether damage was found by this pass or the one before it.
+    pub degraded: bool,
+}
+
+impl Scrubbing {
+    /// How far it is.
+    pub fn seen(&self) -> Seen {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How fast, and how often.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    bytes_per_second: u64,
+    every: Duration,
+}
+
+impl Pace {
+    /// As configured; `None` if the scrub is turned off.
+    pub fn of(config: &Config) -> Option<Self> {
+        (config.scrub_kib_per_s > 0).then(|| Self {
+            bytes_per_second: config.scrub_kib_per_s * 1024,
+            every: Duration::from_secs(config.scrub_interval_s),
+        })
+    }
+}
+
+/// Scrubs until `stopping`.
+pub async fn run(
+    accepting: Accepting,
+    scrubbing: std::sync::Arc<Scrubbing>,
+    pace: Pace,
+    stopping: CancellationToken,
+) {
+    loop {
+        let begun = Instant::now();
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = pass(&accepting, &scrubbing, pace) => {}
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep_until(begun + pace.every) => {}
+        }
+    }
+}
+
+async fn pass(accepting: &Accepting, scrubbing: &Scrubbing, pace: Pace) {
+    let mut scrub = accepting.reader().scrub();
+    {
+        let mut seen = scrubbing.lock();
+        seen.position = 0;
+        seen.end = scrub.head();
+        seen.damaged = 0;
+    }
+    let begun = Instant::now();
+    let mut bytes = 0;
+    loop {
+        // Reading blocks, so it happens beside the tasks of sessions.
+        let burst = pace.bytes_per_second * BURST.as_millis() as u64 / 1000;
+        let read = tokio::task::spawn_blocking(move || read_burst(scrub, burst)).await;
+        let Ok((rest, read)) = read else {
+            tracing::error!("the scrub ended with a fault of its own");
+            return;
+        };
+        bytes += read.bytes;
+        note(scrubbing, &read, bytes, begun.elapsed());
+        for (place, fault) in read.damage {
+            record(accepting, place, fault).await;
+        }
+        let Some(rest) = rest else { break };
+        scrub = rest;
+        let due = Duration::from_secs_f64(bytes as f64 / pace.bytes_per_second as f64);
+        tokio::time::sleep_until(begun + due).await;
+    }
+    let mut seen = scrubbing.lock();
+    seen.completed_at = Some(wall_now());
+    seen.passes += 1;
+    seen.percent = 100;
+    seen.degraded = seen.damaged > 0;
+}
+
+struct Burst {
+    bytes: u64,
+    position: Position,
+    damage: Vec<(String, String)>,
+}
+
+/// Reads at least one step and about `limit` bytes. Gives the scrub back unless its pass ended.
+fn read_burst(mut scrub: Scrub<Disk>, limit: u64) -> (Option<Scrub<Disk>>, Burst) {
+    let mut burst = Burst {
+        bytes: 0,
+        position: 0,
+        damage: Vec::new(),
+    };
+    while let Some(step) = scrub.step() {
+        burst.bytes += step.bytes;
+        burst.position = step.position;
+        burst.damage.extend(step.damage);
+        if burst.bytes >= limit {
+            return (Some(scrub), burst);
+        }
+    }
+    burst.position = scrub.head();
+    (None, burst)
+}
+
+fn note(scrubbing: &Scrubbing, read: &Burst, pass_bytes: u64, elapsed: Duration) {
+    let mut seen = scrubbing.lock();
+    seen.position = read.position;
+    seen.percent = seen.position * 100 / seen.end.max(1);
+    seen.bytes += read.bytes;
+    let seconds = elapsed.as_secs_f64().max(BURST.as_secs_f64());
+    seen.bytes_per_second = (pass_bytes as f64 / seconds) as u64;
+    seen.damaged += read.damage.len() as u64;
+    seen.degraded |= !read.damage.is_empty();
+}
+
+async fn record(accepting: &Accepting, place: String, fault: String) {
+    tracing::error!(%place, %fault, "the scrub found damage in the journal");
+    let finding = Finding {
+        code: code::DAMAGE.to_owned(),
+        sentence: format!(
+            "The journal is not as it was written: {fault}. Restore these bytes from a backup."
+        ),
+        device: None,
+        document: None,
+        run: None,
+        place: Some(place),
+    };
+    let recorded = accepting
+        .ask(move |ledger, now| ledger.find(now, finding))
+        .await;
+    match recorded {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::error!(error = %chain(&error), "a finding was not recorded"),
+        Err(error) => tracing::error!(%error, "a finding was not recorded"),
+    }
+}
