@@ -15,12 +15,15 @@
 //! After any error other than a refusal of what was asked, the device is dropped and opened again:
 //! what is on the disk then counts.
 
+mod comparing;
 mod confirmed;
 mod edit;
 mod enrol;
 mod facts;
 mod file;
+mod giving;
 mod identity;
+mod losing;
 mod page;
 mod quarantine;
 mod restage;
@@ -46,6 +49,7 @@ use bukti_core::kv::Kv;
 use bukti_core::placement::Placements;
 use bukti_core::region::Regions;
 
+pub use self::comparing::{Compare, Survived};
 use self::confirmed::Confirmed;
 pub use self::confirmed::{ConfirmedError, Finding};
 pub use self::enrol::{Applicant, Enrolment, OtherServer};
@@ -176,6 +180,7 @@ impl DeviceError {
 /// An enrolled device with everything it keeps.
 #[derive(Debug)]
 pub struct Device<S: Storage, K: Kv> {
+    home: Arc<S>,
     identity: Identity,
     tail: Tail<S>,
     confirmed: Confirmed<K>,
@@ -201,15 +206,17 @@ impl<S: Storage, K: Kv> Device<S, K> {
             return Err(DeviceError::NotEnrolled);
         };
         let (mut tail, recovery) = Tail::open(folders.tail)?.ok_or(DeviceError::TailMissing)?;
-        let mut confirmed = Confirmed::open(kv, identity.journal())?;
-        if confirmed.meta().own_through < tail.settled_through() {
+        let mut confirmed = Confirmed::open(kv, identity.journal(), identity.former_journals())?;
+        if confirmed.own_through(tail.incarnation()) < tail.settled_through() {
             // The store was thrown back behind runs whose bytes are gone from the tail. Until they
             // come again, an edit would repeat their sequence numbers under the same actor.
             tail.renew(tail.successor(), false)?;
-            // The feed would only name them; with no cursor it brings their documents whole.
-            confirmed.void_cursor(tail.settled_through())?;
+            // A feed that goes on from an earlier place would bring them in full to the new
+            // incarnation; what else the store lost is found by comparing.
+            confirmed.void_cursor()?;
         }
         let mut device = Self {
+            home: folders.home,
             grants: Vec::new(),
             placements: Placements::default(),
             quarantine: Quarantine::open(folders.quarantine)?,
@@ -320,6 +327,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 through = through.max(position);
             }
         }
+        // A run may have been confirmed at a position of a history that the server lost since.
+        let through = through.min(self.confirmed.own_through(self.tail.incarnation()));
         Ok(self
             .tail
             .settle(settled, tail::Settled::Confirmed(through))?)

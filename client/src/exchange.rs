@@ -105,11 +105,16 @@ impl Exchange {
             if self.closed {
                 return Ok(frames);
             }
-            let offers = device.offers();
-            if offers.is_empty() {
+            let mut offers = device.returns()?;
+            offers.extend(device.offers());
+            let survived = device.conclude(moment.wall, self.session.comparing())?;
+            if offers.is_empty() && survived.is_empty() {
                 return Ok(frames);
             }
             self.session.handle(moment.mono, Input::Offer(offers));
+            for survived in survived {
+                self.session.handle(moment.mono, survived.into());
+            }
         }
     }
 
@@ -132,21 +137,31 @@ impl Exchange {
                 self.progressed = true;
                 self.up_to_date = Some(*position);
             }
-            Event::Bye(bye) => self.bye = Some(bye.clone()),
+            // Why this side leaves was said before.
+            Event::Bye(bye) => {
+                self.bye.get_or_insert_with(|| bye.clone());
+            }
             Event::Welcome { .. }
             | Event::Missing { .. }
             | Event::Stale { .. }
-            | Event::Void
-            | Event::Readmitted { .. }
-            | Event::Differs { .. }
             | Event::LeftScope(_) => {}
+            Event::Void | Event::Readmitted { .. } | Event::Differs { .. } => {
+                self.progressed = true;
+            }
         }
         let reaction = device.handle_event(moment.wall, (moment.draw)(), event)?;
         learned(event);
-        match reaction {
-            Reaction::None => {}
-            Reaction::Applied => self.session.handle(moment.mono, Input::Applied),
+        match &reaction {
+            Reaction::None
+            | Reaction::Applied
+            | Reaction::Compare { .. }
+            | Reaction::Need { .. }
+            | Reaction::Statements(_) => {}
             Reaction::Reconnect => self.restart = true,
+            Reaction::Leave(bye) => self.bye = Some(bye.clone()),
+        }
+        for input in reaction.into_inputs() {
+            self.session.handle(moment.mono, input);
         }
         Ok(())
     }
@@ -160,6 +175,7 @@ impl Exchange {
     pub fn is_done<S: Storage, K: Kv>(&self, device: &Device<S, K>) -> bool {
         self.up_to_date
             .is_some_and(|position| device.is_synced(position))
+            && !self.session.comparing()
     }
 
     /// Whether anything came of this session.

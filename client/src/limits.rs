@@ -30,6 +30,13 @@ pub const QUARANTINE_EDIT_BYTES_MAX: usize = 1024;
 /// Runs that a session holds at once; more are offered as these are answered.
 pub const OFFERED_RUNS_MAX: usize = 256;
 
+/// Runs given back and not answered; more of what a server lost is read from the store as these
+/// are answered.
+pub const RETURNED_RUNS_MAX: usize = 64;
+
+/// Former journals of its server that a device remembers: each is a server founded anew.
+pub const FORMER_JOURNALS_MAX: usize = 64;
+
 /// Milliseconds that connecting may take. TCP and TLS need four round trips, and a round trip on
 /// 2G may take several seconds.
 pub const CONNECT_MS: u64 = 30_000;

@@ -14,6 +14,9 @@ use super::words::count;
 /// Findings that are shown to people; JSON holds all.
 const FINDINGS_SHOWN: usize = 5;
 
+/// What a device is told that a server let in again without knowing whether it still may.
+pub(super) const AWAITS_CONFIRMATION: &str = "The server lost its record of this device. It takes     what is sent and gives nothing until an administrator confirms the device.";
+
 #[derive(Serialize)]
 struct Answer {
     #[serde(flatten)]
@@ -97,6 +100,15 @@ fn text(answer: &Answer, now: WallMs) -> String {
     ];
     if status.revoked {
         lines.push("The server revoked this device: it can neither send nor receive.".to_owned());
+    }
+    if status.awaits_confirmation {
+        lines.push(AWAITS_CONFIRMATION.to_owned());
+    }
+    if status.not_taken_back > 0 {
+        lines.push(format!(
+            "The server lost {} that it did not take back: kept here, ask its administrator.",
+            count(status.not_taken_back, "run")
+        ));
     }
     for finding in found.iter().rev().take(FINDINGS_SHOWN) {
         lines.push(plain(&format!(

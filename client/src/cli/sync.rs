@@ -19,6 +19,7 @@ use super::desk::FieldDevice;
 use super::failure::{Failure, chain};
 use super::folder;
 use super::line;
+use super::status::AWAITS_CONFIRMATION;
 use super::words::count;
 
 /// How often the bar turns while nothing comes.
@@ -44,6 +45,8 @@ pub(super) struct Summary {
     pub(super) unsent: usize,
     /// Refused runs that nobody dealt with.
     pub(super) quarantined: usize,
+    /// Whether the server only takes until an administrator confirms this device.
+    pub(super) awaits_confirmation: bool,
     #[serde(skip)]
     sightings: Sightings,
 }
@@ -178,7 +181,10 @@ impl Summary {
             self.frames_up + self.frames_down,
             count(self.connections as usize, "connection"),
             count(self.reconnects as usize, "reconnect")
-        )
+        ) + &match self.awaits_confirmation {
+            true => format!("{AWAITS_CONFIRMATION}\n"),
+            false => String::new(),
+        }
     }
 }
 
@@ -225,6 +231,7 @@ pub(super) fn run(
     }
     let status = device.status()?;
     (summary.unsent, summary.quarantined) = (status.unsent, status.quarantined);
+    summary.awaits_confirmation = status.awaits_confirmation;
     summary.up_to_date = ended.is_ok() && summary.unsent == 0;
     Ok(match ended {
         Ok(_synced) if summary.unsent > 0 => {

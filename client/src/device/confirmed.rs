@@ -14,6 +14,7 @@
 //! | `e` document, position, run | [`EnvelopeRow`] |
 //! | `r` run | position at which it was confirmed |
 //! | `a` run | position of its receipt |
+//! | `u` run | why a server that lost it did not take it back |
 //! | `g` scope, 0, audience | digest and number of documents |
 //! | `f` topic, … | position and statement record |
 //! | `x` number | [`Finding`] |
@@ -24,7 +25,9 @@ use bukti_core::authority::Audience;
 use bukti_core::digest::Digest;
 use bukti_core::envelope::{DocumentKind, Envelope, Seen, decode_exactly};
 use bukti_core::evidence::{Declared, EvidenceView};
-use bukti_core::id::{ChangeHash, DeviceId, DocumentId, JournalId, Position, RunId, WallMs};
+use bukti_core::id::{
+    ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, Position, RunId, WallMs,
+};
 use bukti_core::kv::{Batch, Direction, Kv, KvError, Row};
 use bukti_core::placement::Placements;
 use bukti_core::scope::Scope;
@@ -32,6 +35,7 @@ use bukti_sync_protocol::fragment::{ItemId, PartialItem};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
+use super::facts::place_of;
 use crate::limits::FINDINGS_MAX;
 
 const FORMAT: u32 = 1;
@@ -64,7 +68,7 @@ pub(super) struct Meta {
     journal: JournalId,
     /// Highest position at which an own run was confirmed here.
     #[n(2)]
-    pub(super) own_through: Position,
+    own_through: Position,
     /// The last checkpoint a server named.
     #[n(3)]
     pub(super) seen: Option<Seen>,
@@ -83,13 +87,63 @@ pub(super) struct Meta {
     /// Whether the server said that this device was revoked.
     #[n(8)]
     pub(super) revoked: bool,
-    /// Whether the next session has to bring every document whole.
+    /// Whether the next session starts without a cursor.
     #[n(9)]
     pub(super) cursor_is_void: bool,
     /// Whether grants or places changed since it was last looked which documents may stay.
     #[n(15)]
     #[cbor(default)]
     pub(super) looks_for_left: bool,
+    /// The incarnation in which `own_through` was reached. Positions of another say nothing: a
+    /// server that lost records uses their numbers again.
+    #[n(10)]
+    own_incarnation: Option<Incarnation>,
+    /// Whether the server only takes, until an administrator confirms this device.
+    #[cbor(n(11), default)]
+    pub(super) unconfirmed: bool,
+    /// Differences that stayed when everything was compared.
+    #[cbor(n(12), default)]
+    pub(super) survived: Vec<SurvivedDifference>,
+}
+
+impl Meta {
+    pub(super) fn confirm_own(&mut self, incarnation: Incarnation, through: Position) {
+        let is_known = self.own_incarnation.is_none_or(|of| of == incarnation);
+        let former = if is_known { self.own_through } else { 0 };
+        self.own_through = former.max(through);
+        self.own_incarnation = Some(incarnation);
+    }
+}
+
+/// A difference of a subscription that comparing did not remove.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct SurvivedDifference {
+    #[n(0)]
+    pub(super) prefix: Scope,
+    #[n(1)]
+    audience: u8,
+    /// The server's digest less the one here.
+    #[n(2)]
+    pub(super) difference: Digest,
+    /// Whether it stood in an `up_to_date` that came when everything was compared, and was told.
+    #[n(3)]
+    pub(super) told: bool,
+}
+
+impl SurvivedDifference {
+    pub(super) fn new(prefix: &Scope, audience: Audience, difference: Digest, told: bool) -> Self {
+        Self {
+            prefix: prefix.clone(),
+            audience: audience_byte(audience),
+            difference,
+            told,
+        }
+    }
+
+    pub(super) fn is_of(&self, prefix: &Scope, audience: Audience) -> bool {
+        self.prefix == *prefix && self.audience == audience_byte(audience)
+    }
 }
 
 /// A confirmed document.
@@ -122,7 +176,7 @@ pub(super) struct DocumentRow {
 }
 
 impl DocumentRow {
-    fn audiences(&self) -> impl Iterator<Item = Audience> {
+    pub(super) fn audiences(&self) -> impl Iterator<Item = Audience> {
         let (unit, all) = (!self.left, !self.left && self.published);
         let unit = unit.then_some(Audience::Unit);
         unit.into_iter().chain(all.then_some(Audience::All))
@@ -220,14 +274,31 @@ pub(super) struct Confirmed<K: Kv> {
 }
 
 impl<K: Kv> Confirmed<K> {
-    /// Opens the store for one journal. Rows of another journal or format are removed.
-    pub(super) fn open(kv: K, journal: JournalId) -> Result<Self, ConfirmedError> {
+    /// Opens the store for one journal. Rows of a former journal of the same server stay, without
+    /// what only that journal gave a meaning; rows of any other journal or format are removed.
+    pub(super) fn open(
+        kv: K,
+        journal: JournalId,
+        former: &[JournalId],
+    ) -> Result<Self, ConfirmedError> {
         let stored = kv.get(b"m")?;
         let known = stored.and_then(|bytes| decode::<Meta>(&bytes));
-        let fits = |meta: &Meta| meta.format == FORMAT && meta.journal == journal;
-        if let Some(meta) = known.filter(fits) {
-            return Ok(Self { kv, meta });
+        let known = known.filter(|meta| meta.format == FORMAT);
+        if let Some(meta) = known {
+            let (is_of, was_of) = (meta.journal == journal, former.contains(&meta.journal));
+            let mut store = Self { kv, meta };
+            if was_of && !is_of {
+                store.forget_history(journal)?;
+            }
+            if is_of || was_of {
+                return Ok(store);
+            }
+            return Self::empty(store.kv, journal);
         }
+        Self::empty(kv, journal)
+    }
+
+    fn empty(kv: K, journal: JournalId) -> Result<Self, ConfirmedError> {
         clear(&kv)?;
         let meta = Meta {
             format: FORMAT,
@@ -241,6 +312,9 @@ impl<K: Kv> Confirmed<K> {
             revoked: false,
             cursor_is_void: false,
             looks_for_left: false,
+            own_incarnation: None,
+            unconfirmed: false,
+            survived: Vec::new(),
         };
         let store = Self { kv, meta };
         store.put_meta()?;
@@ -276,14 +350,89 @@ impl<K: Kv> Confirmed<K> {
         Ok(self.kv.get(b"c")?)
     }
 
-    /// Forgets where the device stands, so that the next session brings every document whole.
-    /// Own runs up to `own_through` are owed by that from here on.
-    pub(super) fn void_cursor(&mut self, own_through: Position) -> Result<(), ConfirmedError> {
+    /// Forgets where the device stands, so that the next session compares what is held or, where
+    /// nothing is, brings every document whole.
+    pub(super) fn void_cursor(&mut self) -> Result<(), ConfirmedError> {
         let mut change = self.change();
         change.batch.delete(*b"c");
-        change.meta().own_through = own_through;
         change.meta().cursor_is_void = false;
-        change.commit()
+        change.commit()?;
+        self.flush()
+    }
+
+    /// The highest position at which an own run was confirmed in this incarnation.
+    pub(super) fn own_through(&self, incarnation: Incarnation) -> Position {
+        let of = self.meta.own_incarnation;
+        match of.is_none_or(|of| of == incarnation) {
+            true => self.meta.own_through,
+            false => 0,
+        }
+    }
+
+    /// Forgets where the device stands in a history that the server lost, and what it said of it;
+    /// documents and statements stay. Their positions say nothing about `journal`, so statements
+    /// keep their order and stand before all that it will bring.
+    pub(super) fn forget_history(&mut self, journal: JournalId) -> Result<(), ConfirmedError> {
+        let receipts = self.rows(b'a')?;
+        let mut statements = self.rows(b'f')?;
+        statements.sort_by_key(|(_, value)| place_of(value));
+        let mut change = self.change();
+        change.batch.delete(*b"c");
+        for (key, _) in receipts {
+            change.batch.delete(key);
+        }
+        let places = (i64::MIN / 2..).zip(statements);
+        for (place, (key, value)) in places {
+            let statement = value.get(8..).unwrap_or_default();
+            let value = [place.to_be_bytes().as_slice(), statement].concat();
+            change.batch.put(key, value);
+        }
+        let meta = change.meta();
+        meta.journal = journal;
+        meta.own_through = 0;
+        meta.own_incarnation = None;
+        meta.seen = None;
+        meta.up_to_date_position = 0;
+        meta.cursor_is_void = false;
+        change.commit()?;
+        self.flush()
+    }
+
+    /// Notes runs that a server which lost them did not take back, and why.
+    pub(super) fn set_unreturned(&self, runs: &[(RunId, &str)]) -> Result<(), ConfirmedError> {
+        let mut batch = Batch::new();
+        for (run, code) in runs {
+            batch.put(run_key(b'u', run), code.as_bytes());
+        }
+        Ok(self.kv.apply(&batch)?)
+    }
+
+    /// How many runs a server which lost them did not take back.
+    pub(super) fn unreturned(&self) -> Result<usize, ConfirmedError> {
+        Ok(self.rows(b'u')?.len())
+    }
+
+    /// Documents of a subscription and their heads, as they stand here.
+    pub(super) fn held_of(
+        &self,
+        prefix: &Scope,
+        audience: Audience,
+        except: &[Scope],
+        placements: &Placements,
+    ) -> Result<Vec<(DocumentId, Vec<ChangeHash>)>, ConfirmedError> {
+        let held = self.documents()?.into_iter().filter(|(_, row)| {
+            let lineage = placements.lineage(&row.scope);
+            lineage.is_below(prefix)
+                && !except.iter().any(|except| lineage.is_below(except))
+                && row.audiences().any(|of| of == audience)
+        });
+        Ok(held.map(|(id, row)| (id, row.heads)).collect())
+    }
+
+    /// Whether any document is held.
+    pub(super) fn holds_documents(&self) -> Result<bool, ConfirmedError> {
+        let mut rows = self.kv.scan(b"d", b"e", Direction::Ascending);
+        Ok(rows.next().transpose()?.is_some())
     }
 
     /// Hands all that was stored to the operating system.
@@ -554,7 +703,28 @@ impl<K: Kv> Change<'_, K> {
         self.batch
             .put(run_key(b'r', &run), row.position.to_be_bytes());
         self.batch.delete(run_key(b'a', &run));
+        self.batch.delete(run_key(b'u', &run));
         Ok(())
+    }
+
+    /// A confirmed run stands at another position: the server lost it and took it back.
+    pub(super) fn move_envelope(
+        &mut self,
+        document: &DocumentId,
+        run: &RunId,
+        position: Position,
+        received_at: WallMs,
+    ) -> Result<(), ConfirmedError> {
+        let rows = self.store.envelopes(document)?;
+        let row = rows.into_iter().find(|row| row.envelope.run() == *run);
+        match row.filter(|row| row.position != position) {
+            Some(row) => self.put_envelope(&EnvelopeRow {
+                position,
+                received_at,
+                ..row
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Removes a document with all that belongs to it.
@@ -659,12 +829,16 @@ fn finding_key(number: u64) -> Vec<u8> {
     [b"x", number.to_be_bytes().as_slice()].concat()
 }
 
-fn digest_key(scope: &Scope, audience: Audience) -> Vec<u8> {
-    let audience = match audience {
+fn audience_byte(audience: Audience) -> u8 {
+    match audience {
         Audience::Unit => 0,
         Audience::All => 1,
-    };
-    [b"g", scope.as_str().as_bytes(), &[0, audience]].concat()
+    }
+}
+
+fn digest_key(scope: &Scope, audience: Audience) -> Vec<u8> {
+    let end = [0, audience_byte(audience)];
+    [b"g", scope.as_str().as_bytes(), &end].concat()
 }
 
 fn read_digest_key(key: &[u8]) -> Option<(Scope, Audience)> {

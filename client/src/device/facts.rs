@@ -15,6 +15,7 @@ use super::confirmed::{Confirmed, ConfirmedError};
 const ENROLMENT: u8 = b'e';
 const GRANTS: u8 = b'g';
 const REVOCATION: u8 = b'v';
+const CONFIRMATION: u8 = b'c';
 const FRAMEWORK: u8 = b'w';
 const REGIONS: u8 = b'p';
 const MOVE: u8 = b'm';
@@ -43,13 +44,13 @@ pub(super) fn row_of(signed: &Signed, position: Position, bytes: &[u8]) -> Optio
             let (id, version) = (framework.id().as_bytes(), framework.version().as_bytes());
             [&[b'f', FRAMEWORK], id, &[0], version].concat()
         }
+        Fact::Confirmation(confirmation) => of_device(CONFIRMATION, &confirmation.device),
         Fact::Regions(sheet) => [&[b'f', REGIONS], sheet.parent.as_str().as_bytes()].concat(),
         Fact::Move(fact) => [&[b'f', MOVE], fact.unit.as_str().as_bytes()].concat(),
         Fact::Journal(_)
         | Fact::Invitation(_)
         | Fact::Checkpoint(_)
         | Fact::Finding(_)
-        | Fact::Confirmation(_)
         | Fact::Returned(_)
         | Fact::Restored(_) => return None,
     };
@@ -63,11 +64,29 @@ pub(super) fn reaches(key: &[u8]) -> bool {
 
 pub(super) type KeyAndValue = (Vec<u8>, Vec<u8>);
 
-/// The position of the statement in a row's value.
-pub(super) fn position_of(value: &[u8]) -> Position {
+/// The place of the statement in a row's value among all of them: its position, or something below
+/// all positions where the server lost the record.
+pub(super) fn place_of(value: &[u8]) -> i64 {
     value
         .first_chunk::<8>()
-        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+        .map_or(0, |bytes| i64::from_be_bytes(*bytes))
+}
+
+/// Whether a row of a statement replaces or outlasts another on the same matter. Where the server
+/// lost one of the two, the times that it gave them decide, as they do where it takes one back.
+pub(super) fn is_behind(later: &[u8], former: &[u8]) -> bool {
+    let (place, earlier) = (place_of(later), place_of(former));
+    match (time_of(later), time_of(former)) {
+        (Some(time), Some(before)) if (place < 0) != (earlier < 0) => time >= before,
+        _same_history => place >= earlier,
+    }
+}
+
+fn time_of(value: &[u8]) -> Option<WallMs> {
+    match Record::from_bytes(value.get(8..)?).ok()? {
+        Record::Server(signed) => Some(signed.at()),
+        Record::Changes(_) => None,
+    }
 }
 
 fn of_device(topic: u8, device: &DeviceId) -> Vec<u8> {
@@ -75,10 +94,21 @@ fn of_device(topic: u8, device: &DeviceId) -> Vec<u8> {
 }
 
 impl<K: Kv> Confirmed<K> {
+    /// Statements that a server which lost them needs before it judges anything, as their bytes:
+    /// who holds which device, what it may do, what was revoked, confirmed and moved.
+    pub(super) fn statements_to_return(&self) -> Result<Vec<Vec<u8>>, ConfirmedError> {
+        let mut statements = Vec::new();
+        for topic in [ENROLMENT, GRANTS, REVOCATION, CONFIRMATION, MOVE] {
+            let rows = self.scan(&[b'f', topic])?.into_iter();
+            statements.extend(rows.filter_map(|(_, value)| value.get(8..).map(<[u8]>::to_vec)));
+        }
+        Ok(statements)
+    }
+
     /// Who is known, by device.
     pub(super) fn directory(&self) -> Result<BTreeMap<DeviceId, Member>, ConfirmedError> {
         let mut directory = BTreeMap::new();
-        for (position, signed) in self.statements(&[ENROLMENT])? {
+        for (value, signed) in self.statements(&[ENROLMENT])? {
             let Fact::Enrolment(certificate) = signed.fact() else {
                 return Err(ConfirmedError::damaged("a certificate"));
             };
@@ -88,12 +118,12 @@ impl<K: Kv> Confirmed<K> {
                 enrolled_at: signed.at(),
                 revoked_at: None,
             };
-            directory.insert(certificate.device, (position, member));
+            directory.insert(certificate.device, (value, member));
         }
-        for (position, signed) in self.statements(&[GRANTS])? {
+        for (value, signed) in self.statements(&[GRANTS])? {
             if let Fact::Grants(fact) = signed.fact()
                 && let Some((enrolled, member)) = directory.get_mut(&fact.device)
-                && position > *enrolled
+                && is_behind(&value, enrolled)
             {
                 member.grants.clone_from(&fact.grants);
             }
@@ -118,19 +148,19 @@ impl<K: Kv> Confirmed<K> {
         certificate: &Certificate,
     ) -> Result<Vec<Grant>, ConfirmedError> {
         let mut enrolled = None;
-        for (position, signed) in
-            self.statements(&of_device(ENROLMENT, &certificate.device)[1..])?
-        {
+        for (value, signed) in self.statements(&of_device(ENROLMENT, &certificate.device)[1..])? {
             if let Fact::Enrolment(stated) = signed.fact()
                 && stated == certificate
             {
-                enrolled = Some(position);
+                enrolled = Some(value);
             }
         }
         let changed = self.statements(&of_device(GRANTS, &certificate.device)[1..])?;
-        for (position, signed) in changed {
+        for (value, signed) in changed {
             if let Fact::Grants(fact) = signed.fact()
-                && enrolled.is_some_and(|enrolled| enrolled < position)
+                && enrolled
+                    .as_ref()
+                    .is_some_and(|enrolled| is_behind(&value, enrolled))
             {
                 return Ok(fact.grants.clone());
             }
@@ -164,9 +194,10 @@ impl<K: Kv> Confirmed<K> {
     /// Where units stand, by the last move of each.
     pub(super) fn placements(&self) -> Result<Placements, ConfirmedError> {
         let mut moves = self.statements(&[MOVE])?;
-        moves.sort_by_key(|(position, _)| *position);
+        moves.sort_by_key(|(value, _)| place_of(value));
         let mut placements = Placements::default();
-        for (position, signed) in moves {
+        // Their order counts: a place in a history that the server lost is no position.
+        for (position, (_, signed)) in (1..).zip(moves) {
             if let Fact::Move(fact) = signed.fact() {
                 let placed = placements.place(position, &fact.unit, &fact.parent);
                 placed.map_err(|_| ConfirmedError::damaged("a unit's move"))?;
@@ -175,11 +206,12 @@ impl<K: Kv> Confirmed<K> {
         Ok(placements)
     }
 
-    fn statements(&self, topic: &[u8]) -> Result<Vec<(Position, Signed)>, ConfirmedError> {
+    /// Rows of statements, each with what it says.
+    fn statements(&self, topic: &[u8]) -> Result<Vec<(Vec<u8>, Signed)>, ConfirmedError> {
         let rows = self.scan(&[b"f", topic].concat())?;
         rows.into_iter()
             .map(|(_, value)| match Record::from_bytes(value.get(8..)?) {
-                Ok(Record::Server(signed)) => Some((position_of(&value), signed)),
+                Ok(Record::Server(signed)) => Some((value, signed)),
                 Ok(Record::Changes(_)) | Err(_) => None,
             })
             .collect::<Option<_>>()

@@ -11,7 +11,7 @@ use ed25519_dalek::SigningKey;
 use minicbor::{Decode, Encode};
 
 use super::file::{self, FileError};
-use crate::limits::IDENTITY_BYTES_MAX;
+use crate::limits::{FORMER_JOURNALS_MAX, IDENTITY_BYTES_MAX};
 
 const NAME: &str = "identity.cbor";
 const FORMAT: u32 = 1;
@@ -39,6 +39,9 @@ struct StoredEnrolment {
     journal_statement: Vec<u8>,
     #[cbor(n(3), with = "minicbor::bytes")]
     certificate: Vec<u8>,
+    /// Journals that this server had before, the first one first.
+    #[cbor(n(4), default)]
+    former: Vec<JournalId>,
 }
 
 /// Why there is no usable identity.
@@ -64,6 +67,7 @@ pub struct Identity {
     journal: JournalId,
     certificate: Certificate,
     enrolled_at: WallMs,
+    stored: StoredEnrolment,
 }
 
 impl std::fmt::Debug for Identity {
@@ -105,6 +109,16 @@ impl Identity {
     /// The journal in which it is enrolled.
     pub fn journal(&self) -> JournalId {
         self.journal
+    }
+
+    /// Journals that its server had before.
+    pub(super) fn former_journals(&self) -> &[JournalId] {
+        &self.stored.former
+    }
+
+    /// The record with its certificate, as the server signed it.
+    pub(super) fn certificate_record(&self) -> &[u8] {
+        &self.stored.certificate
     }
 
     /// When it was enrolled, by the server's clock.
@@ -186,7 +200,34 @@ fn stored(answer: &Answer<'_>) -> StoredEnrolment {
         server: answer.server,
         journal_statement: answer.journal_statement.to_vec(),
         certificate: answer.certificate.to_vec(),
+        former: Vec::new(),
     }
+}
+
+/// Checks that a journal is the server's by its first record, signed with the server's key, and
+/// answers the identity under it. The certificate stays that of the journal in which the device was
+/// enrolled.
+pub(super) fn check_move(
+    identity: &Identity,
+    journal_statement: &[u8],
+) -> Result<Identity, IdentityError> {
+    let mut stored = identity.stored.clone();
+    stored.journal_statement = journal_statement.to_vec();
+    stored.former.push(identity.journal);
+    if stored.former.len() > FORMER_JOURNALS_MAX {
+        // The first is the one that the certificate names.
+        stored.former.remove(1);
+    }
+    let moved = read_enrolment(identity.key.clone(), &stored).map_err(IdentityError::Answer)?;
+    Ok(match moved.journal == identity.journal {
+        true => identity.clone(),
+        false => moved,
+    })
+}
+
+/// Keeps an identity that was checked.
+pub(super) fn keep_move<S: Storage>(home: &S, identity: &Identity) -> Result<(), IdentityError> {
+    write(home, &identity.key, Some(identity.stored.clone()))
 }
 
 fn write<S: Storage>(
@@ -221,7 +262,8 @@ fn read_enrolment(key: SigningKey, enrolment: &StoredEnrolment) -> Result<Identi
     if certificate.device != device_of(&key) {
         return Err("the certificate is for another device".into());
     }
-    if certificate.journal != journal.journal {
+    let of_former = enrolment.former.contains(&certificate.journal);
+    if certificate.journal != journal.journal && !of_former {
         return Err("the certificate is for another journal".into());
     }
     Ok(Identity {
@@ -231,6 +273,7 @@ fn read_enrolment(key: SigningKey, enrolment: &StoredEnrolment) -> Result<Identi
         journal: journal.journal,
         certificate: certificate.clone(),
         enrolled_at: signed.at(),
+        stored: enrolment.clone(),
     })
 }
 

@@ -29,6 +29,22 @@ enum Step<'a> {
     },
 }
 
+/// What a page brings besides.
+struct Rest {
+    statements: Vec<facts::KeyAndValue>,
+    moved: Vec<Moved>,
+    /// A run is named that is not here: its document is owed.
+    owed: bool,
+}
+
+/// A confirmed own run, perhaps at another position than before.
+struct Moved {
+    document: DocumentId,
+    run: RunId,
+    position: Position,
+    received_at: WallMs,
+}
+
 struct Arrival {
     position: Position,
     received_at: WallMs,
@@ -48,6 +64,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let mut steps: BTreeMap<DocumentId, Vec<Step<'_>>> = BTreeMap::new();
         let mut statements = Vec::new();
         let mut owed = false;
+        let mut moved = Vec::new();
         for item in items {
             let found = match item {
                 Item::Record {
@@ -82,7 +99,15 @@ impl<S: Storage, K: Kv> Device<S, K> {
                         add(&mut steps, arrival);
                         Ok(())
                     }
-                    Own::Held => Ok(()),
+                    Own::Held => {
+                        moved.push(Moved {
+                            document: *document,
+                            run: *run,
+                            position: *position,
+                            received_at: *received_at,
+                        });
+                        Ok(())
+                    }
                     Own::Lost(sentence) => {
                         owed = true;
                         Err(Unsound {
@@ -113,18 +138,27 @@ impl<S: Storage, K: Kv> Device<S, K> {
             };
             findings.extend(found.err());
         }
-        self.store_page(now, steps, statements, findings, owed, cursor)
+        let rest = Rest {
+            statements,
+            moved,
+            owed,
+        };
+        self.store_page(now, steps, rest, findings, cursor)
     }
 
     fn store_page(
         &mut self,
         now: WallMs,
         steps: BTreeMap<DocumentId, Vec<Step<'_>>>,
-        statements: Vec<facts::KeyAndValue>,
+        rest: Rest,
         findings: Vec<Unsound>,
-        owed: bool,
         cursor: &[u8],
     ) -> Result<(), DeviceError> {
+        let Rest {
+            statements,
+            moved,
+            owed,
+        } = rest;
         let touched: Vec<DocumentId> = steps.keys().copied().collect();
         let states_change = !statements.is_empty();
         let reaches_change = statements.iter().any(|(key, _)| facts::reaches(key));
@@ -151,8 +185,18 @@ impl<S: Storage, K: Kv> Device<S, K> {
             .filter(|(run, _)| self.tail.find(run).is_some())
             .collect();
         let through = settled.iter().map(|(_, position)| *position).max();
+        for moved in moved {
+            change.move_envelope(
+                &moved.document,
+                &moved.run,
+                moved.position,
+                moved.received_at,
+            )?;
+        }
         let meta = change.meta();
-        meta.own_through = meta.own_through.max(through.unwrap_or(0));
+        if let Some(through) = through {
+            meta.confirm_own(self.tail.incarnation(), through);
+        }
         meta.cursor_is_void |= owed;
         meta.looks_for_left |= reaches_change;
         change.set_cursor(cursor);
@@ -309,7 +353,7 @@ fn add(steps: &mut BTreeMap<DocumentId, Vec<Step<'_>>>, arrival: Arrival) {
 /// A statement about the same thing may come again, or late.
 fn newer<K: Kv>(change: &Change<'_, K>, key: &[u8], value: &[u8]) -> Result<bool, ConfirmedError> {
     let former = change.store().fact(key)?;
-    Ok(former.is_none_or(|former| facts::position_of(&former) <= facts::position_of(value)))
+    Ok(former.is_none_or(|former| facts::is_behind(value, &former)))
 }
 
 /// Steps with consecutive runs put together, since runs are cheaper to judge at once.

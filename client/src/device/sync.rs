@@ -1,33 +1,85 @@
 //! The device's side of a sync session, without the socket.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use automerge::ReadDoc;
 use bukti_core::authority::Audience;
 use bukti_core::digest::Digest;
 use bukti_core::envelope::Seen;
-use bukti_core::id::{ChangeHash, Incarnation, Position, RunId, WallMs};
+use bukti_core::id::{ChangeHash, DocumentId, Incarnation, Position, RunId, WallMs};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
-use bukti_core::ledger::Subscription;
 use bukti_core::scope::Scope;
-use bukti_sync_protocol::bye::ByeCode;
-use bukti_sync_protocol::client::{Event, Offer, Opening};
+use bukti_sync_protocol::bye::{Bye, ByeCode};
+use bukti_sync_protocol::client::{Event, Input, Offer, Opening};
 use bukti_sync_protocol::fragment::PartialItem;
+use bukti_sync_protocol::reconcile::Range;
 
+use super::comparing::{Compare, Comparisons, Survived};
+use super::giving::Giving;
 use super::tail::Pending;
 use super::{Device, DeviceError};
 use crate::limits::OFFERED_RUNS_MAX;
 
 /// What the session has to be told after an event was handled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reaction {
     /// Nothing.
     None,
     /// What the event brought is stored: give the session
     /// [`Input::Applied`](bukti_sync_protocol::client::Input::Applied).
     Applied,
+    /// As [`Reaction::Applied`]; then compare, and tell of what stayed different.
+    Compare {
+        /// Subscriptions to compare.
+        compare: Vec<Compare>,
+        /// Subscriptions that stay different.
+        survived: Vec<Survived>,
+    },
+    /// Documents are needed whole: give the session
+    /// [`Input::Need`](bukti_sync_protocol::client::Input::Need).
+    Need {
+        /// Scope prefix of the subscription.
+        prefix: Scope,
+        /// Its audience.
+        audience: Audience,
+        /// Which documents.
+        ranges: Vec<Range>,
+    },
+    /// What the device holds of the server's statements: give the session
+    /// [`Input::Statements`](bukti_sync_protocol::client::Input::Statements).
+    Statements(Vec<Vec<u8>>),
     /// The store began a new life: open another session.
     Reconnect,
+    /// The server showed what does not hold: end the session. Nothing was changed.
+    Leave(Bye),
+}
+
+impl Reaction {
+    /// What to give the session, in this order.
+    pub fn into_inputs(self) -> Vec<Input<'static>> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Applied => vec![Input::Applied],
+            Self::Compare { compare, survived } => {
+                let compare = compare.into_iter().map(Input::from);
+                let survived = survived.into_iter().map(Input::from);
+                let applied = std::iter::once(Input::Applied);
+                applied.chain(compare).chain(survived).collect()
+            }
+            Self::Need {
+                prefix,
+                audience,
+                ranges,
+            } => vec![Input::Need {
+                prefix,
+                audience,
+                ranges,
+            }],
+            Self::Statements(statements) => vec![Input::Statements(statements)],
+            Self::Reconnect | Self::Leave(_) => vec![Input::Close],
+        }
+    }
 }
 
 /// Which runs the present session was given.
@@ -39,6 +91,23 @@ pub(super) struct Session {
     accepted: BTreeSet<RunId>,
     /// Answered by *missing*: not before the next session.
     waiting: BTreeSet<RunId>,
+    /// Answered by *missing*, with what is lacking here: again once that is given back.
+    behind: BTreeMap<RunId, DocumentId>,
+    /// Offered again for that reason, once.
+    repeated: BTreeSet<RunId>,
+    pub(super) giving: Giving,
+    pub(super) comparisons: Comparisons,
+}
+
+impl Session {
+    /// Forgets what a server answered that lost records. What was not answered is still offered.
+    pub(super) fn forget_answers(&mut self) {
+        let offered = std::mem::take(&mut self.offered);
+        *self = Self {
+            offered,
+            ..Self::default()
+        };
+    }
 }
 
 impl<S: Storage, K: Kv> Device<S, K> {
@@ -50,7 +119,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
     pub fn opening(&mut self, scopes: Vec<Scope>, agent: &str) -> Result<Opening, DeviceError> {
         self.session = Session::default();
         if self.confirmed.meta().cursor_is_void {
-            self.confirmed.void_cursor(self.tail.settled_through())?;
+            self.confirmed.void_cursor()?;
         }
         let last = self.tail.last();
         Ok(Opening {
@@ -64,9 +133,22 @@ impl<S: Storage, K: Kv> Device<S, K> {
             cursor: self.confirmed.cursor()?,
             held: self.confirmed.partials()?,
             agent: agent.to_owned(),
-            certificate: Vec::new(),
-            compare: false,
+            certificate: self.identity.certificate_record().to_vec(),
+            compare: self.confirmed.holds_documents()?,
         })
+    }
+
+    /// Runs to give back that the server lost, while few are unanswered. Ask after every event and
+    /// before [`Device::offers`]: own runs may build on them.
+    ///
+    /// # Errors
+    /// The confirmed store failed.
+    pub fn returns(&mut self) -> Result<Vec<Offer>, DeviceError> {
+        let offers = self.next_returns()?;
+        let giving = &self.session.giving;
+        let behind = &mut self.session.behind;
+        behind.retain(|_, document| giving.will_give(document));
+        Ok(offers)
     }
 
     /// Runs that the session has not been given yet, in the order in which they are to be pushed.
@@ -89,7 +171,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// Whether a session that is up to date to `position` has nothing more to do.
     pub fn is_synced(&self, position: Position) -> bool {
         let received = self.tail.pending().iter().filter_map(|run| run.received);
-        self.sendable_runs().next().is_none() && received.max().is_none_or(|last| last <= position)
+        self.sendable_runs().next().is_none()
+            && self.session.behind.is_empty()
+            && self.session.giving.is_done()
+            && self.session.comparisons.are_concluded()
+            && received.max().is_none_or(|last| last <= position)
     }
 
     /// Runs that a server may take in this session, in order: not what is to be entered again, nor
@@ -101,7 +187,10 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 held_back.extend(&pending.hashes);
                 return false;
             }
-            pending.received.is_none() && !self.session.waiting.contains(&pending.id())
+            let run = pending.id();
+            let waits =
+                self.session.waiting.contains(&run) || self.session.behind.contains_key(&run);
+            pending.received.is_none() && !waits
         })
     }
 
@@ -130,8 +219,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 checkpoint,
                 server_time: _,
                 highest: _,
-                confirmed: _,
-            } => self.welcome(token, *checkpoint),
+                confirmed,
+            } => self.welcome(token, *checkpoint, *confirmed),
             Event::Accepted(runs) => self.accepted(runs),
             Event::Missing { run, hashes } => self.missing(now, random, *run, hashes),
             Event::Rejected {
@@ -144,6 +233,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 Ok(Reaction::Reconnect)
             }
             Event::Page { items, cursor } => {
+                self.session.comparisons.followed = None;
                 self.apply_page(now, items, cursor)?;
                 Ok(Reaction::Applied)
             }
@@ -156,10 +246,14 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 self.leave_scope(document)?;
                 Ok(Reaction::None)
             }
-            Event::Void
-            | Event::Readmitted { .. }
-            | Event::Differs { .. }
-            | Event::Progress { .. } => Ok(Reaction::None),
+            Event::Void => self.lost(Incarnation(random)),
+            Event::Readmitted { journal } => self.readmitted(Incarnation(random), journal),
+            Event::Differs {
+                prefix,
+                audience,
+                found,
+            } => self.differing(prefix, *audience, found),
+            Event::Progress { .. } => Ok(Reaction::None),
             Event::Bye(bye) => {
                 let identity = &self.identity;
                 if bye.code == ByeCode::Revoked && bye.revokes(&self.id(), &identity.server()) {
@@ -170,11 +264,17 @@ impl<S: Storage, K: Kv> Device<S, K> {
         }
     }
 
-    fn welcome(&mut self, token: &[u8], checkpoint: Seen) -> Result<Reaction, DeviceError> {
+    fn welcome(
+        &mut self,
+        token: &[u8],
+        checkpoint: Seen,
+        confirmed: bool,
+    ) -> Result<Reaction, DeviceError> {
         self.confirmed.set_token(token)?;
         self.confirmed.update(|meta| {
             meta.seen = Some(checkpoint);
             meta.revoked = false;
+            meta.unconfirmed = !confirmed;
         })?;
         // A server that is behind its own receipts was thrown back: it gets those runs again.
         self.forget_receipts(|_, position| position > checkpoint.position)?;
@@ -186,6 +286,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
         for (run, position) in runs {
             self.session.offered.remove(run);
             self.session.accepted.insert(*run);
+            if self.session.giving.answered(run).is_some() {
+                self.session.comparisons.taken(*position);
+            }
             if self.tail.find(run).is_some() {
                 receipts.push((*run, Some(*position)));
             }
@@ -203,12 +306,62 @@ impl<S: Storage, K: Kv> Device<S, K> {
         hashes: &[ChangeHash],
     ) -> Result<Reaction, DeviceError> {
         self.session.offered.remove(&run);
-        if self.quarantine.holds_any(hashes) {
+        if let Some(document) = self.session.giving.answered(&run) {
+            let last = self.last_hash(&document, &run)?;
+            let hashes = hashes.iter().copied().chain(last).collect();
+            self.session.giving.again(&run);
+            if !self.session.giving.add_behind(document, hashes) {
+                self.confirmed.set_unreturned(&[(run, "missing")])?;
+            }
+            return Ok(Reaction::None);
+        }
+        let Some(document) = self.tail.find(&run).map(Pending::document) else {
+            return Ok(Reaction::None);
+        };
+        let held = self.held_among(&document, hashes)?;
+        if held.is_empty() && self.quarantine.holds_any(hashes) {
             let sentence = "It builds on an edit that the server refused.";
             return self.rejected(now, random, run, ("builds-on-refused", sentence));
         }
-        self.session.waiting.insert(run);
+        let waits = self.tail.of(document).flat_map(|pending| &pending.hashes);
+        let waits: BTreeSet<ChangeHash> = waits.copied().collect();
+        let is_here = |hash: &ChangeHash| held.contains(hash) || waits.contains(hash);
+        // Once in a session: if it is missing again, giving back did not help.
+        if hashes.iter().all(is_here) && self.session.repeated.insert(run) {
+            if !held.is_empty() {
+                self.session.giving.add_behind(document, held);
+            }
+            self.session.behind.insert(run, document);
+        } else {
+            self.session.waiting.insert(run);
+        }
         Ok(Reaction::None)
+    }
+
+    /// Which of these changes the confirmed document holds.
+    fn held_among(
+        &self,
+        document: &DocumentId,
+        hashes: &[ChangeHash],
+    ) -> Result<Vec<ChangeHash>, DeviceError> {
+        let Some(held) = self.load_confirmed(document)? else {
+            return Ok(Vec::new());
+        };
+        let hashes = hashes.iter().copied();
+        Ok(hashes
+            .filter(|hash| held.get_change_by_hash(&(*hash).into()).is_some())
+            .collect())
+    }
+
+    /// The last change of a confirmed run.
+    fn last_hash(
+        &self,
+        document: &DocumentId,
+        run: &RunId,
+    ) -> Result<Option<ChangeHash>, DeviceError> {
+        let envelopes = self.confirmed.envelopes(document)?.into_iter();
+        let mut named = envelopes.filter(|row| row.envelope.run() == *run);
+        Ok(named.next().map(|row| row.envelope.body().last_hash))
     }
 
     /// Moves a refused run and what builds on it to quarantine. Its sequence number is used, so
@@ -221,6 +374,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
         (code, sentence): (&str, &str),
     ) -> Result<Reaction, DeviceError> {
         self.session.offered.remove(&run);
+        if self.session.giving.answered(&run).is_some() {
+            // It was confirmed, and stays so here.
+            self.confirmed.set_unreturned(&[(run, code)])?;
+            return Ok(Reaction::None);
+        }
         if self.tail.find(&run).is_some() {
             self.tail.renew(Incarnation(random), false)?;
             self.refuse(now, &[run], (code, sentence))?;
@@ -247,23 +405,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         digests: &[(Scope, Audience, Digest, u64)],
     ) -> Result<Reaction, DeviceError> {
         self.leave_what_is_not_granted()?;
-        let subscriptions = Subscription::of(&self.grants, &self.placements);
-        let mut differs = self.confirmed.meta().differs.clone();
-        differs.retain(|scope| subscriptions.iter().any(|own| own.prefix == *scope));
-        for (prefix, audience, digest, documents) in digests {
-            let except = subscriptions
-                .iter()
-                .find(|own| own.prefix == *prefix && own.audience == *audience);
-            let except = except.map_or(&[][..], |own| &own.except);
-            let placements = &self.placements;
-            let here = self
-                .confirmed
-                .digest(prefix, *audience, except, placements)?;
-            differs.retain(|scope| scope != prefix);
-            if here != (*digest, *documents) {
-                differs.push(prefix.clone());
-            }
-        }
+        let (differs, reaction) = self.look_at_digests(now, random, position, digests)?;
         let mut change = self.confirmed.change();
         change.set_cursor(cursor);
         let meta = change.meta();
@@ -271,6 +413,10 @@ impl<S: Storage, K: Kv> Device<S, K> {
         meta.up_to_date_at = Some(now);
         meta.up_to_date_position = position;
         change.commit()?;
+        if self.confirmed.meta().unconfirmed {
+            // What it sent is not fed to it, and yet received.
+            return Ok(reaction);
+        }
         // What the server took and does not feed although it is in scope, it does not have.
         let drafts_of: Vec<&Scope> = digests
             .iter()
@@ -283,7 +429,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             received <= position && drafts_of.iter().any(|prefix| lineage.is_below(prefix))
         })?;
         self.enter_stale_again(now, Incarnation(random))?;
-        Ok(Reaction::Applied)
+        Ok(reaction)
     }
 
     fn forget_receipts(

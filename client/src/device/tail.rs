@@ -262,8 +262,10 @@ impl<S: Storage> Tail<S> {
         self.state.last
     }
 
-    /// The highest position at which a run left the tail as confirmed: what the confirmed store
-    /// has to know, or it was thrown back.
+    /// The highest position at which a run left the tail as confirmed in the present incarnation:
+    /// what the confirmed store has to know, or it was thrown back. Earlier incarnations do not
+    /// count: their sequence numbers are never continued, and a server that lost records gives
+    /// their positions out again.
     pub(super) fn settled_through(&self) -> Position {
         self.state.settled_through
     }
@@ -401,6 +403,7 @@ impl State {
             } => {
                 self.incarnation = incarnation;
                 self.last = None;
+                self.settled_through = 0;
                 for pending in &mut self.pending {
                     pending.reenter |= reenter;
                 }

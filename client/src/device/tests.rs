@@ -2,5 +2,6 @@
 
 mod alone;
 mod joined;
+mod lost;
 mod trouble;
 pub(crate) mod world;

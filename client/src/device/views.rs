@@ -220,6 +220,10 @@ pub struct Status {
     pub findings: usize,
     /// Whether the server said that this device was revoked.
     pub revoked: bool,
+    /// Whether the server only takes until an administrator confirms this device.
+    pub awaits_confirmation: bool,
+    /// Confirmed runs that a server which lost them did not take back.
+    pub not_taken_back: usize,
 }
 
 impl<S: Storage, K: Kv> Device<S, K> {
@@ -404,6 +408,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
             differs: meta.differs.clone(),
             findings: self.confirmed.findings()?.len(),
             revoked: meta.revoked,
+            awaits_confirmation: meta.unconfirmed,
+            not_taken_back: self.confirmed.unreturned()?,
         })
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bukti_client::device::{Applicant, Device, DeviceError, Enrolment, Folders, Reaction};
+use bukti_client::device::{Applicant, Device, DeviceError, Enrolment, Folders};
 use bukti_core::envelope::{Body, DocumentKind, Envelope, Root, Run};
 use bukti_core::id::{ChangeHash, DeviceId, DocumentId, Incarnation, RunId, WallMs};
 use bukti_core::journal::memory::{Fault, MemoryStorage, Skipped};
@@ -201,10 +201,13 @@ impl Phone {
         if self.session.is_none() {
             return;
         }
+        let Some(mut offers) = self.act(effects, |device, _| device.returns()) else {
+            return;
+        };
         let Some(device) = &mut self.device else {
             return;
         };
-        let mut offers = device.offers();
+        offers.extend(device.offers());
         offers.extend(self.forged.iter().cloned().map(Into::into));
         self.handle(now, Input::Offer(offers), effects);
     }
@@ -250,12 +253,26 @@ impl Phone {
             }
         }
         effects.push(Effect::Learned(event));
-        match reaction {
-            Reaction::None => {}
-            Reaction::Applied => self.handle(now, Input::Applied, effects),
-            Reaction::Reconnect => self.handle(now, Input::Close, effects),
+        for input in reaction.into_inputs() {
+            self.handle(now, input, effects);
         }
         self.offer(now, effects);
+        self.conclude(now, wall, effects);
+    }
+
+    /// Tells of differences that stayed when everything was compared.
+    fn conclude(&mut self, now: Mono, wall: WallMs, effects: &mut Vec<Effect>) {
+        let comparing = self
+            .session
+            .as_ref()
+            .map(|(_, session)| session.comparing());
+        let Some(comparing) = comparing else {
+            return;
+        };
+        let survived = self.act(effects, |device, _| device.conclude(wall, comparing));
+        for survived in survived.unwrap_or_default() {
+            self.handle(now, survived.into(), effects);
+        }
     }
 
     /// The connection is gone.

@@ -388,12 +388,17 @@ impl OwnDevice {
                         }
                         self.events = self.events.wrapping_add(1);
                         let random = [self.events; 16];
-                        match self.device.handle_event(0, random, &event).unwrap() {
-                            Reaction::None => {}
-                            Reaction::Applied => session.handle(0, Input::Applied),
-                            Reaction::Reconnect => return false,
+                        let reaction = self.device.handle_event(0, random, &event).unwrap();
+                        if reaction == Reaction::Reconnect {
+                            return false;
                         }
-                        session.handle(0, Input::Offer(self.device.offers()));
+                        for input in reaction.into_inputs() {
+                            session.handle(0, input);
+                        }
+                        let mut offers = self.device.returns().unwrap();
+                        offers.extend(self.device.offers());
+                        session.handle(0, Input::Offer(offers));
+                        self.device.conclude(0, session.comparing()).unwrap();
                         done = caught_up.is_some_and(|position| self.device.is_synced(position));
                     }
                     Output::Close => return done,

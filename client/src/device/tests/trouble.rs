@@ -231,24 +231,6 @@ fn a_server_that_is_behind_its_own_receipts_gets_the_runs_again() {
 }
 
 #[test]
-fn a_server_restored_from_a_backup_is_told_apart_and_nothing_held_is_lost() {
-    let mut world = World::new();
-    let mut siti = world.phone("Siti", Role::Officer, WARD);
-    let kept = world.create(&mut siti, "Papan");
-    world.sync(&mut siti);
-    let backup = world.journal.duplicate();
-    siti.device()
-        .edit(NOW, &kept, &[Edit::AddRow("1.1".into())])
-        .unwrap();
-    world.sync(&mut siti);
-    world.restore(backup);
-    world.sync(&mut siti);
-    let rows = siti.device().show(&kept).unwrap().evidence.rows;
-    assert!(rows.contains("1.1"));
-    assert!(!siti.device().status().unwrap().differs.is_empty());
-}
-
-#[test]
 fn a_revoked_device_keeps_what_was_not_received_in_quarantine() {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);

@@ -1,0 +1,316 @@
+//! Servers that lost what devices hold.
+
+use bukti_core::authority::Role;
+use bukti_core::digest::Digest;
+use bukti_core::envelope::{Envelope, Run};
+use bukti_core::evidence::Edit;
+use bukti_core::id::{DocumentId, JournalId};
+use bukti_core::journal::memory::Fault;
+use bukti_core::kv::MemoryKv;
+use bukti_core::validate::check_run;
+use bukti_sync_protocol::client::Event;
+
+use super::super::confirmed::encode;
+use super::super::giving::Part;
+use super::world::{NOW, Phone, WARD, World};
+use crate::device::Reaction;
+
+fn row(phone: &mut Phone, id: &DocumentId, row: &str) {
+    let edit = [Edit::AddRow(row.into())];
+    phone.device().edit(NOW, id, &edit).unwrap();
+}
+
+fn holds(world: &World, id: &DocumentId) -> bool {
+    world.ledger.reader().document(id).unwrap().is_some()
+}
+
+fn spoil(phone: &mut Phone) {
+    let sum = encode(&(Digest::from([7; 32]), 1_u64));
+    let mut change = phone.device().confirmed.change();
+    change.put([b"g", WARD.as_bytes(), &[0, 0]].concat(), sum);
+    change.commit().unwrap();
+}
+
+fn agrees(world: &World, phone: &mut Phone, ids: &[DocumentId]) {
+    for id in ids {
+        let mut there = world.ledger.reader().document(id).unwrap().unwrap().heads;
+        there.sort_unstable();
+        let here = phone.device().confirmed.document(id).unwrap().unwrap();
+        assert_eq!(here.heads, there);
+    }
+    let status = phone.device().status().unwrap();
+    assert!(status.differs.is_empty());
+    assert_eq!(
+        (status.unsent, status.findings, status.quarantined),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn runs_rebuilt_from_a_merged_document_are_the_ones_that_were_sealed() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let mut budi = world.phone("Budi", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    world.sync(&mut budi);
+    for round in 0..4 {
+        row(&mut siti, &id, &format!("1.{round}"));
+        row(&mut siti, &id, &format!("2.{round}"));
+        // Long enough to be compressed.
+        let text = format!("{round} ").repeat(500);
+        let edit = [Edit::Narrative(text)];
+        budi.device().edit(NOW, &id, &edit).unwrap();
+        world.sync(&mut siti);
+        world.sync(&mut budi);
+        world.sync(&mut siti);
+    }
+    // One more device gets the document whole.
+    let mut ani = world.phone("Ani", Role::Officer, WARD);
+    world.sync(&mut ani);
+    let reader = world.ledger.reader();
+    let sealed: Vec<_> = reader.envelopes(&id).unwrap();
+    let opened = sealed
+        .iter()
+        .map(|row| Envelope::open(&row.envelope).unwrap());
+    let sealed: Vec<_> = opened.map(|envelope| envelope.run()).collect();
+    for phone in [&mut siti, &mut budi, &mut ani] {
+        let all = Part::Beyond(Vec::new());
+        let offers = phone.device().runs_of(&id, &all).unwrap();
+        let mut runs: Vec<_> = offers.iter().map(|offer| offer.run).collect();
+        runs.sort_unstable();
+        let mut expected = sealed.clone();
+        expected.sort_unstable();
+        assert_eq!(runs, expected);
+        let mut known = Vec::new();
+        for offer in offers {
+            let checked = check_run(Run::open(&offer.bytes).unwrap()).unwrap();
+            assert_eq!(checked.id(), offer.run);
+            assert!(
+                checked.deps().iter().all(|dep| known.contains(dep)),
+                "each comes after those that it builds on"
+            );
+            known.extend(checked.changes().iter().map(|change| change.hash));
+        }
+    }
+}
+
+#[test]
+fn a_server_rolled_back_gets_everything_back_and_nobody_edits_twice() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let mut budi = world.phone("Budi", Role::Officer, WARD);
+    let old = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    world.sync(&mut budi);
+    let backup = world.journal.duplicate();
+    row(&mut siti, &old, "1.1");
+    let new = world.create(&mut siti, "Baru");
+    world.sync(&mut siti);
+    row(&mut budi, &old, "2.2");
+    world.sync(&mut budi);
+    world.sync(&mut siti);
+    world.restore(backup);
+    // Edited offline, on what the server lost.
+    row(&mut siti, &old, "3.3");
+    row(&mut siti, &new, "4.4");
+
+    let events = world.sync(&mut siti);
+    assert!(events.iter().any(|event| matches!(event, Event::Void)));
+    assert!(holds(&world, &new));
+    agrees(&world, &mut siti, &[old, new]);
+    world.sync(&mut budi);
+    agrees(&world, &mut budi, &[old, new]);
+    assert_eq!(siti.shown(&old), budi.shown(&old));
+    let events = world.sync(&mut siti);
+    assert!(!events.iter().any(|event| matches!(event, Event::Void)));
+    siti.reopen();
+    row(&mut siti, &old, "5.5");
+    world.sync(&mut siti);
+    agrees(&world, &mut siti, &[old, new]);
+}
+
+#[test]
+fn a_server_founded_anew_with_the_same_key_is_given_everything() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let old = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    row(&mut siti, &old, "1.1");
+    let mut anew = World::founded(1, JournalId([8; 16]));
+    let new = anew.create(&mut siti, "Baru");
+
+    let events = anew.sync(&mut siti);
+    let readmitted = |event: &Event| matches!(event, Event::Readmitted { .. });
+    assert!(events.iter().any(readmitted));
+    let status = siti.device().status().unwrap();
+    assert_eq!(status.journal, JournalId([8; 16]));
+    assert!(status.awaits_confirmation);
+    assert_eq!(status.unsent, 0);
+    siti.reopen();
+    assert_eq!(siti.titles().len(), 2);
+    let device = siti.device().id();
+    assert!(holds(&anew, &old) && holds(&anew, &new));
+    anew.ledger.confirm(NOW, device).unwrap();
+    anew.sync(&mut siti);
+    agrees(&anew, &mut siti, &[old, new]);
+    assert!(!siti.device().status().unwrap().awaits_confirmation);
+}
+
+#[test]
+fn a_journal_that_the_server_did_not_sign_changes_nothing() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let other = World::founded(2, JournalId([8; 16]));
+    let journal = other.ledger.reader().founding_record().to_vec();
+    let before = (
+        siti.device().incarnation(),
+        siti.device().identity().journal(),
+    );
+    let event = Event::Readmitted { journal };
+    let reaction = siti.device().handle_event(NOW, [3; 16], &event).unwrap();
+    assert!(matches!(reaction, Reaction::Leave(_)));
+    let after = (
+        siti.device().incarnation(),
+        siti.device().identity().journal(),
+    );
+    assert_eq!(before, after);
+    assert!(
+        siti.device()
+            .opening(Vec::new(), "")
+            .unwrap()
+            .cursor
+            .is_some()
+    );
+}
+
+#[test]
+fn of_three_hundred_documents_seven_that_differ_are_exchanged() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let ids: Vec<_> = (0..297)
+        .map(|number| world.create(&mut siti, &format!("Bukti {number}")))
+        .collect();
+    world.sync(&mut siti);
+    let backup = world.journal.duplicate();
+    for number in 0..4 {
+        row(&mut siti, &ids[number * 70], "1.1");
+    }
+    let new: Vec<_> = (0..3)
+        .map(|number| world.create(&mut siti, &format!("Baru {number}")))
+        .collect();
+    world.sync(&mut siti);
+    world.restore(backup);
+    let before = world.ledger.reader().watermark().position;
+    let events = world.sync(&mut siti);
+    let accepted: usize = events
+        .iter()
+        .map(|event| match event {
+            Event::Accepted(runs) => runs.len(),
+            _other => 0,
+        })
+        .sum();
+    assert_eq!(accepted, 7, "only what the server lacks is pushed");
+    assert!(world.ledger.reader().watermark().position >= before + 7);
+    let all: Vec<_> = ids.into_iter().chain(new).collect();
+    agrees(&world, &mut siti, &all);
+}
+
+#[test]
+fn a_store_that_was_lost_after_a_rollback_is_noticed_although_positions_began_again() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let backup = world.journal.duplicate();
+    let id = world.create(&mut siti, "Papan");
+    for number in 0..5 {
+        row(&mut siti, &id, &format!("1.{number}"));
+    }
+    world.sync(&mut siti);
+    world.restore(backup);
+    world.sync(&mut siti);
+    let snapshot = siti.snapshot();
+    row(&mut siti, &id, "2.2");
+    world.sync(&mut siti);
+    let incarnation = siti.device().incarnation();
+    siti.close();
+    let kv = MemoryKv::new();
+    kv.restore(&snapshot);
+    siti.open(kv);
+    assert_ne!(siti.device().incarnation(), incarnation);
+    row(&mut siti, &id, "3.3");
+    world.sync(&mut siti);
+    agrees(&world, &mut siti, &[id]);
+    let rows = siti.device().show(&id).unwrap().evidence.rows;
+    assert!(rows.contains("2.2") && rows.contains("3.3"));
+}
+
+#[test]
+fn a_difference_that_stays_is_one_finding_and_no_loop() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    // The sum is wrong, whatever is compared.
+    spoil(&mut siti);
+    for _ in 0..3 {
+        world.sync(&mut siti);
+        siti.reopen();
+    }
+    let findings = siti.device().findings().unwrap();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].code, "digest-mismatch");
+    let events = world.sync(&mut siti);
+    assert!(
+        !events
+            .iter()
+            .any(|event| matches!(event, Event::Differs { .. }))
+    );
+    assert!(!siti.device().status().unwrap().differs.is_empty());
+    let reader = world.ledger.reader();
+    assert_eq!(reader.findings().count(), 1);
+    assert!(holds(&world, &id));
+}
+
+#[test]
+fn a_crash_at_any_step_of_a_readmission_loses_nothing() {
+    for on_tail in [false, true] {
+        for store_is_behind in [false, true] {
+            let mut call = 1;
+            while !readmission_with_a_crash(call, on_tail, store_is_behind) {
+                call += 1;
+            }
+            assert!(call > 1, "nothing failed");
+        }
+    }
+}
+
+/// Whether the call was behind the last of the readmission.
+fn readmission_with_a_crash(call: u64, on_tail: bool, store_is_behind: bool) -> bool {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let old = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let mut anew = World::founded(1, JournalId([8; 16]));
+    let new = anew.create(&mut siti, "Baru");
+    let before = siti.snapshot();
+    let journal = anew.ledger.reader().founding_record().to_vec();
+    let disk = if on_tail { &siti.tail } else { &siti.home };
+    disk.fail_at(call, Fault::Io);
+    let event = Event::Readmitted { journal };
+    let done = siti.device().handle_event(NOW, [3; 16], &event).is_ok();
+    for disk in [&siti.home, &siti.tail, &siti.quarantine] {
+        disk.crash(&mut |_| 0);
+    }
+    let kv = siti.close();
+    if store_is_behind {
+        kv.restore(&before);
+    }
+    siti.open(kv);
+    assert_eq!(siti.titles().len(), 2, "call {call}");
+    anew.sync(&mut siti);
+    assert!(holds(&anew, &old) && holds(&anew, &new), "call {call}");
+    assert_eq!(siti.titles().len(), 2, "call {call}");
+    done
+}
