@@ -23,20 +23,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bukti_core::authority::Audience;
 use bukti_core::digest::Digest;
-use bukti_core::envelope::{DocumentKind, Envelope, Seen, decode_exactly};
-use bukti_core::evidence::{Declared, EvidenceView};
+use bukti_core::envelope::{Envelope, decode_exactly};
 use bukti_core::id::{
     ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, Position, RunId, WallMs,
 };
 use bukti_core::kv::{Batch, Direction, Kv, KvError, Row};
 use bukti_core::placement::Placements;
 use bukti_core::scope::Scope;
-use bukti_sync_protocol::fragment::{ItemId, PartialItem};
-use minicbor::bytes::ByteVec;
+use bukti_sync_protocol::fragment::PartialItem;
 use minicbor::{Decode, Encode};
 
+pub use self::rows::Finding;
+use self::rows::{DigestRow, StoredPartial, audience_byte};
+pub(super) use self::rows::{DocumentRow, EnvelopeRow, Meta, SurvivedDifference, Title};
 use super::facts::place_of;
 use crate::limits::FINDINGS_MAX;
+
+mod rows;
 
 const FORMAT: u32 = 1;
 
@@ -56,214 +59,6 @@ impl ConfirmedError {
     pub(super) fn damaged(what: &str) -> Self {
         Self::Damaged(format!("{what} cannot be read"))
     }
-}
-
-/// What the rows belong to, and a few words about the session.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub(super) struct Meta {
-    #[n(0)]
-    format: u32,
-    #[n(1)]
-    journal: JournalId,
-    /// Highest position at which an own run was confirmed here.
-    #[n(2)]
-    own_through: Position,
-    /// The last checkpoint a server named.
-    #[n(3)]
-    pub(super) seen: Option<Seen>,
-    /// When the last feed was followed to its end, by this device's clock.
-    #[n(4)]
-    pub(super) up_to_date_at: Option<WallMs>,
-    /// Position of that.
-    #[n(5)]
-    pub(super) up_to_date_position: Position,
-    /// Subscriptions whose digest differed then.
-    #[n(6)]
-    pub(super) differs: Vec<Scope>,
-    /// Number of the next finding.
-    #[n(7)]
-    next_finding: u64,
-    /// Whether the server said that this device was revoked.
-    #[n(8)]
-    pub(super) revoked: bool,
-    /// Whether the next session starts without a cursor.
-    #[n(9)]
-    pub(super) cursor_is_void: bool,
-    /// Whether grants or places changed since it was last looked which documents may stay.
-    #[n(15)]
-    #[cbor(default)]
-    pub(super) looks_for_left: bool,
-    /// The incarnation in which `own_through` was reached. Positions of another say nothing: a
-    /// server that lost records uses their numbers again.
-    #[n(10)]
-    own_incarnation: Option<Incarnation>,
-    /// Whether the server only takes, until an administrator confirms this device.
-    #[cbor(n(11), default)]
-    pub(super) unconfirmed: bool,
-    /// Differences that stayed when everything was compared.
-    #[cbor(n(12), default)]
-    pub(super) survived: Vec<SurvivedDifference>,
-}
-
-impl Meta {
-    pub(super) fn confirm_own(&mut self, incarnation: Incarnation, through: Position) {
-        let is_known = self.own_incarnation.is_none_or(|of| of == incarnation);
-        let former = if is_known { self.own_through } else { 0 };
-        self.own_through = former.max(through);
-        self.own_incarnation = Some(incarnation);
-    }
-}
-
-/// A difference of a subscription that comparing did not remove.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub(super) struct SurvivedDifference {
-    #[n(0)]
-    pub(super) prefix: Scope,
-    #[n(1)]
-    audience: u8,
-    /// The server's digest less the one here.
-    #[n(2)]
-    pub(super) difference: Digest,
-    /// Whether it stood in an `up_to_date` that came when everything was compared, and was told.
-    #[n(3)]
-    pub(super) told: bool,
-}
-
-impl SurvivedDifference {
-    pub(super) fn new(prefix: &Scope, audience: Audience, difference: Digest, told: bool) -> Self {
-        Self {
-            prefix: prefix.clone(),
-            audience: audience_byte(audience),
-            difference,
-            told,
-        }
-    }
-
-    pub(super) fn is_of(&self, prefix: &Scope, audience: Audience) -> bool {
-        self.prefix == *prefix && self.audience == audience_byte(audience)
-    }
-}
-
-/// A confirmed document.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub(super) struct DocumentRow {
-    #[n(0)]
-    pub(super) kind: DocumentKind,
-    #[n(1)]
-    pub(super) scope: Scope,
-    #[n(2)]
-    pub(super) published: bool,
-    /// Ascending.
-    #[n(3)]
-    pub(super) heads: Vec<ChangeHash>,
-    /// Position of the last run in it.
-    #[n(4)]
-    pub(super) position: Position,
-    /// When the server received that.
-    #[n(5)]
-    pub(super) received_at: WallMs,
-    /// Highest device time among its runs.
-    #[n(6)]
-    pub(super) updated_at: WallMs,
-    /// It belongs to another scope by now and stays only for what the device has not sent yet.
-    #[n(7)]
-    pub(super) left: bool,
-    #[n(8)]
-    pub(super) title: Title,
-}
-
-impl DocumentRow {
-    pub(super) fn audiences(&self) -> impl Iterator<Item = Audience> {
-        let (unit, all) = (!self.left, !self.left && self.published);
-        let unit = unit.then_some(Audience::Unit);
-        unit.into_iter().chain(all.then_some(Audience::All))
-    }
-}
-
-/// What a list shows of a document, so that it need not be loaded.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub(super) struct Title {
-    #[n(0)]
-    pub(super) title: String,
-    #[n(1)]
-    pub(super) kind: String,
-    #[n(2)]
-    pub(super) framework: Option<(String, String)>,
-    #[n(3)]
-    pub(super) cycle: Option<i64>,
-    #[n(4)]
-    pub(super) rows: Vec<String>,
-    #[n(5)]
-    declared: u8,
-    #[n(6)]
-    pub(super) conflicts: u64,
-    #[n(7)]
-    pub(super) files: u64,
-}
-
-impl Title {
-    pub(super) fn of(view: &EvidenceView) -> Self {
-        let declared = match view.declared {
-            Declared::Draft => 0,
-            Declared::Ready => 1,
-            Declared::Withdrawn => 2,
-        };
-        let framework = view.framework.as_ref();
-        Self {
-            title: view.title.clone(),
-            kind: view.kind.clone(),
-            framework: framework.map(|at| (at.id.clone(), at.version.clone())),
-            cycle: view.cycle,
-            rows: view.rows.iter().cloned().collect(),
-            declared,
-            conflicts: view.conflicts.len() as u64,
-            files: view.files.len() as u64,
-        }
-    }
-
-    pub(super) fn declared(&self) -> Declared {
-        match self.declared {
-            1 => Declared::Ready,
-            2 => Declared::Withdrawn,
-            _draft => Declared::Draft,
-        }
-    }
-}
-
-/// A confirmed run without its changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct EnvelopeRow {
-    pub(super) position: Position,
-    pub(super) received_at: WallMs,
-    pub(super) carrier: DeviceId,
-    pub(super) envelope: Envelope,
-}
-
-/// Something that should not be, kept for whoever looks into it.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, serde::Serialize)]
-#[cbor(map)]
-pub struct Finding {
-    /// A word for programs.
-    #[n(0)]
-    pub code: String,
-    /// A sentence for people.
-    #[n(1)]
-    pub sentence: String,
-    /// The document concerned.
-    #[n(2)]
-    #[serde(serialize_with = "super::views::as_text_option")]
-    pub document: Option<DocumentId>,
-    /// The run concerned.
-    #[n(3)]
-    #[serde(serialize_with = "super::views::as_text_option")]
-    pub run: Option<RunId>,
-    /// This device's clock when it was found.
-    #[n(4)]
-    pub at: WallMs,
 }
 
 /// The rows of the confirmed store.
@@ -617,28 +412,6 @@ impl<K: Kv> Confirmed<K> {
     }
 }
 
-/// The beginning of a large item of the feed.
-#[derive(Debug, Encode, Decode)]
-#[cbor(array)]
-struct StoredPartial {
-    #[n(0)]
-    item: ItemId,
-    #[n(1)]
-    total: u64,
-    #[n(2)]
-    bytes: ByteVec,
-}
-
-/// Sum and number of documents.
-#[derive(Debug, Clone, Copy, Default, Encode, Decode)]
-#[cbor(array)]
-struct DigestRow {
-    #[n(0)]
-    digest: Digest,
-    #[n(1)]
-    documents: u64,
-}
-
 /// Writes that become one batch: a page with its cursor, or a removal.
 pub(super) struct Change<'a, K: Kv> {
     store: &'a mut Confirmed<K>,
@@ -827,13 +600,6 @@ fn run_key(table: u8, run: &RunId) -> Vec<u8> {
 
 fn finding_key(number: u64) -> Vec<u8> {
     [b"x", number.to_be_bytes().as_slice()].concat()
-}
-
-fn audience_byte(audience: Audience) -> u8 {
-    match audience {
-        Audience::Unit => 0,
-        Audience::All => 1,
-    }
 }
 
 fn digest_key(scope: &Scope, audience: Audience) -> Vec<u8> {
