@@ -87,6 +87,22 @@ pub struct Watermark {
     pub chain: Chain,
 }
 
+/// Room on the disk of a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that are free.
+    pub free_bytes: u64,
+    /// Bytes that are kept free.
+    pub reserve_bytes: u64,
+}
+
+impl Space {
+    /// Whether nothing is appended until there is more.
+    pub fn is_at_reserve(&self) -> bool {
+        self.free_bytes < self.reserve_bytes
+    }
+}
+
 /// What one append added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
@@ -106,6 +122,14 @@ pub enum CreateError {
     /// There is a journal already.
     #[error("the folder holds a journal already")]
     Exists,
+    /// The disk is nearly full. Nothing was written.
+    #[error("the disk has {free} bytes free, and {needed} with the reserve are needed")]
+    Full {
+        /// Free bytes.
+        free: u64,
+        /// Bytes that must be free: the reserve and the first segment.
+        needed: u64,
+    },
     /// The storage failed.
     #[error("cannot make the journal")]
     Storage(#[from] StorageError),
@@ -168,20 +192,52 @@ pub struct Journal<S: Storage> {
 }
 
 impl<S: Storage> Journal<S> {
-    /// Makes a journal in a folder without one; it is on the disk when this returns.
+    /// Makes a journal that begins with `records`; all of it is on the disk when this returns.
+    ///
+    /// Wherever this is cut short, the folder holds no journal, or this one with these records. A
+    /// journal without any record gives way: it was never founded.
     ///
     /// # Errors
-    /// The folder has segments already, or the storage failed.
-    pub fn create(storage: S, id: JournalId, options: Options) -> Result<Self, CreateError> {
+    /// The folder holds a journal already, the disk is nearly full, or the storage failed.
+    ///
+    /// # Panics
+    /// If the records are more than one group holds.
+    pub fn create(
+        storage: S,
+        id: JournalId,
+        options: Options,
+        records: &[Vec<u8>],
+    ) -> Result<Self, CreateError> {
+        let bytes: usize = records.iter().map(Vec::len).sum();
+        assert!(
+            records.len() <= GROUP_RECORDS_MAX && bytes <= GROUP_BYTES,
+            "a journal begins with one group"
+        );
+        let needed = GROUP_HEADER_BYTES + records.len() * RECORD_PREFIX_BYTES + bytes;
         let header = SegmentHeader {
             id,
             number: 1,
-            length: segment_length(&options, 0),
+            length: segment_length(&options, needed),
             first: 1,
             before: chain_start(&id),
         };
-        recover::make_first(&storage, &header)?;
-        let state = State::start(header);
+        let mut state = State::start(header.clone());
+        let mut content = header.encode().to_vec();
+        if !records.is_empty() {
+            let group = EncodedGroup::of(records, &header, state.end, 1, header.before);
+            content.extend_from_slice(&group.bytes);
+            state.head = group.header.next() - 1;
+            state.chain = group.header.after;
+            state.end = u32::try_from(content.len()).expect("a group fits into its segment");
+        }
+        let free = storage
+            .free_bytes()
+            .doing("measure free space of", FOLDER)?;
+        let needed = options.reserve_bytes.saturating_add(header.length.into());
+        if free < needed {
+            return Err(CreateError::Full { free, needed });
+        }
+        recover::make_first(&storage, &header, &content)?;
         Ok(Self::over(storage, id, state, options))
     }
 
@@ -362,47 +418,72 @@ impl<S: Storage> Journal<S> {
     }
 
     fn write_group(&mut self, records: &[Vec<u8>]) -> Result<Vec<Place>, StorageError> {
+        let group = EncodedGroup::of(records, &self.open, self.end, self.head + 1, self.chain);
+        let name = segment_name(self.open.number);
+        let storage = self.shared.storage();
+        storage
+            .write_at(&name, self.end.into(), &group.bytes)
+            .doing("write", &name)?;
+        storage.sync(&name).doing("sync", &name)?;
+        // Only from here on do the records exist, for the owner and for readers alike.
+        self.end += u32::try_from(group.bytes.len()).expect("a group fits into its segment");
+        self.head = group.header.next() - 1;
+        self.chain = group.header.after;
+        self.shared.grown(self.head, self.chain, self.end);
+        Ok(group.places)
+    }
+}
+
+/// A group as it is written.
+struct EncodedGroup {
+    header: GroupHeader,
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+}
+
+impl EncodedGroup {
+    /// Encodes records that stand in `segment` from `offset` on, the first at position `first`
+    /// behind the chain `before`.
+    fn of(
+        records: &[Vec<u8>],
+        segment: &SegmentHeader,
+        offset: u32,
+        first: Position,
+        before: Chain,
+    ) -> Self {
         let mut bytes = vec![0; GROUP_HEADER_BYTES];
         let mut places = Vec::with_capacity(records.len());
-        let mut chain = self.chain;
+        let mut after = before;
         for record in records {
             let length = u32::try_from(record.len()).expect("records are at most 2 MiB");
             bytes.extend_from_slice(&length.to_le_bytes());
             let start = (bytes.len() - GROUP_HEADER_BYTES) as u32;
             bytes.extend_from_slice(record);
             let hash = record_hash(record);
-            chain = chain_next(&chain, &hash);
+            after = chain_next(&after, &hash);
             let record = InGroup {
                 start,
                 length,
                 hash,
-                after: chain,
+                after,
             };
-            places.push(record.place(self.open.number, self.end));
+            places.push(record.place(segment.number, offset));
         }
         let header = GroupHeader {
-            first: self.head + 1,
+            first,
             count: u32::try_from(records.len()).expect("groups have at most 512 records"),
             payload: u32::try_from(bytes.len() - GROUP_HEADER_BYTES)
                 .expect("a group fits into its segment"),
-            before: self.chain,
-            after: chain,
+            before,
+            after,
         };
-        let encoded = header.encode(&self.open.id, self.open.number, self.end);
+        let encoded = header.encode(&segment.id, segment.number, offset);
         bytes[..GROUP_HEADER_BYTES].copy_from_slice(&encoded);
-
-        let name = segment_name(self.open.number);
-        let storage = self.shared.storage();
-        storage
-            .write_at(&name, self.end.into(), &bytes)
-            .doing("write", &name)?;
-        storage.sync(&name).doing("sync", &name)?;
-        // Only from here on do the records exist, for the owner and for readers alike.
-        self.end += u32::try_from(bytes.len()).expect("a group fits into its segment");
-        self.head = header.next() - 1;
-        self.chain = chain;
-        self.shared.grown(self.head, self.chain, self.end);
-        Ok(places)
+        Self {
+            header,
+            bytes,
+            places,
+        }
     }
 }
 

@@ -99,10 +99,13 @@ pub enum LedgerError {
     /// opening answers [`KvError::Damaged`].
     #[error("the store is damaged: move it aside and open again")]
     StoreDamaged(#[source] KvError),
-    /// Making the journal was interrupted before its first record. Nothing was ever accepted:
-    /// remove the folder and make it again.
+    /// Making the journal was interrupted before its first record, and no row says that it ever had
+    /// one. Nothing was accepted: [`Ledger::create`] founds it.
     #[error("the journal is empty: it was never finished being made")]
     Empty,
+    /// The store holds rows of a journal, and there is none, or one without records: it was lost.
+    #[error("the journal is gone: the store holds rows that were made of it")]
+    JournalGone,
     /// The journal begins with something else than its own name.
     #[error("the first record does not name the journal and its key")]
     NotFounded,
@@ -207,10 +210,12 @@ pub struct Ledger<S: Storage, K> {
 }
 
 impl<S: Storage, K: Kv> Ledger<S, K> {
-    /// Founds a journal in a folder without one and makes its rows in an empty store.
+    /// Founds a journal in a folder without one and makes its rows in an empty store. The journal
+    /// has its first record from the moment it exists; one that has none gives way.
     ///
     /// # Errors
-    /// There is a journal already, or storage or store failed.
+    /// There is a journal already, [`LedgerError::JournalGone`] if the store knows of one, or
+    /// storage or store failed.
     pub fn create(
         storage: S,
         kv: Arc<K>,
@@ -219,21 +224,19 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         now: WallMs,
         options: Options,
     ) -> Result<Self, LedgerError> {
+        if rebuild::holds_rows(&*kv)? {
+            return Err(LedgerError::JournalGone);
+        }
         let server = ServerId(key.verifying_key().to_bytes());
-        rebuild::clear(&*kv)?;
-        let mut journal_file = Journal::create(storage, journal, options.journal)?;
         let fact = Fact::Journal(JournalFact { journal, server });
         let founding = Record::Server(Signed::new(Statement { at: now, fact }, &key)).to_bytes();
-        let appended = journal_file
-            .append(std::slice::from_ref(&founding))
-            .map_err(|error| failed("write the first record", error))?;
+        let first = std::slice::from_ref(&founding);
+        let journal_file = Journal::create(storage, journal, options.journal, first)?;
+        let (position, chain) = journal_file.head();
         let meta = MetaRow {
             format: FORMAT,
             journal,
-            applied: Seen {
-                position: appended.last,
-                chain: appended.chain,
-            },
+            applied: Seen { position, chain },
             checkpoint: 0,
         };
         kv.apply(&Fold::new(&*kv)?.finish(Some(&meta))?)?;
@@ -255,7 +258,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Self, Opened), LedgerError> {
         let (journal, recovery) = Journal::open(storage, options.journal)?;
-        let founding = founding_record(&journal, &key)?;
+        let founding = founding_record(&journal, &key, &*kv)?;
         let (position, chain) = journal.head();
         let end = Seen { position, chain };
         let plan = rebuild::plan(&*kv, &journal.reader(), end)?;
@@ -308,7 +311,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Self, Opened), LedgerError> {
         let (journal, recovery) = Journal::open(storage, options.journal)?;
-        let founding = founding_record(&journal, &key)?;
+        let founding = founding_record(&journal, &key, &*kv)?;
         let (position, chain) = journal.head();
         let end = Seen { position, chain };
         let plan = rebuild::plan(&*kv, &journal.reader(), end)?;
@@ -370,6 +373,11 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
     /// Whether the ledger ended, so that the process has to.
     pub fn has_failed(&self) -> bool {
         self.failed.is_some()
+    }
+
+    /// Bytes that the journal leaves free on its disk.
+    pub fn reserve_bytes(&self) -> u64 {
+        self.options.journal.reserve_bytes
     }
 
     /// Bytes of memory that loaded documents take, estimated.
@@ -513,13 +521,19 @@ fn failed(
 }
 
 /// The first record, once it is known to name this journal and to be signed by this key.
-fn founding_record<S: Storage>(
+fn founding_record<S: Storage, K: Kv>(
     journal: &Journal<S>,
     key: &SigningKey,
+    kv: &K,
 ) -> Result<Vec<u8>, LedgerError> {
     let given = ServerId(key.verifying_key().to_bytes());
     let first = journal.reader().scan(1).next();
-    let first = first.ok_or(LedgerError::Empty)?;
+    let Some(first) = first else {
+        return Err(match rebuild::holds_rows(kv)? {
+            true => LedgerError::JournalGone,
+            false => LedgerError::Empty,
+        });
+    };
     let first = first.map_err(ReadError::from)?;
     if first.position != 1 {
         return Err(LedgerError::NotFounded);

@@ -199,17 +199,11 @@ impl<S: Storage> Tail<S> {
         if let Some((tail, _)) = Self::open(Arc::clone(&storage))? {
             return Ok(tail);
         }
-        let options = Options::device(TAIL_RESERVE_BYTES);
-        let mut journal = match Journal::open(Arc::clone(&storage), options) {
-            Ok((journal, _)) => journal,
-            // The journal's own id only binds its segments to each other.
-            Err(OpenError::NoJournal) => {
-                Journal::create(storage, JournalId(incarnation.0), options)?
-            }
-            Err(error) => return Err(error.into()),
-        };
         let state = State::start(incarnation);
-        journal.append(&state.base())?;
+        // The journal's own id only binds its segments to each other.
+        let id = JournalId(incarnation.0);
+        let options = Options::device(TAIL_RESERVE_BYTES);
+        let journal = Journal::create(storage, id, options, &state.base())?;
         Ok(Self {
             journal,
             state,
@@ -304,13 +298,18 @@ impl<S: Storage> Tail<S> {
         })
     }
 
-    /// Takes runs out; that they left is on the disk when this returns.
+    /// Takes runs out; that they left is on the disk when this returns. On a full disk, runs that
+    /// are confirmed stay until the tail is opened again with space: that they are is written
+    /// elsewhere, and a device must be opened and fed on a full disk, too.
     pub(super) fn settle(&mut self, runs: Vec<RunId>, how: Settled) -> Result<(), TailError> {
         if runs.is_empty() {
             return Ok(());
         }
-        self.append(TailRecord::Settled { runs, how })?;
-        self.compact()
+        match (self.append(TailRecord::Settled { runs, how }), how) {
+            (Ok(()), _) => self.compact(),
+            (Err(TailError::Append(JournalFailure::Full { .. })), Settled::Confirmed(_)) => Ok(()),
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// An incarnation for a store that finds out by itself that it needs another. It follows from

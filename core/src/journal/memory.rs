@@ -1,8 +1,14 @@
 //! A disk in memory that can lose what was not synced, fail on purpose and run full.
 //!
-//! For simulations and tests: it is as unkind as a disk may be. A crash keeps any part of what
-//! was not synced, torn at sectors of 512 bytes, and any subset of unsynced names; a sync that
-//! failed has dropped its writes from the cache, so a second one that succeeds proves nothing.
+//! For simulations and tests: it is as unkind as a disk may be.
+//!
+//! - A crash leaves each sector of 512 bytes as it was at any moment since it was last synced,
+//!   whatever became of the sectors beside it, and a file as long as it was at any moment.
+//! - Of names that were made, changed or removed since the folder was synced it keeps any subset;
+//!   of a rename perhaps one half.
+//! - A sync that failed has dropped its sectors from what is still to be written, while readers go
+//!   on seeing them: a second sync that succeeds proves nothing.
+//! - A rename or removal that failed may have been done all the same, which shows after a crash.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -106,7 +112,7 @@ impl MemoryStorage {
         disk.files.push(Contents {
             synced: content.to_vec(),
             seen: content.to_vec(),
-            pending: Vec::new(),
+            ..Contents::default()
         });
         disk.names.insert(name.to_owned(), file);
         disk.synced_names.insert(name.to_owned(), file);
@@ -160,10 +166,11 @@ impl Storage for MemoryStorage {
         let zeros = if failed.is_err() || !space { 0 } else { length };
         disk.free = disk.free.map(|free| free - zeros);
         let file = disk.files.len();
-        let mut contents = Contents::default();
-        contents.write(0, vec![0; usize::try_from(zeros).unwrap_or(usize::MAX)]);
-        disk.files.push(contents);
-        disk.rename_later(Rename::Appear(name.to_owned(), file));
+        disk.files.push(Contents {
+            seen: vec![0; usize::try_from(zeros).unwrap_or(usize::MAX)],
+            ..Contents::default()
+        });
+        disk.change_names([NameChange::Appear(name.to_owned(), file)], true);
         failed?;
         if space {
             Ok(())
@@ -181,7 +188,7 @@ impl Storage for MemoryStorage {
             bytes.len()
         };
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-        disk.file(name)?.write(start, bytes[..written].to_vec());
+        disk.file(name)?.write(start, &bytes[..written]);
         failed
     }
 
@@ -210,19 +217,29 @@ impl Storage for MemoryStorage {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut disk = self.disk();
-        disk.call()?;
+        let done = disk.call();
         let file = *disk.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        disk.rename_later(Rename::Move(from.to_owned(), to.to_owned(), file));
-        Ok(())
+        if let (Ok(()), Ok(replaced)) = (&done, disk.file(to)) {
+            let length = replaced.seen.len() as u64;
+            disk.free = disk.free.map(|free| free.saturating_add(length));
+        }
+        let changes = [
+            NameChange::Appear(to.to_owned(), file),
+            NameChange::Vanish(from.to_owned()),
+        ];
+        disk.change_names(changes, done.is_ok());
+        done
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut disk = self.disk();
-        disk.call()?;
+        let done = disk.call();
         let length = disk.file(name)?.seen.len() as u64;
-        disk.free = disk.free.map(|free| free.saturating_add(length));
-        disk.rename_later(Rename::Vanish(name.to_owned()));
-        Ok(())
+        if done.is_ok() {
+            disk.free = disk.free.map(|free| free.saturating_add(length));
+        }
+        disk.change_names([NameChange::Vanish(name.to_owned())], done.is_ok());
+        done
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -238,7 +255,8 @@ struct Disk {
     files: Vec<Contents>,
     names: BTreeMap<String, usize>,
     synced_names: BTreeMap<String, usize>,
-    pending_names: Vec<Rename>,
+    /// Changes since the folder was synced, in order.
+    pending_names: Vec<NameChange>,
     calls: u64,
     fault: Option<(u64, Fault)>,
     skipped: Option<Skipped>,
@@ -259,9 +277,15 @@ impl Disk {
         Ok(&mut self.files[file])
     }
 
-    fn rename_later(&mut self, change: Rename) {
-        change.apply(&mut self.names);
-        self.pending_names.push(change);
+    /// Changes names until the next crash at least; for good once the folder is synced. What was
+    /// not seen to be done may only come to light in a crash.
+    fn change_names<const N: usize>(&mut self, changes: [NameChange; N], seen: bool) {
+        for change in changes {
+            if seen {
+                change.apply(&mut self.names);
+            }
+            self.pending_names.push(change);
+        }
     }
 }
 
@@ -274,23 +298,18 @@ impl Fault {
     }
 }
 
-/// A change of names.
+/// Half of a rename, or all of a creation or removal.
 #[derive(Debug)]
-enum Rename {
+enum NameChange {
     Appear(String, usize),
-    Move(String, String, usize),
     Vanish(String),
 }
 
-impl Rename {
+impl NameChange {
     fn apply(&self, names: &mut BTreeMap<String, usize>) {
         match self {
             Self::Appear(name, file) => {
                 names.insert(name.clone(), *file);
-            }
-            Self::Move(from, to, file) => {
-                names.remove(from);
-                names.insert(to.clone(), *file);
             }
             Self::Vanish(name) => {
                 names.remove(name);
@@ -305,66 +324,85 @@ struct Contents {
     synced: Vec<u8>,
     /// What a reader sees.
     seen: Vec<u8>,
-    pending: Vec<Pending>,
+    /// Sectors that may be on the disk otherwise than in `synced`, by number.
+    unsynced: BTreeMap<usize, Sector>,
 }
 
-#[derive(Debug)]
-struct Pending {
-    offset: usize,
-    bytes: Vec<u8>,
-    /// A failed sync dropped it from the cache: no later sync brings it to the disk.
-    lost: bool,
+#[derive(Debug, Default)]
+struct Sector {
+    /// What it held after each write, the oldest first.
+    versions: Vec<Vec<u8>>,
+    /// A failed sync dropped it from what is still to be written. A later write takes it up again.
+    dropped: bool,
 }
 
 impl Contents {
-    fn write(&mut self, offset: usize, bytes: Vec<u8>) {
-        overwrite(&mut self.seen, offset, &bytes);
-        self.pending.push(Pending {
-            offset,
-            bytes,
-            lost: false,
-        });
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        overwrite(&mut self.seen, offset, bytes);
+        if bytes.is_empty() {
+            return;
+        }
+        let last = (offset + bytes.len() - 1) / SECTOR_BYTES;
+        for number in offset / SECTOR_BYTES..=last {
+            let start = number * SECTOR_BYTES;
+            let end = self.seen.len().min(start + SECTOR_BYTES);
+            let sector = self.unsynced.entry(number).or_default();
+            sector.versions.push(self.seen[start..end].to_vec());
+            sector.dropped = false;
+        }
     }
 
     fn sync(&mut self) {
-        for write in &self.pending {
-            if !write.lost {
-                overwrite(&mut self.synced, write.offset, &write.bytes);
+        self.synced.resize(self.seen.len(), 0);
+        let Self {
+            synced, unsynced, ..
+        } = self;
+        unsynced.retain(|number, sector| {
+            if let Some(newest) = sector.versions.last().filter(|_| !sector.dropped) {
+                overwrite(synced, number * SECTOR_BYTES, newest);
             }
-        }
-        self.pending.retain(|write| write.lost);
+            sector.dropped
+        });
     }
 
     fn lose(&mut self) {
-        for write in &mut self.pending {
-            write.lost = true;
+        for sector in self.unsynced.values_mut() {
+            sector.dropped = true;
         }
     }
 
+    /// Everything, nothing, or each sector by itself: a choice for each alone would hardly ever
+    /// come to all or none of a long write.
     fn crash(&mut self, choice: &mut dyn FnMut(usize) -> usize) {
-        for write in std::mem::take(&mut self.pending) {
-            match choice(3) {
-                0 => {}
-                1 => overwrite(&mut self.synced, write.offset, &write.bytes),
-                _ => write.tear(&mut self.synced, choice),
+        let unsynced = std::mem::take(&mut self.unsynced);
+        let grown = self.seen.len() != self.synced.len();
+        if grown || !unsynced.is_empty() {
+            let how = choice(3);
+            let (short, long) = (self.synced.len(), self.seen.len());
+            let length = match how {
+                0 => short,
+                1 => long,
+                _ if !grown => long,
+                _ => long.min(short + choice((long - short) / SECTOR_BYTES + 2) * SECTOR_BYTES),
+            };
+            self.synced.resize(length, 0);
+            for (number, sector) in unsynced {
+                let written = sector.versions.len();
+                let reached = match how {
+                    0 => 0,
+                    1 => written,
+                    _ => choice(written + 1),
+                };
+                if let Some(version) = reached.checked_sub(1) {
+                    let start = number * SECTOR_BYTES;
+                    let room = length.saturating_sub(start);
+                    let version = &sector.versions[version];
+                    let kept = &version[..version.len().min(room)];
+                    self.synced[start.min(length)..][..kept.len()].copy_from_slice(kept);
+                }
             }
         }
         self.seen.clone_from(&self.synced);
-    }
-}
-
-impl Pending {
-    /// Keeps some of the sectors that the write touches.
-    fn tear(&self, image: &mut Vec<u8>, choice: &mut dyn FnMut(usize) -> usize) {
-        let mut start = 0;
-        while start < self.bytes.len() {
-            let in_sector = (self.offset + start) % SECTOR_BYTES;
-            let end = self.bytes.len().min(start + SECTOR_BYTES - in_sector);
-            if choice(2) == 1 {
-                overwrite(image, self.offset + start, &self.bytes[start..end]);
-            }
-            start = end;
-        }
     }
 }
 

@@ -60,13 +60,30 @@ pub enum OpenError {
 pub(super) fn make_first<S: Storage>(
     storage: &S,
     header: &SegmentHeader,
+    content: &[u8],
 ) -> Result<(), CreateError> {
     let folder = Folder::list(storage)?;
-    if !folder.segments.is_empty() {
-        return Err(CreateError::Exists);
+    match folder.segments[..] {
+        [] => {}
+        [1] if was_never_founded(storage)? => {}
+        _ => return Err(CreateError::Exists),
     }
     folder.remove_unfinished(storage)?;
-    Ok(segment::make(storage, header)?)
+    let name = segment_name(header.number);
+    Ok(segment::publish(storage, &name, header.length, content)?)
+}
+
+/// Whether segment 1 is whole and nothing was ever written behind its header, or that was torn and
+/// opening put it aside.
+fn was_never_founded<S: Storage>(storage: &S) -> Result<bool, StorageError> {
+    let (Some(header), None) = segment::inspect(storage, 1)? else {
+        return Ok(false);
+    };
+    let bytes = segment::read_whole(storage, &segment_name(1), header.length.into())?;
+    Ok(matches!(
+        segment::step(&bytes, &header, &mut Cursor::start(&header)),
+        Step::End
+    ))
 }
 
 /// Brings the folder to a state in which everything up to the head is on the disk.

@@ -3,6 +3,8 @@
 mod copies;
 mod crash;
 mod damage;
+mod disk_model;
+mod founding;
 mod real_disk;
 mod use_of;
 
@@ -28,7 +30,7 @@ fn record(number: u8, length: usize) -> Vec<u8> {
 /// Six groups of two records in three segments.
 fn small_journal() -> (MemoryStorage, Journal<MemoryStorage>, Vec<Vec<u8>>) {
     let disk = MemoryStorage::new();
-    let mut journal = Journal::create(disk.clone(), ID, SMALL).unwrap();
+    let mut journal = Journal::create(disk.clone(), ID, SMALL, &[]).unwrap();
     let records: Vec<_> = (1..=12).map(|number| record(number, 300)).collect();
     for pair in records.chunks(2) {
         journal.append(pair).unwrap();

@@ -1,5 +1,6 @@
 //! What sessions, feeds and commands read: rows of the store and records of the journal.
 
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::keys;
@@ -194,6 +195,14 @@ impl<S: Storage, K> Clone for Reader<S, K> {
 
 /// Errors are the store's or the journal's own: see [`ReadError`].
 impl<S: Storage, K: Kv> Reader<S, K> {
+    /// Bytes that are free on the journal's disk.
+    ///
+    /// # Errors
+    /// The disk does not say.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        self.records.storage().free_bytes()
+    }
+
     /// The last position that counts: on disk and in the rows.
     pub fn watermark(&self) -> Seen {
         *self.shared.hold()

@@ -164,6 +164,16 @@ pub(super) fn mark_damaged<K: Kv>(kv: &K) -> Result<(), KvError> {
     kv.flush()
 }
 
+/// Whether anything was ever made of a journal here: a witness that there was one.
+pub(super) fn holds_rows<K: Kv>(kv: &K) -> Result<bool, LedgerError> {
+    let (from, to) = keys::everything();
+    match kv.scan(&from, &to, Direction::Ascending).next() {
+        None => Ok(false),
+        Some(Ok(_)) => Ok(true),
+        Some(Err(error)) => Err(error.into()),
+    }
+}
+
 /// Removes all rows, what they reflect first, so that half of them never pass for all.
 pub(super) fn clear<K: Kv>(kv: &K) -> Result<(), LedgerError> {
     let mut batch = Batch::new();

@@ -160,8 +160,8 @@ fn damage(script: &[u8]) -> Took {
         return Took::Refused;
     };
     let storage = MemoryStorage::new();
-    let mut journal =
-        Journal::create(storage.clone(), ID, options()).expect("an empty folder takes a journal");
+    let mut journal = Journal::create(storage.clone(), ID, options(), &[])
+        .expect("an empty folder takes a journal");
     let mut written = Vec::new();
     for group in 0..=shape[0] % 6 {
         let records: Vec<Vec<u8>> = (0..=shape[1] % 4)
@@ -262,8 +262,8 @@ pub fn script(groups: u8, records: u8, bytes: u8, flaws: &[[u8; 4]]) -> Vec<u8> 
 /// The segments of a journal that is whole, as an input of this body.
 pub(crate) fn whole(kind: u8, records: &[Vec<u8>]) -> Vec<u8> {
     let storage = MemoryStorage::new();
-    let mut journal =
-        Journal::create(storage.clone(), ID, options()).expect("an empty folder takes a journal");
+    let mut journal = Journal::create(storage.clone(), ID, options(), &[])
+        .expect("an empty folder takes a journal");
     for record in records {
         journal
             .append(std::slice::from_ref(record))

@@ -119,7 +119,7 @@ fn every_flipped_bit_is_found_and_none_passes_for_an_unfinished_write() {
         ..SMALL
     };
     let disk = MemoryStorage::new();
-    let mut journal = Journal::create(disk.clone(), ID, options).unwrap();
+    let mut journal = Journal::create(disk.clone(), ID, options, &[]).unwrap();
     for number in 1..=5 {
         let group = [record(number, 9), record(number + 50, 20)];
         journal.append(&group).unwrap();
@@ -265,7 +265,7 @@ fn swapped_duplicated_and_foreign_segments_are_found() {
 
     let other = MemoryStorage::new();
     let id = JournalId([8; 16]);
-    let mut journal = Journal::create(other.clone(), id, SMALL).unwrap();
+    let mut journal = Journal::create(other.clone(), id, SMALL, &[]).unwrap();
     for number in 1..=6 {
         journal.append(&[record(number, 700)]).unwrap();
     }
@@ -279,7 +279,7 @@ fn swapped_duplicated_and_foreign_segments_are_found() {
 /// The same journal with another past: same id, positions and lengths, other records.
 fn other_history() -> MemoryStorage {
     let disk = MemoryStorage::new();
-    let mut journal = Journal::create(disk.clone(), ID, SMALL).unwrap();
+    let mut journal = Journal::create(disk.clone(), ID, SMALL, &[]).unwrap();
     for number in 1..=6 {
         let pair = [record(100 + number, 300), record(200 + number, 300)];
         journal.append(&pair).unwrap();

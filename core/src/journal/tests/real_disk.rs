@@ -1,7 +1,10 @@
 //! The same journal on a real disk, with readers on other threads.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Mutex;
 use std::thread;
 
 use super::super::disk::DiskStorage;
@@ -15,7 +18,7 @@ fn a_journal_on_a_real_disk_is_written_read_torn_and_opened_again() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("journal");
     let storage = DiskStorage::open(&folder).unwrap();
-    let mut journal = Journal::create(storage, ID, SMALL).unwrap();
+    let mut journal = Journal::create(storage, ID, SMALL, &[]).unwrap();
     for number in 1..=12 {
         journal.append(&[record(number, 600)]).unwrap();
     }
@@ -38,6 +41,119 @@ fn a_journal_on_a_real_disk_is_written_read_torn_and_opened_again() {
     assert!(folder.join(torn.side_file).is_file());
     assert_eq!(journal.append(&[record(13, 10)]).unwrap().first, 12);
     assert!(verify(journal.reader().storage(), &Extent::default()).is_clean());
+}
+
+/// A real disk that tells which calls changed it.
+struct Recorded {
+    disk: DiskStorage,
+    calls: Mutex<Vec<String>>,
+}
+
+impl Recorded {
+    fn open(folder: &Path) -> Self {
+        let disk = DiskStorage::open(folder).unwrap();
+        let calls = Mutex::default();
+        Self { disk, calls }
+    }
+
+    fn note(&self, call: String) {
+        self.calls.lock().unwrap().push(call);
+    }
+}
+
+impl Storage for Recorded {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        self.disk.length(name)
+    }
+
+    fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.disk.read_at(name, offset, buffer)
+    }
+
+    fn create(&self, name: &str, length: u64) -> io::Result<()> {
+        self.note(format!("create {name}"));
+        self.disk.create(name, length)
+    }
+
+    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.note(format!("write {name}"));
+        self.disk.write_at(name, offset, bytes)
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.note(format!("sync {name}"));
+        self.disk.sync(name)
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        self.note("sync the folder".to_owned());
+        self.disk.sync_folder()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.note(format!("rename {from} to {to}"));
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.note(format!("remove {name}"));
+        self.disk.remove(name)
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.disk.free_bytes()
+    }
+}
+
+/// The cache may show what no disk has, left there by a write whose sync failed. The segment that
+/// is appended to is therefore another file after opening, on the disk before it takes the name.
+#[test]
+fn opening_trusts_no_cache_and_writes_the_open_segment_anew() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("journal");
+    let storage = DiskStorage::open(&folder).unwrap();
+    let mut journal = Journal::create(storage, ID, SMALL, &[]).unwrap();
+    for number in 1..=12 {
+        journal.append(&[record(number, 600)]).unwrap();
+    }
+    let open = journal.reader().locate(12).unwrap().segment;
+    drop(journal);
+    let file = |number| {
+        fs::metadata(folder.join(segment_name(number)))
+            .unwrap()
+            .ino()
+    };
+    // A file that lives keeps its number to itself.
+    let held = fs::File::open(folder.join(segment_name(open))).unwrap();
+    let (finished, before) = (file(open - 1), file(open));
+
+    let (journal, recovery) = Journal::open(Recorded::open(&folder), SMALL).unwrap();
+    assert_eq!(recovery.head, 12);
+    assert_ne!(
+        file(open),
+        before,
+        "the same file may be in the cache alone"
+    );
+    assert_eq!(
+        file(open - 1),
+        finished,
+        "finished segments are never written again"
+    );
+    let name = segment_name(open);
+    let calls = journal.reader().storage().calls.lock().unwrap().clone();
+    let expected = [
+        format!("create {name}.new"),
+        format!("write {name}.new"),
+        format!("sync {name}.new"),
+        format!("rename {name}.new to {name}"),
+        "sync the folder".to_owned(),
+    ];
+    assert_eq!(calls, expected);
+    drop(held);
 }
 
 #[test]
@@ -87,7 +203,7 @@ fn readers_copies_and_verification_run_while_the_owner_appends() {
         segment_bytes: 16 * 1024,
         ..SMALL
     };
-    let mut journal = Journal::create(storage, ID, options).unwrap();
+    let mut journal = Journal::create(storage, ID, options, &[]).unwrap();
     let reader = journal.reader();
     let total = 400;
     thread::scope(|scope| {

@@ -73,15 +73,15 @@ fn a_folder_without_a_journal_is_not_opened_and_one_with_is_not_made_again() {
     let disk = MemoryStorage::new();
     let missing = Journal::open(disk.clone(), SMALL).unwrap_err();
     assert_eq!(missing, OpenError::NoJournal);
-    Journal::create(disk.clone(), ID, SMALL).unwrap();
-    let again = Journal::create(disk, ID, SMALL).unwrap_err();
+    Journal::create(disk.clone(), ID, SMALL, &[record(1, 10)]).unwrap();
+    let again = Journal::create(disk, ID, SMALL, &[]).unwrap_err();
     assert_eq!(again, CreateError::Exists);
 }
 
 #[test]
 fn an_empty_journal_opens_with_the_chain_of_its_id() {
     let disk = MemoryStorage::new();
-    Journal::create(disk.clone(), ID, SMALL).unwrap();
+    Journal::create(disk.clone(), ID, SMALL, &[]).unwrap();
     let (journal, recovery) = Journal::open(disk.clone(), SMALL).unwrap();
     assert_eq!(journal.head(), (0, chain_start(&ID)));
     assert_eq!((recovery.first, recovery.head), (1, 0));
@@ -98,7 +98,7 @@ fn one_append_is_cut_into_groups_and_segments_without_losing_order() {
         segment_bytes: 64 * 1024,
         ..SMALL
     };
-    let mut journal = Journal::create(disk.clone(), ID, options).unwrap();
+    let mut journal = Journal::create(disk.clone(), ID, options, &[]).unwrap();
     let records: Vec<_> = (0..2 * GROUP_RECORDS_MAX + 1)
         .map(|number| record(number as u8, 100))
         .collect();
@@ -192,7 +192,7 @@ fn a_tail_deletes_segments_once_they_are_settled() {
         prefix_removable: true,
         ..SMALL
     };
-    let mut journal = Journal::create(disk.clone(), ID, options).unwrap();
+    let mut journal = Journal::create(disk.clone(), ID, options, &[]).unwrap();
     let mut places = Vec::new();
     for number in 1..=12 {
         places.extend(journal.append(&[record(number, 600)]).unwrap().places);
@@ -301,7 +301,7 @@ fn a_position_is_found_in_a_segment_much_longer_than_one_window() {
         segment_bytes: 256 * 1024,
         ..SMALL
     };
-    let mut journal = Journal::create(MemoryStorage::new(), ID, options).unwrap();
+    let mut journal = Journal::create(MemoryStorage::new(), ID, options, &[]).unwrap();
     let mut places = Vec::new();
     for number in 0..2_000_u32 {
         let group = [record(number as u8, 60), record(number as u8, 80)];

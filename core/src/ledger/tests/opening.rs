@@ -651,9 +651,41 @@ fn another_key_does_not_open_the_journal() {
 }
 
 #[test]
-fn a_journal_that_was_never_finished_being_made_says_so() {
+fn a_journal_that_was_never_finished_being_made_says_so_and_is_founded() {
     let storage = MemoryStorage::new();
-    drop(Journal::create(storage.clone(), JournalId([9; 16]), options().journal).unwrap());
-    let error = reopen(&storage, &Arc::new(MemoryKv::new())).unwrap_err();
+    let id = JournalId([9; 16]);
+    drop(Journal::create(storage.clone(), id, options().journal, &[]).unwrap());
+    let kv = Arc::new(MemoryKv::new());
+    let error = reopen(&storage, &kv).unwrap_err();
     assert!(matches!(error, LedgerError::Empty));
+    let create = || {
+        Ledger::create(
+            storage.clone(),
+            kv.clone(),
+            server_key(),
+            id,
+            NOW,
+            options(),
+        )
+    };
+    assert_eq!(create().unwrap().reader().watermark().position, 1);
+    reopen(&storage, &kv).unwrap();
+}
+
+/// Rows are made of records only, so where rows are, records were.
+#[test]
+fn no_journal_is_founded_over_one_of_which_the_store_holds_rows() {
+    let (ledger, _, kv, _, _) = with_history();
+    drop(ledger);
+    let rows = all_rows(&kv);
+    let id = JournalId([8; 16]);
+    let emptied = MemoryStorage::new();
+    drop(Journal::create(emptied.clone(), id, options().journal, &[]).unwrap());
+    for storage in [MemoryStorage::new(), emptied.clone()] {
+        let error = Ledger::create(storage, kv.clone(), server_key(), id, NOW, options());
+        assert!(matches!(error, Err(LedgerError::JournalGone)));
+    }
+    let error = reopen(&emptied, &kv).unwrap_err();
+    assert!(matches!(error, LedgerError::JournalGone));
+    assert_eq!(all_rows(&kv), rows);
 }

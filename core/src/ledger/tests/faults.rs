@@ -1,0 +1,319 @@
+//! A disk that fails at any call of a server's life, or is full at any moment of it.
+
+use super::*;
+use crate::kv::MemorySnapshot;
+
+/// What a server does from its first start on.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Found,
+    Enrol,
+    Send(usize),
+    Checkpoint,
+    Reopen,
+}
+
+const ACTS: [Act; 9] = [
+    Act::Found,
+    Act::Enrol,
+    Act::Send(0),
+    Act::Checkpoint,
+    Act::Send(1),
+    Act::Reopen,
+    Act::Send(2),
+    Act::Reopen,
+    Act::Send(3),
+];
+
+const SEGMENT_BYTES: u32 = 2 * 1024;
+
+/// How the process came to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The machine goes on: what was written and not synced is in its cache.
+    Process,
+    /// The power went and took all that was not synced.
+    PowerKeepsNothing,
+    /// The power went and left all that was written.
+    PowerKeepsAll,
+}
+
+/// Why a life did not reach its end.
+#[derive(Debug)]
+enum Stopped {
+    /// The ledger takes nothing more, or was not opened.
+    Failed,
+    /// The disk is full.
+    Full,
+}
+
+struct Life {
+    storage: MemoryStorage,
+    kv: Arc<MemoryKv>,
+    ledger: Option<MemoryLedger>,
+    device: DeviceId,
+    batches: Vec<Vec<CheckedRun>>,
+    /// Acts that were done.
+    done: usize,
+    enrolled: bool,
+    acknowledged: Vec<(crate::id::RunId, Position)>,
+}
+
+/// Two runs for each act that sends.
+fn batches() -> (DeviceId, Vec<Vec<CheckedRun>>) {
+    let mut phone = Phone::new(1);
+    let mut batch = |part| {
+        let (id, created) = phone.create(VILLAGE);
+        let edited = phone.edit(&id, &format!("Bagian {part}. {}", "isi ".repeat(200)));
+        vec![created, edited]
+    };
+    let batches = (0..4).map(&mut batch).collect();
+    (phone.id(), batches)
+}
+
+impl Life {
+    fn new((device, batches): &(DeviceId, Vec<Vec<CheckedRun>>)) -> Self {
+        Self {
+            storage: MemoryStorage::new(),
+            kv: Arc::new(MemoryKv::new()),
+            ledger: None,
+            device: *device,
+            batches: batches.clone(),
+            done: 0,
+            enrolled: false,
+            acknowledged: Vec::new(),
+        }
+    }
+
+    fn options() -> Options {
+        let mut options = options();
+        options.journal.segment_bytes = SEGMENT_BYTES;
+        options.journal.reserve_bytes = 3 * u64::from(SEGMENT_BYTES);
+        options.checkpoint_every = 4;
+        options
+    }
+
+    /// Goes on with what was not done yet.
+    fn live(&mut self) -> Result<(), Stopped> {
+        while let Some(act) = ACTS.get(self.done) {
+            self.perform(*act)?;
+            self.done += 1;
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, act: Act) -> Result<(), Stopped> {
+        match act {
+            Act::Found => self.found(),
+            Act::Reopen => {
+                self.ledger = None;
+                self.open()
+            }
+            Act::Enrol => self.enrol(),
+            Act::Send(batch) => self.send(batch),
+            Act::Checkpoint => match self.ledger().checkpoint(NOW) {
+                Ok(_) => Ok(()),
+                Err(AdminError::Full) => Err(Stopped::Full),
+                Err(AdminError::Invalid(_) | AdminError::Ledger(_)) => Err(Stopped::Failed),
+            },
+        }
+    }
+
+    fn found(&mut self) -> Result<(), Stopped> {
+        let (storage, kv) = (self.storage.clone(), self.kv.clone());
+        let id = JournalId([9; 16]);
+        let made = Ledger::create(storage, kv, server_key(), id, NOW, Self::options());
+        self.ledger = Some(made.map_err(|error| match error {
+            LedgerError::Create(CreateError::Full { .. }) => Stopped::Full,
+            _ => Stopped::Failed,
+        })?);
+        Ok(())
+    }
+
+    fn open(&mut self) -> Result<(), Stopped> {
+        let (storage, kv) = (self.storage.clone(), self.kv.clone());
+        let opened = Ledger::open(storage, kv, server_key(), Self::options(), &mut |_| {});
+        self.ledger = Some(opened.map_err(|_| Stopped::Failed)?.0);
+        Ok(())
+    }
+
+    fn enrol(&mut self) -> Result<(), Stopped> {
+        let secret = [4; 16];
+        let hash = invitation_hash(&secret);
+        let grants = vec![Grant {
+            role: Role::Officer,
+            scope: scope(VILLAGE),
+        }];
+        let invitation = Invitation {
+            hash,
+            person: "Sari".into(),
+            grants,
+            expires_at: NOW + 1,
+        };
+        let device = self.device;
+        let ledger = self.ledger();
+        match ledger.invite(NOW, invitation) {
+            // An invitation that was cut off may have been made all the same.
+            Ok(_) | Err(AdminError::Invalid(_)) => {}
+            Err(AdminError::Full) => return Err(Stopped::Full),
+            Err(AdminError::Ledger(_)) => return Err(Stopped::Failed),
+        }
+        match ledger.enrol(NOW, &secret, device) {
+            Ok(_) => {
+                self.enrolled = true;
+                Ok(())
+            }
+            Err(EnrolError::Refused(EnrolRefusal::Full)) => Err(Stopped::Full),
+            Err(EnrolError::Refused(other)) => panic!("{other:?}"),
+            Err(EnrolError::Ledger(_)) => Err(Stopped::Failed),
+        }
+    }
+
+    fn send(&mut self, batch: usize) -> Result<(), Stopped> {
+        let carrier = self.device;
+        let submissions = self.batches[batch].iter().map(|run| Submission {
+            carrier,
+            run: run.clone(),
+            returned: false,
+        });
+        let submissions = submissions.collect();
+        let outcomes = self.ledger().accept(NOW, submissions);
+        let outcomes = outcomes.map_err(|_| Stopped::Failed)?;
+        let mut full = false;
+        for Outcome { run, verdict } in outcomes {
+            match verdict {
+                Verdict::Accepted(position) => self.acknowledged.push((run, position)),
+                Verdict::Full => full = true,
+                other => panic!("{other:?}"),
+            }
+        }
+        if full { Err(Stopped::Full) } else { Ok(()) }
+    }
+
+    fn ledger(&mut self) -> &mut MemoryLedger {
+        self.ledger.as_mut().expect("it was founded or opened")
+    }
+
+    /// The process starts anew, whatever became of it.
+    fn start(&mut self) {
+        self.ledger = None;
+        match self.open() {
+            Ok(()) => {
+                // Founding may have been done although it said otherwise.
+                self.done = self.done.max(1);
+            }
+            Err(_) if self.done == 0 => {}
+            Err(error) => panic!("not opened again: {error:?}"),
+        }
+    }
+
+    fn nothing_acknowledged_is_missing(&self) {
+        let Some(ledger) = &self.ledger else {
+            assert_eq!(self.done, 0);
+            return;
+        };
+        let reader = ledger.reader();
+        for (run, position) in &self.acknowledged {
+            assert_eq!(reader.position_of(run).unwrap(), Some(*position));
+        }
+        let device = reader.device(&self.device).unwrap();
+        assert!(device.is_some() || !self.enrolled);
+    }
+
+    fn everything_is_there(&self) {
+        assert_eq!((self.done, self.enrolled), (ACTS.len(), true));
+        self.nothing_acknowledged_is_missing();
+        assert!(self.acknowledged.len() >= 8);
+        let reader = self.ledger.as_ref().unwrap().reader();
+        let verification = verify(&reader, &mut |_| {}).unwrap();
+        assert!(verification.is_clean(), "{verification:?}");
+        assert_eq!(all_rows(&self.kv), rebuilt_rows(&self.storage));
+    }
+}
+
+/// Lets call number `call` fail, ends the process, starts it again and lets it do the rest. False
+/// once no call failed.
+fn fails_and_goes_on(
+    mut life: Life,
+    call: u64,
+    fault: DiskFault,
+    end: End,
+    rows_stay: bool,
+) -> bool {
+    life.storage.fail_at(call, fault);
+    if life.live().is_ok() {
+        return false;
+    }
+    life.ledger = None;
+    match end {
+        End::Process => {}
+        End::PowerKeepsNothing => life.storage.crash(&mut |_| 0),
+        End::PowerKeepsAll => life.storage.crash(&mut |_| 1),
+    }
+    if !rows_stay {
+        life.kv.restore(&MemorySnapshot::default());
+    }
+    life.storage.fail_at(u64::MAX / 2, fault);
+    life.start();
+    life.nothing_acknowledged_is_missing();
+    // From here on what was opened counts, and may be lost no more than what is written next.
+    life.live().unwrap();
+    life.ledger = None;
+    life.storage.crash(&mut |_| 0);
+    life.start();
+    life.everything_is_there();
+    true
+}
+
+#[test]
+fn whichever_call_to_the_disk_fails_nothing_acknowledged_is_lost_and_the_server_goes_on() {
+    let batches = batches();
+    for end in [End::Process, End::PowerKeepsNothing, End::PowerKeepsAll] {
+        let mut call = 1;
+        // Ways to fail, and rows that stay or vanish, take turns.
+        while fails_and_goes_on(
+            Life::new(&batches),
+            call,
+            [DiskFault::Io, DiskFault::Full][(call + end as u64) as usize % 2],
+            end,
+            (call / 2 + end as u64) % 2 == 0,
+        ) {
+            call += 1;
+        }
+        assert!(call > 60, "only {call} calls were tried");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_moment_is_answered_so_and_used_again_once_there_is_space() {
+    let batches = batches();
+    let mut episodes = 0;
+    let mut free = 0;
+    loop {
+        let mut life = Life::new(&batches);
+        life.storage.set_free_bytes(free);
+        let was_full = match life.live() {
+            Ok(()) => false,
+            Err(Stopped::Full) => true,
+            // A server can be opened only with room for one more segment.
+            Err(Stopped::Failed) => {
+                assert!(matches!(ACTS[life.done], Act::Reopen));
+                true
+            }
+        };
+        if let Some(ledger) = &life.ledger {
+            for (run, position) in &life.acknowledged {
+                assert_eq!(ledger.reader().position_of(run).unwrap(), Some(*position));
+            }
+        }
+        life.storage.set_free_bytes(1024 * 1024);
+        life.live().unwrap();
+        life.everything_is_there();
+        if !was_full {
+            break;
+        }
+        episodes += 1;
+        free += u64::from(SEGMENT_BYTES) / 2;
+    }
+    assert!(episodes > 8, "{episodes}");
+}
