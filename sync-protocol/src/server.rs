@@ -252,7 +252,7 @@ impl ServerSession {
                 Ok(())
             }
             Input::Advanced => self.advanced(cx),
-            Input::Revoked => Err(self.revoked(cx)),
+            Input::Revoked => self.to_be_revoked(cx),
             Input::Shutdown => Err(Bye::new(ByeCode::Shutdown, "The server stops.").into()),
             Input::End(bye) => Err(bye.into()),
             Input::Tick => self.tick(cx.now),
@@ -275,6 +275,12 @@ impl ServerSession {
         {
             match live.next_frame(cx.reader) {
                 Ok(Some(bytes)) => return Some(Output::Send(bytes)),
+                Ok(None) if live.may_be_put_off() => {
+                    let sentence =
+                        "The server's disk is full; what was sent is kept on this device.";
+                    let bye = Bye::new(ByeCode::Full, sentence).retry_after(limits::FULL_RETRY_MS);
+                    self.end(bye.into());
+                }
                 Ok(None) => {}
                 Err(end) => self.end(end),
             }
@@ -574,25 +580,38 @@ impl ServerSession {
         match live.judged(outcomes, &mut self.window, &mut self.outputs) {
             live::Next::Go => {}
             live::Next::Stale(highest) => self.stale(cx.now, highest),
-            live::Next::Full => {
-                let sentence = "The server's disk is full; what was sent is kept on this device.";
-                let bye = Bye::new(ByeCode::Full, sentence).retry_after(limits::FULL_RETRY_MS);
-                self.end(bye.into());
-            }
         }
     }
 
+    /// Somebody meant to revoke the device; the journal may not have taken it.
+    fn to_be_revoked<S: Storage, K: Kv>(&self, cx: &Cx<'_, S, K>) -> Result<(), End> {
+        if let Some(device) = self.device()
+            && let Some(row) = cx.reader.device(&device)?
+            && row.revoked_at.is_none()
+        {
+            return Ok(());
+        }
+        Err(self.revoked(cx))
+    }
+
     fn revoked<S: Storage, K: Kv>(&self, cx: &Cx<'_, S, K>) -> End {
-        let device = match &self.phase {
-            Phase::Live(live) => live.device(),
-            Phase::Bound { hello, .. } | Phase::Readmitting { hello, .. } => hello.device,
+        match self.device() {
+            Some(device) => revoked(cx.reader, &device),
+            None => Bye::revoked().into(),
+        }
+    }
+
+    /// Whose session it is, once that is proven.
+    fn device(&self) -> Option<DeviceId> {
+        match &self.phase {
+            Phase::Live(live) => Some(live.device()),
+            Phase::Bound { hello, .. } | Phase::Readmitting { hello, .. } => Some(hello.device),
             Phase::First { .. }
             | Phase::Enrolling { .. }
             | Phase::Challenged { .. }
             | Phase::Stale { .. }
-            | Phase::Closed => return Bye::revoked().into(),
-        };
-        revoked(cx.reader, &device)
+            | Phase::Closed => None,
+        }
     }
 
     fn advanced<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>) -> Result<(), End> {
@@ -628,6 +647,7 @@ impl ServerSession {
             return;
         };
         if !live.is_behind()
+            && !live.is_full()
             && let Some(bytes) = self.window.grant()
         {
             self.send(&frame::Credit { bytes }.into());

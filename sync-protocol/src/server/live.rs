@@ -48,6 +48,8 @@ pub(super) struct Live {
     outbound: Outbound,
     unjudged: BTreeMap<RunId, Unjudged>,
     unjudged_bytes: u64,
+    /// The disk took none of what was sent.
+    full: bool,
 }
 
 /// A run that the journal has not answered.
@@ -74,7 +76,6 @@ enum Look {
 pub(super) enum Next {
     Go,
     Stale(Numbered),
-    Full,
 }
 
 impl Live {
@@ -94,7 +95,19 @@ impl Live {
             outbound: Outbound::new(hello.held.clone()),
             unjudged: BTreeMap::new(),
             unjudged_bytes: 0,
+            full: false,
         }
+    }
+
+    /// The disk took none of what the device sent. It still gets all that is there for it, and no
+    /// credit to send more.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Whether the device has what was there for it, so that it may be told to come back later.
+    pub(super) fn may_be_put_off(&self) -> bool {
+        self.full && self.outbound.is_at_rest()
     }
 
     pub(super) fn device(&self) -> DeviceId {
@@ -364,7 +377,7 @@ impl Live {
                     next = Next::Stale(highest.into());
                     break;
                 }
-                Verdict::Full => next = Next::Full,
+                Verdict::Full => self.full = true,
             }
         }
         let accepted = accepted.chunks(limits::ACCEPTED_PER_FRAME);

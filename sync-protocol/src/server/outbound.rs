@@ -57,6 +57,11 @@ impl Outbound {
         (self.look, self.announce) = (true, true);
     }
 
+    /// Whether everything there is was sent.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.rest.is_none() && self.large.is_none() && (self.feed.is_none() || !self.look)
+    }
+
     /// Looks again for something to send.
     pub(super) fn look(&mut self) {
         self.look = true;

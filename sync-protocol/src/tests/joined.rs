@@ -310,6 +310,10 @@ fn revocation_ends_a_session_at_once_and_every_later_one() {
     let mut server = Server::new();
     let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
     let mut pipe = Pipe::run(&mut server, &mut phone);
+    // A revocation that the journal did not take ends nothing.
+    pipe.tell(&mut server, Input::Revoked);
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert_eq!(pipe.bye(), None);
     server.ledger.revoke(server.wall, phone.device()).unwrap();
     pipe.tell(&mut server, Input::Revoked);
     pipe.flow(&mut server, &mut phone, usize::MAX);
