@@ -27,7 +27,7 @@ use bukti_core::kv::{KvError, SledKv, move_aside};
 use bukti_core::ledger::{self, LedgerError, Opened, Progress};
 use ed25519_dalek::SigningKey;
 
-use crate::accepting::Ledger;
+use crate::accepting::{Disk, Ledger};
 use crate::clock::wall_now;
 use crate::config::Config;
 use crate::found;
@@ -136,10 +136,10 @@ impl Folder {
     /// [`FolderError::Io`].
     pub fn remember_key(&self, path: &Path) -> Result<(), FolderError> {
         let path = std::path::absolute(path).map_err(|source| self.io("find", path, source))?;
-        if path != self.root.join(KEY) {
-            self.write_small(KEY_PATH, &format!("{}\n", path.display()))?;
+        if path == self.root.join(KEY) {
+            return Ok(());
         }
-        Ok(())
+        self.write_small(KEY_PATH, &format!("{}\n", path.display()))
     }
 
     /// Whether there is a journal. A start that was killed before its first record was whole left
@@ -157,7 +157,8 @@ impl Folder {
     }
 
     /// Whether the folder was never anybody's, but perhaps for a key or a start that was killed at
-    /// once. A server that had listened left its address, and only its journal can go missing.
+    /// once. A server that had listened left its address, and only its journal can go missing; so
+    /// can the journal of which a store holds rows, which [`ledger::Ledger::create`] looks for.
     fn may_be_founded(&self) -> Result<(), FolderError> {
         let holds = |name: &str| self.root.join(name).exists();
         if holds("identity.cbor") || holds("tail") {
@@ -220,34 +221,56 @@ impl Folder {
         } else {
             read_key(&key_path)?
         };
-        let disk = DiskStorage::open(self.journal())
-            .map_err(|source| self.io("open", &self.journal(), source))?;
-        let disk = metrics.measure(disk);
-        let (kv, moved_aside) = self.open_store(config)?;
-        let options = options(config);
-        match create.filter(|_| fresh) {
-            Some(now) => {
-                let journal = JournalId(random()?);
-                let ledger =
-                    ledger::Ledger::create(disk, Arc::new(kv), key.clone(), journal, now, options)?;
-                Ok(Started {
-                    ledger,
-                    key,
-                    opened: None,
-                    moved_aside,
-                })
+        let (kv, moved_aside) = match fresh {
+            true => (self.open_store_of_nobody(config)?, None),
+            false => self.open_store(config)?,
+        };
+        let kv = Arc::new(kv);
+        let make = |now| {
+            let disk = self.open_journal(metrics)?;
+            let journal = JournalId(random()?);
+            let (kv, key) = (kv.clone(), key.clone());
+            ledger::Ledger::create(disk, kv, key, journal, now, options(config))
+                .map_err(|error| self.journal_gone(error))
+        };
+        let (ledger, opened) = if let Some(now) = create.filter(|_| fresh) {
+            (make(now)?, None)
+        } else {
+            let disk = self.open_journal(metrics)?;
+            let (kv, key) = (kv.clone(), key.clone());
+            match ledger::Ledger::open(disk, kv, key, options(config), progress) {
+                Ok((mut ledger, opened)) => {
+                    found::record(&mut ledger, &opened, moved_aside.as_deref())?;
+                    (ledger, Some(opened))
+                }
+                Err(error @ LedgerError::Empty) => {
+                    let Some(now) = create else {
+                        return Err(error.into());
+                    };
+                    self.may_be_founded()?;
+                    (make(now)?, None)
+                }
+                Err(error) => return Err(self.journal_gone(error)),
             }
-            None => {
-                let (mut ledger, opened) =
-                    ledger::Ledger::open(disk, Arc::new(kv), key.clone(), options, progress)?;
-                found::record(&mut ledger, &opened, moved_aside.as_deref())?;
-                Ok(Started {
-                    ledger,
-                    key,
-                    opened: Some(opened),
-                    moved_aside,
-                })
-            }
+        };
+        Ok(Started {
+            ledger,
+            key,
+            opened,
+            moved_aside,
+        })
+    }
+
+    fn open_journal(&self, metrics: &Metrics) -> Result<Disk, FolderError> {
+        let disk = DiskStorage::open(self.journal());
+        let disk = disk.map_err(|source| self.io("open", &self.journal(), source))?;
+        Ok(metrics.measure(disk))
+    }
+
+    fn journal_gone(&self, error: LedgerError) -> FolderError {
+        match error {
+            LedgerError::JournalGone => FolderError::JournalMissing(self.root.clone()),
+            error => error.into(),
         }
     }
 
@@ -262,17 +285,11 @@ impl Folder {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Ledger, FolderError> {
         let key = read_key(&self.key())?;
-        let disk = DiskStorage::open(self.journal())
-            .map_err(|source| self.io("open", &self.journal(), source))?;
+        let disk = self.open_journal(metrics)?;
         let (kv, moved_aside) = self.open_store(config)?;
-        let (mut ledger, opened) = ledger::Ledger::open_after_loss(
-            metrics.measure(disk),
-            Arc::new(kv),
-            key,
-            wall_now(),
-            options(config),
-            progress,
-        )?;
+        let (kv, now) = (Arc::new(kv), wall_now());
+        let opened = ledger::Ledger::open_after_loss(disk, kv, key, now, options(config), progress);
+        let (mut ledger, opened) = opened.map_err(|error| self.journal_gone(error))?;
         found::record(&mut ledger, &opened, moved_aside.as_deref())?;
         Ok(ledger)
     }
@@ -340,13 +357,24 @@ impl Folder {
         Some(text.trim().to_owned()).filter(|url| !url.is_empty())
     }
 
-    /// Writes the first administrator's link where only its owner can read it.
+    /// Writes the first administrator's link where only its owner can read it, in place of the one
+    /// before.
     ///
     /// # Errors
     /// [`FolderError::Io`].
     pub fn write_invitation(&self, link: &str) -> Result<PathBuf, FolderError> {
         self.write_small(INVITATION, &format!("{link}\n"))?;
         Ok(self.root.join(INVITATION))
+    }
+
+    /// Opens the store of a folder without a journal. A damaged one may be what is left of a server.
+    fn open_store_of_nobody(&self, config: &Config) -> Result<SledKv, FolderError> {
+        let cache = config.store_cache_mib * MIB;
+        match SledKv::open(&self.root.join(STORE), cache) {
+            Ok(kv) => Ok(kv),
+            Err(KvError::Damaged(_)) => Err(FolderError::JournalMissing(self.root.clone())),
+            Err(error @ (KvError::Busy | KvError::Io { .. })) => Err(FolderError::Store(error)),
+        }
     }
 
     fn open_store(&self, config: &Config) -> Result<(SledKv, Option<PathBuf>), FolderError> {
@@ -427,8 +455,15 @@ pub fn read_key(path: &Path) -> Result<SigningKey, FolderError> {
 /// # Errors
 /// [`FolderError::Io`] also if there is a file already.
 pub fn write_key(path: &Path, key: &SigningKey) -> Result<(), FolderError> {
+    if path.symlink_metadata().is_ok() {
+        return Err(FolderError::Io {
+            act: "write",
+            path: path.to_owned(),
+            source: io::ErrorKind::AlreadyExists.into(),
+        });
+    }
     let seed = bs58::encode(key.to_bytes()).with_check().into_string();
-    write_secret(path, &format!("{KEY_WORD} {seed}\n"))
+    write_whole(path, &format!("{KEY_WORD} {seed}\n"))
 }
 
 fn make_key(path: &Path) -> Result<SigningKey, FolderError> {
@@ -437,25 +472,26 @@ fn make_key(path: &Path) -> Result<SigningKey, FolderError> {
     Ok(key)
 }
 
-/// Writes a new file for its owner's eyes and waits until it is on the disk.
-fn write_secret(path: &Path, text: &str) -> Result<(), FolderError> {
+/// Writes a file for its owner's eyes, in place of the one before if there is one, and waits until
+/// it is on the disk. Whoever is killed meanwhile leaves the one before or this one, both whole.
+fn write_whole(path: &Path, text: &str) -> Result<(), FolderError> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
     let write = || -> io::Result<()> {
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(path)?;
+            .open(&unfinished)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        if let Some(folder) = path.parent() {
-            fs::File::open(if folder.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                folder
-            })?
-            .sync_all()?;
-        }
-        Ok(())
+        fs::rename(&unfinished, path)?;
+        let folder = path.parent().filter(|path| !path.as_os_str().is_empty());
+        fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     };
     write().map_err(|source| FolderError::Io {
         act: "write",

@@ -1,6 +1,7 @@
 //! What was lost is told and never passed over: journals that are gone, backups that are cut.
 
 use std::fs;
+use std::path::Path;
 
 use bukti_tests::process::{Server, server_command};
 
@@ -22,7 +23,9 @@ fn a_first_start_that_was_killed_at_once_is_made_good() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("server");
     Server::start(&data, &[]).kill();
-    // What the first moments leave: a segment that never got its name, and no word to anybody.
+    // What the first moments leave: a segment that never got its name, no rows, and no word to
+    // anybody.
+    fs::remove_dir_all(data.join("store")).unwrap();
     let segment = data.join("journal/0000000001.seg");
     fs::rename(&segment, data.join("journal/0000000001.seg.new")).unwrap();
     fs::remove_file(data.join("public-url")).unwrap();
@@ -33,6 +36,61 @@ fn a_first_start_that_was_killed_at_once_is_made_good() {
     fs::remove_file(data.join("administrator.invitation")).unwrap();
     Server::start(&data, &[]).kill();
     assert!(data.join("administrator.invitation").is_file());
+}
+
+/// Empties the journal as a start left it that was killed between the first segment and the first
+/// record, when the one did not come with the other.
+fn empty_the_journal(data: &Path) {
+    let segment = data.join("journal/0000000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[112..].fill(0);
+    fs::write(&segment, bytes).unwrap();
+}
+
+#[test]
+fn a_journal_without_a_record_is_founded_if_nobody_was_ever_told_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("server");
+    Server::start(&data, &[]).kill();
+    let address = fs::read(data.join("public-url")).unwrap();
+    let invitation = fs::read(data.join("administrator.invitation")).unwrap();
+    empty_the_journal(&data);
+    // Whoever was told: the store, those who were told the address, the administrator.
+    let refused = || {
+        let refused = Server::try_start(&data, &[]).unwrap_err();
+        assert!(refused.contains("has no journal any more"), "{refused}");
+    };
+    fs::remove_file(data.join("public-url")).unwrap();
+    fs::remove_file(data.join("administrator.invitation")).unwrap();
+    refused();
+    fs::remove_dir_all(data.join("store")).unwrap();
+    for (witness, content) in [
+        ("public-url", address),
+        ("administrator.invitation", invitation),
+    ] {
+        fs::write(data.join(witness), content).unwrap();
+        refused();
+        fs::remove_file(data.join(witness)).unwrap();
+    }
+    Server::start(&data, &[]).kill();
+    assert!(data.join("administrator.invitation").is_file());
+    server_command(&data, &["verify"]).ok();
+}
+
+#[test]
+fn a_store_is_witness_enough_that_there_was_a_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("server");
+    Server::start(&data, &[]).kill();
+    for gone in ["public-url", "administrator.invitation"] {
+        fs::remove_file(data.join(gone)).unwrap();
+    }
+    fs::remove_dir_all(data.join("journal")).unwrap();
+    for _ in 0..2 {
+        let refused = Server::try_start(&data, &[]).unwrap_err();
+        assert!(refused.contains("has no journal any more"), "{refused}");
+    }
+    assert!(data.join("store").is_dir());
 }
 
 #[test]
