@@ -6,13 +6,14 @@
 //! it, with nothing acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
+use std::{fmt, io};
 
 use bukti_core::id::{DeviceId, DocumentId, WallMs};
+use bukti_core::journal::Space;
 use bukti_core::kv::SledKv;
 use bukti_core::ledger::{self, LedgerError, Outcome, Submission, Verdict};
 use bukti_core::scope::Scope;
@@ -49,6 +50,7 @@ pub struct Accepting {
     reader: Reader,
     healthy: Arc<AtomicBool>,
     cached_bytes: Arc<AtomicUsize>,
+    reserve_bytes: u64,
 }
 
 impl fmt::Debug for Accepting {
@@ -72,6 +74,7 @@ impl Accepting {
     ) -> (Self, JoinHandle<()>) {
         let accepting = Self {
             queue: Arc::new(Queue::default()),
+            reserve_bytes: ledger.reserve_bytes(),
             reader: ledger.reader(),
             healthy: Arc::new(AtomicBool::new(true)),
             cached_bytes: Arc::default(),
@@ -101,6 +104,17 @@ impl Accepting {
     /// Whether the ledger still takes anything.
     pub fn healthy(&self) -> bool {
         self.healthy.load(Ordering::Acquire)
+    }
+
+    /// Room on the journal's disk.
+    ///
+    /// # Errors
+    /// The disk does not say.
+    pub fn space(&self) -> io::Result<Space> {
+        Ok(Space {
+            free_bytes: self.reader.free_bytes()?,
+            reserve_bytes: self.reserve_bytes,
+        })
     }
 
     /// Bytes of memory that loaded documents take, estimated.
@@ -208,9 +222,15 @@ impl LedgerThread {
         if self.ledger.reader().watermark().position > before {
             self.sessions.advance_all();
         }
-        if let Some(device) = ends {
+        // A full disk may have kept the statement from being made.
+        if let Some(device) = ends.filter(|device| self.is_revoked(device)) {
             self.sessions.revoke(&device);
         }
+    }
+
+    fn is_revoked(&self, device: &DeviceId) -> bool {
+        let row = self.ledger.reader().device(device).ok().flatten();
+        row.is_none_or(|row| row.revoked_at.is_some())
     }
 
     fn accept(&mut self, batch: Vec<(SessionId, Submission)>) -> Result<(), LedgerError> {

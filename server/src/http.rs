@@ -122,7 +122,15 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
         // It accepts, so whoever balances load goes on; whoever watches reads why.
         "ready, and the journal is damaged: see bukti-server findings\n".into_response()
     } else {
-        "ready\n".into_response()
+        // Below the reserve reading goes on, and whoever writes is told: taking the server out of
+        // service would end the one without helping the other.
+        match app.accepting.space() {
+            Ok(space) if space.is_at_reserve() => {
+                "ready to read; the disk is below its reserve, writes are answered full\n"
+                    .into_response()
+            }
+            Ok(_) | Err(_) => "ready\n".into_response(),
+        }
     }
 }
 
@@ -133,6 +141,7 @@ async fn read_metrics(State(app): State<Arc<App>>) -> Response {
         position: app.accepting.reader().watermark().position,
         cache_bytes: app.accepting.cached_bytes(),
         scrub: app.scrubbing.seen(),
+        space: app.accepting.space().ok(),
     };
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], app.metrics.text(&readings)).into_response()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bukti_core::journal::Space;
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::ledger::{Outcome, Verdict};
 use prometheus_client::encoding::text::encode;
@@ -34,6 +35,8 @@ pub struct Metrics {
     scrub_passes: Gauge,
     scrub_completed: Gauge,
     scrub_damaged: Gauge,
+    disk_free_bytes: Gauge,
+    disk_reserve_bytes: Gauge,
     sync_seconds: Histogram,
     bytes_in: Counter,
     bytes_out: Counter,
@@ -52,6 +55,8 @@ pub struct Readings {
     pub cache_bytes: usize,
     /// How far the scrub is.
     pub scrub: Seen,
+    /// Room on the journal's disk, if it says.
+    pub space: Option<Space>,
 }
 
 impl Default for Metrics {
@@ -75,6 +80,8 @@ impl Default for Metrics {
             scrub_passes: Gauge::default(),
             scrub_completed: Gauge::default(),
             scrub_damaged: Gauge::default(),
+            disk_free_bytes: Gauge::default(),
+            disk_reserve_bytes: Gauge::default(),
             // 25 µs to 0.8 s
             sync_seconds: Histogram::new(exponential_buckets(0.000_025, 2.0, 16)),
             bytes_in: Counter::default(),
@@ -166,6 +173,18 @@ impl Default for Metrics {
             registry.register(name, help, gauge.clone());
         }
         registry.register_with_unit(
+            "disk_free",
+            "Free on the journal's disk",
+            Unit::Bytes,
+            metrics.disk_free_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "disk_reserve",
+            "Free bytes below which writes are answered full",
+            Unit::Bytes,
+            metrics.disk_reserve_bytes.clone(),
+        );
+        registry.register_with_unit(
             "received",
             "Payload of frames from devices",
             Unit::Bytes,
@@ -254,6 +273,10 @@ impl Metrics {
         gauge(&self.scrub_damaged, readings.scrub.damaged);
         let completed = readings.scrub.completed_at.unwrap_or_default() / 1000;
         self.scrub_completed.set(completed);
+        if let Some(space) = readings.space {
+            gauge(&self.disk_free_bytes, space.free_bytes);
+            gauge(&self.disk_reserve_bytes, space.reserve_bytes);
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");
         text

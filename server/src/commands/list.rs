@@ -3,6 +3,7 @@
 use bukti_command::{Column, Reply, Table, show};
 use bukti_core::authority::Grant;
 use bukti_core::framework::Framework;
+use bukti_core::journal::Space;
 use bukti_core::ledger::Found;
 use bukti_core::record::Fact;
 use bukti_core::scope::Scope;
@@ -113,9 +114,14 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
     let found = reader.found()?;
     let kept_aside = office.folder.kept_aside();
     let scrub = office.scrubbing.as_ref().map(|scrubbing| scrubbing.seen());
+    let space = office.accepting().space().ok();
+    let full = space.is_some_and(|space| space.is_at_reserve());
     let value = json!({
         "serving": office.serving,
         "healthy": office.accepting().healthy(),
+        "full": full,
+        "disk_free_bytes": space.map(|space| space.free_bytes),
+        "disk_reserve_bytes": space.map(|space| space.reserve_bytes),
         "journal": reader.journal().to_string(),
         "server": office.server().to_string(),
         "url": office.url(),
@@ -167,6 +173,9 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
                 frameworks.join(", ")
             },
         );
+        if let Some(space) = space {
+            text.push_str(&disk(space));
+        }
         text.push_str(&format!("scrub       {}\n", scrub_text(scrub.as_ref())));
         text.push_str(&found_text(&found));
         for name in &kept_aside {
@@ -215,6 +224,16 @@ fn found_text(found: &[Found]) -> String {
         text.push('\n');
     }
     text
+}
+
+fn disk(space: Space) -> String {
+    let free = show::show_bytes(space.free_bytes);
+    let reserve = show::show_bytes(space.reserve_bytes);
+    let state = match space.is_at_reserve() {
+        true => "full: writes wait until there is more than",
+        false => "of which are kept:",
+    };
+    format!("disk        {free} free, {state} {reserve}\n")
 }
 
 fn frameworks(office: &Office) -> Result<Vec<String>, Failure> {

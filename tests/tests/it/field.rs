@@ -23,7 +23,10 @@ pub(crate) struct Field {
 impl Field {
     /// A server that serves, with nothing in it.
     pub(crate) fn empty(arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::in_folder(tempfile::tempdir().unwrap(), arguments)
+    }
+
+    fn in_folder(folder: TempDir, arguments: &[&str]) -> Self {
         let server = Server::start(&folder.path().join("server"), arguments);
         Self {
             folder,
@@ -33,7 +36,16 @@ impl Field {
 
     /// A server that serves a programme and places.
     pub(crate) fn open(arguments: &[&str]) -> Self {
-        let field = Self::empty(arguments);
+        Self::empty(arguments).furnished()
+    }
+
+    /// The same in a folder that the test chose.
+    pub(crate) fn open_in(folder: TempDir, arguments: &[&str]) -> Self {
+        Self::in_folder(folder, arguments).furnished()
+    }
+
+    fn furnished(self) -> Self {
+        let field = self;
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core");
         let framework = repository.join("frameworks/desa-antikorupsi.json");
         let regions = repository.join("examples/regions.csv");

@@ -14,6 +14,7 @@ mod rejection;
 mod scale;
 mod service;
 mod sim;
+mod space;
 mod standing;
 mod wire;
 mod wrong_use;

@@ -1,0 +1,107 @@
+//! A server whose disk falls below its reserve while it serves, and is given space again.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+
+use bukti_tests::process::{Server, server_command};
+
+use crate::field::{Field, VILLAGE, listed, new_evidence, text};
+
+const MIB: u64 = 1024 * 1024;
+
+/// A folder on a file system of memory, which nobody else fills meanwhile.
+fn own_disk() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap()
+}
+
+fn free_mib(path: &Path) -> u64 {
+    let disk = rustix::fs::statvfs(path).unwrap();
+    disk.f_bavail * disk.f_frsize / MIB
+}
+
+fn get(server: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(server).unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn full(field: &Field) -> bool {
+    let status = field.admin(&["status", "--json"]).ok().json();
+    status["full"].as_bool().unwrap()
+}
+
+#[test]
+fn below_the_reserve_reads_are_served_writes_are_put_off_and_both_go_on_with_space() {
+    let disk = own_disk();
+    let config = disk.path().join("server.toml");
+    // Another 16 MiB may be taken until the reserve is reached.
+    let reserve = free_mib(disk.path()).saturating_sub(16);
+    let settings = format!("reserve_mib = {reserve}\nsegment_mib = 1\n");
+    fs::write(&config, settings).unwrap();
+    let field = Field::open_in(disk, &["--config", config.to_str().unwrap()]);
+    let sari = field.phone("sari", "officer", VILLAGE);
+    let budi = field.phone("budi", "officer", VILLAGE);
+    new_evidence(&sari, "Perdes");
+    sari.run(&["sync"]).ok();
+    assert!(!full(&field));
+    assert!(get(field.address(), "/health/ready").contains("ready\n"));
+
+    let filler = field.path("filler");
+    fs::write(&filler, vec![1; (24 * MIB) as usize]).unwrap();
+    let before = field.position();
+    let own = new_evidence(&budi, "Papan");
+    let put_off = budi.run(&["sync", "--timeout", "4"]);
+    assert_eq!(put_off.status, Some(3), "{put_off:?}");
+    assert!(put_off.stderr.contains("disk is full"), "{put_off:?}");
+    // What was there for it came all the same, and its own is kept and not called received.
+    let shown = listed(&budi);
+    assert_eq!(shown.len(), 2);
+    let kept = shown.iter().find(|row| text(&row["id"]) == own).unwrap();
+    assert_ne!(kept["delivery"]["state"], "received");
+    assert_eq!(field.position(), before);
+    let refused = field.admin(&[
+        "invite", "--role", "officer", "--region", VILLAGE, "--name", "Wati",
+    ]);
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+
+    assert!(full(&field));
+    let told = field.admin(&["status"]).ok().stdout;
+    assert!(told.contains("full"), "{told}");
+    let ready = get(field.address(), "/health/ready");
+    assert!(
+        ready.starts_with("HTTP/1.1 200") && ready.contains("below its reserve"),
+        "{ready}"
+    );
+
+    fs::remove_file(&filler).unwrap();
+    assert!(!full(&field));
+    budi.run(&["sync"]).ok();
+    sari.run(&["sync"]).ok();
+    assert_eq!(listed(&sari).len(), 2);
+    assert!(
+        listed(&budi)
+            .iter()
+            .all(|row| row["delivery"]["state"] == "received")
+    );
+    field.verify();
+}
+
+#[test]
+fn a_first_start_without_space_founds_nothing_and_the_next_one_does() {
+    let disk = own_disk();
+    let data = disk.path().join("server");
+    let config = disk.path().join("server.toml");
+    let more = free_mib(disk.path()) + 16;
+    fs::write(&config, format!("reserve_mib = {more}\n")).unwrap();
+    let config = config.to_str().unwrap();
+    let refused = Server::try_start(&data, &["--config", config]).unwrap_err();
+    assert!(refused.contains("bytes free"), "{refused}");
+    Server::start(&data, &[]).kill();
+    assert!(data.join("administrator.invitation").is_file());
+    server_command(&data, &["verify"]).ok();
+}
