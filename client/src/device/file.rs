@@ -18,6 +18,16 @@ pub struct FileError {
     pub source: io::Error,
 }
 
+/// Makes sure that the files that are seen are there. A process that ended when its sync failed may
+/// have left their names in the cache alone; their content was synced before they got them.
+pub(super) fn settle_names<S: Storage>(folder: &S) -> Result<(), FileError> {
+    folder.sync_folder().map_err(|source| FileError {
+        act: "sync",
+        name: "the folder".into(),
+        source,
+    })
+}
+
 /// Reads a file of at most `bytes_max`; `None` where there is none.
 pub(super) fn read<S: Storage>(
     folder: &S,

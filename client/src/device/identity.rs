@@ -150,6 +150,7 @@ impl Found {
 }
 
 pub(super) fn load<S: Storage>(home: &S) -> Result<Found, IdentityError> {
+    file::settle_names(home)?;
     let Some(bytes) = file::read(home, NAME, IDENTITY_BYTES_MAX)? else {
         return Ok(Found::Nothing);
     };

@@ -97,6 +97,7 @@ pub(super) struct Quarantine<S: Storage> {
 
 impl<S: Storage> Quarantine<S> {
     pub(super) fn open(folder: Arc<S>) -> Result<Self, QuarantineError> {
+        file::settle_names(&*folder)?;
         let names = folder.list().map_err(|source| FileError {
             act: "list",
             name: "the quarantine".into(),

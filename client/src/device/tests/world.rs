@@ -109,6 +109,15 @@ impl World {
         scope: &str,
     ) -> Result<(), DeviceError> {
         self.invite(secret, person, role, scope);
+        self.use_invitation(phone, secret)
+    }
+
+    /// Enrols with an invitation that was made.
+    pub(crate) fn use_invitation(
+        &mut self,
+        phone: &mut Phone,
+        secret: [u8; 16],
+    ) -> Result<(), DeviceError> {
         let kv = phone.close();
         let seed = [self.draw(), self.draw()].concat().try_into().unwrap();
         let applicant = Applicant::open(phone.folders(), &self.link(secret), seed)?;
@@ -132,12 +141,17 @@ impl World {
 
     /// Syncs until both sides have nothing more to say, over as many connections as that takes.
     pub(crate) fn sync(&mut self, phone: &mut Phone) -> Vec<Event> {
+        self.try_sync(phone).unwrap()
+    }
+
+    /// The same on a disk that may fail.
+    pub(crate) fn try_sync(&mut self, phone: &mut Phone) -> Result<Vec<Event>, DeviceError> {
         let mut events = Vec::new();
         for _ in 0..5 {
-            let (learned, restarts) = self.session(phone, usize::MAX);
+            let (learned, restarts) = self.try_session(phone, usize::MAX)?;
             events.extend(learned);
             if !restarts {
-                return events;
+                return Ok(events);
             }
         }
         panic!("the device begins one life after the other");
@@ -145,8 +159,16 @@ impl World {
 
     /// One connection, cut after so many frames; tells whether the device wants another.
     pub(crate) fn session(&mut self, phone: &mut Phone, frames: usize) -> (Vec<Event>, bool) {
+        self.try_session(phone, frames).unwrap()
+    }
+
+    fn try_session(
+        &mut self,
+        phone: &mut Phone,
+        frames: usize,
+    ) -> Result<(Vec<Event>, bool), DeviceError> {
         let device = phone.device();
-        let mut exchange = Exchange::open(device, 0, Vec::new(), "test").unwrap();
+        let mut exchange = Exchange::open(device, 0, Vec::new(), "test")?;
         let nonce = [self.draw(), self.draw()].concat().try_into().unwrap();
         let mut session = ServerSession::new(nonce, 0);
         let (mut up, mut down) = (VecDeque::new(), VecDeque::<Vec<u8>>::new());
@@ -168,7 +190,7 @@ impl World {
                 }
                 None => exchange.pump(device, &mut moment, &mut learned),
             };
-            up.extend(sent.unwrap());
+            up.extend(sent?);
             if left == 0 || exchange.is_closed() {
                 break;
             }
@@ -182,8 +204,8 @@ impl World {
             }
         }
         let restarts = exchange.restarts();
-        exchange.finish(device).unwrap();
-        (events, restarts)
+        exchange.finish(device)?;
+        Ok((events, restarts))
     }
 
     pub(crate) fn drive(
@@ -256,7 +278,7 @@ impl World {
 }
 
 fn options() -> Options {
-    Options::new(journal::Options::server(0), 1)
+    Options::new(journal::Options::server(1024 * 1024), 1)
 }
 
 pub(crate) fn evidence(title: &str) -> NewEvidence {

@@ -1,0 +1,319 @@
+//! Disks that fail at any call of a device's life, that are full, and caches that are not on them.
+
+use std::collections::BTreeSet;
+
+use automerge::Automerge;
+use bukti_core::authority::Role;
+use bukti_core::evidence::{self, Edit};
+use bukti_core::id::DocumentId;
+use bukti_core::journal::memory::{Fault, MemoryStorage};
+use bukti_core::kv::MemoryKv;
+use bukti_core::scope::Scope;
+use bukti_sync_protocol::bye::ByeCode;
+use bukti_sync_protocol::client::Event;
+
+use super::world::{NOW, Phone, WARD, World, evidence};
+use crate::device::{Device, DeviceError};
+use crate::limits::TAIL_RESERVE_BYTES;
+
+/// A call that nobody comes to.
+const NEVER: u64 = u64::MAX / 2;
+
+/// What a device does from its enrolment on.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Enrol,
+    Create,
+    /// Creates where its grants do not reach, with an app that does not care.
+    Trespass,
+    Edit,
+    Sync,
+}
+
+const ACTS: [Act; 9] = [
+    Act::Enrol,
+    Act::Create,
+    Act::Edit,
+    Act::Sync,
+    Act::Edit,
+    Act::Trespass,
+    Act::Sync,
+    Act::Edit,
+    Act::Sync,
+];
+
+/// How the process came to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The machine goes on: what was written and not synced is in its cache.
+    Process,
+    /// The power went and took all that was not synced.
+    PowerKeepsNothing,
+    /// The power went and left all that was written.
+    PowerKeepsAll,
+}
+
+struct Life {
+    world: World,
+    phone: Phone,
+    secret: [u8; 16],
+    done: usize,
+    document: Option<DocumentId>,
+    marks: u32,
+    /// Rows of the edits that returned, each of its own.
+    promised: BTreeSet<String>,
+}
+
+impl Life {
+    fn new() -> Self {
+        let mut world = World::new();
+        let secret = world.draw();
+        world.invite(secret, "Siti", Role::Officer, WARD);
+        Self {
+            world,
+            phone: Phone::empty(),
+            secret,
+            done: 0,
+            document: None,
+            marks: 0,
+            promised: BTreeSet::new(),
+        }
+    }
+
+    fn disks(&self) -> [&MemoryStorage; 3] {
+        [&self.phone.home, &self.phone.tail, &self.phone.quarantine]
+    }
+
+    /// Goes on with what was not done yet.
+    fn live(&mut self) -> Result<(), DeviceError> {
+        while let Some(act) = ACTS.get(self.done) {
+            self.perform(*act)?;
+            self.done += 1;
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, act: Act) -> Result<(), DeviceError> {
+        self.marks += 1;
+        let mark = format!("mark-{:03}", self.marks);
+        match act {
+            Act::Enrol => {
+                self.world.use_invitation(&mut self.phone, self.secret)?;
+                self.phone.device().set_local_checks(false);
+            }
+            Act::Sync => drop(self.world.try_sync(&mut self.phone)?),
+            Act::Create => self.document = Some(self.create(WARD, &mark)?),
+            Act::Trespass => drop(self.create("13.71.01.1001", &mark)?),
+            Act::Edit => {
+                let id = self.document.expect("it was created before");
+                let edit = [Edit::AddRow(mark.clone())];
+                self.phone.device().edit(NOW, &id, &edit)?;
+                self.promised.insert(mark);
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, scope: &str, mark: &str) -> Result<DocumentId, DeviceError> {
+        let mut new = evidence("Papan");
+        new.rows.insert(mark.to_owned());
+        let (random, scope) = (self.world.draw(), scope.parse().unwrap());
+        let created = self.phone.device().create(NOW, random, &scope, &new)?;
+        self.promised.insert(mark.to_owned());
+        Ok(created.0)
+    }
+
+    /// The power goes; what was not synced stays if `choice` is 1.
+    fn crash(&self, choice: usize) {
+        for disk in self.disks() {
+            disk.crash(&mut |_| choice);
+        }
+    }
+
+    /// The process starts anew; a device that is not enrolled yet is enrolled with what it has.
+    fn start(&mut self, kv: MemoryKv) {
+        match Device::open(self.phone.folders(), kv) {
+            Ok(device) => {
+                self.phone.device = Some(device);
+                self.phone.device().set_local_checks(false);
+                self.done = self.done.max(1);
+            }
+            Err(DeviceError::NotEnrolled) if self.done == 0 => {}
+            Err(error) => panic!("not opened again: {error:?}"),
+        }
+    }
+
+    /// Every edit that returned is on the server, on the device or in quarantine.
+    fn nothing_is_lost(&mut self) {
+        let mut found = String::new();
+        for listed in self.world.ledger.reader().documents(&Scope::all()) {
+            let saved = self.world.ledger.reader().saved(&listed.unwrap().0);
+            let document = Automerge::load(&saved.unwrap().unwrap()).unwrap();
+            found += &format!("{:?}", evidence::view(&document).rows);
+        }
+        if self.phone.device.is_some() {
+            let ids: Vec<DocumentId> = self
+                .phone
+                .device()
+                .list()
+                .unwrap()
+                .iter()
+                .map(|row| row.id)
+                .collect();
+            for id in ids {
+                found += &format!("{:?}", self.phone.device().show(&id).unwrap().evidence.rows);
+            }
+            for refused in self.phone.device().quarantined() {
+                found += &format!("{:?}", refused.edits);
+            }
+        }
+        let missing: Vec<&String> = self
+            .promised
+            .iter()
+            .filter(|mark| !found.contains(*mark))
+            .collect();
+        assert!(missing.is_empty(), "{missing:?} of {:?}", self.promised);
+    }
+
+    fn everything_arrived(&mut self) {
+        assert_eq!(self.done, ACTS.len());
+        self.nothing_is_lost();
+        let status = self.phone.device().status().unwrap();
+        assert_eq!((status.unsent, status.to_enter_again), (0, 0));
+        // What did not return and was kept all the same is there beside what was done again.
+        assert!((1..=2).contains(&status.quarantined), "{status:?}");
+        assert!(status.differs.is_empty());
+    }
+}
+
+/// Lets a call to one disk fail, ends the process, starts it again and lets it do the rest. False
+/// once no call failed.
+fn fails_and_goes_on(disk: usize, call: u64, fault: Fault, end: End) -> bool {
+    let mut life = Life::new();
+    life.disks()[disk].fail_at(call, fault);
+    let failed = life.live().is_err();
+    let rows = life.phone.close();
+    match end {
+        End::Process => {}
+        End::PowerKeepsNothing => life.crash(0),
+        End::PowerKeepsAll => life.crash(1),
+    }
+    life.disks()[disk].fail_at(NEVER, fault);
+    if !failed {
+        return false;
+    }
+    life.start(rows);
+    life.nothing_is_lost();
+    life.live().unwrap();
+    life.everything_arrived();
+    life.phone.crash(&mut |_| 0);
+    life.everything_arrived();
+    true
+}
+
+#[test]
+fn whichever_call_to_a_disk_fails_no_edit_that_returned_is_lost_and_the_device_goes_on() {
+    for (disk, calls_min) in [(0, 10), (1, 40), (2, 6)] {
+        for end in [End::Process, End::PowerKeepsNothing, End::PowerKeepsAll] {
+            let mut call = 1;
+            // Both ways to fail take turns.
+            let fault = |call| [Fault::Io, Fault::Full][(call + end as u64) as usize % 2];
+            while fails_and_goes_on(disk, call, fault(call), end) {
+                call += 1;
+            }
+            assert!(
+                call > calls_min,
+                "only {call} calls of disk {disk} were tried"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_failed_sync_left_in_the_cache_is_on_the_disk_before_it_is_offered() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    // Measuring free space and writing succeed; the sync fails.
+    phone.tail.fail_at(3, Fault::Io);
+    let scope = WARD.parse().unwrap();
+    let failed = phone
+        .device()
+        .create(NOW, world.draw(), &scope, &evidence("Papan"));
+    failed.unwrap_err();
+    // The process starts anew on the same machine, whose cache shows the run.
+    phone.reopen();
+    assert_eq!((phone.titles().len(), phone.device().unsent()), (1, 1));
+    phone.crash(&mut |_| 0);
+    assert_eq!((phone.titles().len(), phone.device().unsent()), (1, 1));
+    world.sync(&mut phone);
+    assert_eq!(phone.device().unsent(), 0);
+}
+
+#[test]
+fn an_identity_that_only_the_cache_shows_is_on_the_disk_before_it_counts() {
+    let mut whole = Life::new();
+    whole.perform(Act::Enrol).unwrap();
+    let calls = whole.phone.home.calls();
+    let mut seen_and_lost = 0;
+    for call in 1..=calls {
+        let mut life = Life::new();
+        life.phone.home.fail_at(call, Fault::Io);
+        life.perform(Act::Enrol).unwrap_err();
+        let rows = life.phone.close();
+        life.start(rows);
+        if life.phone.device.is_none() {
+            continue;
+        }
+        seen_and_lost += 1;
+        life.document = Some(life.create(WARD, "mark-999").unwrap());
+        life.phone.crash(&mut |_| 0);
+        life.nothing_is_lost();
+    }
+    assert!(seen_and_lost > 0, "no sync of the folder failed");
+}
+
+#[test]
+fn a_device_on_a_full_disk_opens_and_follows_and_takes_edits_once_there_is_space() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let mut budi = world.phone("Budi", Role::Officer, WARD);
+    let own = world.create(&mut siti, "Papan");
+    world.create(&mut budi, "Baliho");
+    world.sync(&mut budi);
+    siti.tail.set_free_bytes(TAIL_RESERVE_BYTES - 1);
+    let edit = [Edit::Title("Papan baru".into())];
+    let refused = siti.device().edit(NOW, &own, &edit).unwrap_err();
+    assert!(refused.is_refusal());
+    world.sync(&mut siti);
+    let both = ["Baliho".to_owned(), "Papan".to_owned()];
+    let titles = |phone: &mut Phone| phone.titles().into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(titles(&mut siti), BTreeSet::from(both.clone()));
+    siti.reopen();
+    assert_eq!(titles(&mut siti), BTreeSet::from(both));
+    siti.tail.set_free_bytes(u64::MAX);
+    siti.reopen();
+    assert_eq!(siti.device().unsent(), 0);
+    siti.device().edit(NOW, &own, &edit).unwrap().unwrap();
+    world.sync(&mut siti);
+    assert_eq!(siti.device().unsent(), 0);
+}
+
+#[test]
+fn a_full_server_puts_a_device_off_only_once_it_has_all_that_is_there_for_it() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let mut budi = world.phone("Budi", Role::Officer, WARD);
+    world.sync(&mut siti);
+    for number in 0..40 {
+        world.create(&mut budi, &format!("Baliho {number}"));
+    }
+    world.sync(&mut budi);
+    world.create(&mut siti, "Papan");
+    world.journal.set_free_bytes(1);
+    let events = world.sync(&mut siti);
+    assert!(matches!(events.last(), Some(Event::Bye(bye)) if bye.code == ByeCode::Full));
+    assert_eq!((siti.titles().len(), siti.device().unsent()), (41, 1));
+    world.journal.set_free_bytes(u64::MAX);
+    world.sync(&mut siti);
+    assert_eq!(siti.device().unsent(), 0);
+}
