@@ -44,6 +44,8 @@ pub struct Setup {
     pub documents: usize,
     /// Edits at most.
     pub edits: usize,
+    /// What happens most.
+    pub focus: Focus,
     /// A fault that the checks have to find.
     pub planted: Option<Planted>,
     /// Whether to print what happens, first with all steps, then with the fewest.
@@ -57,8 +59,18 @@ impl Setup {
             devices,
             documents,
             edits: 60,
+            focus: Focus::Everything,
             planted: None,
             trace: false,
+        }
+    }
+
+    /// A small world in which disks fail, fill up and lose power all the time.
+    pub fn storage() -> Self {
+        Self {
+            edits: 14,
+            focus: Focus::Storage,
+            ..Self::new(2, 2)
         }
     }
 
@@ -71,6 +83,15 @@ impl Setup {
     }
 }
 
+/// What happens most in a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Focus {
+    /// Everything, in proportions that let people get something done.
+    Everything,
+    /// Failures of disks.
+    Storage,
+}
+
 /// A fault that is built into a world to prove that the checks find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Planted {
@@ -78,6 +99,8 @@ pub enum Planted {
     UnsyncedServer,
     /// The disks of devices say that they synced and did not.
     UnsyncedDevices,
+    /// The server's disk says that it synced its folder and did not.
+    UnsyncedNames,
     /// The server answers *accepted* before the journal has it.
     EarlyAnswers,
 }
@@ -103,8 +126,10 @@ pub struct Totals {
     pub connections: u64,
     /// Connections that were cut.
     pub cuts: u64,
-    /// Times a device or the server lost power.
+    /// Times a device or the server lost power or its process ended.
     pub crashes: u64,
+    /// Times a disk was full.
+    pub full: u64,
 }
 
 impl AddAssign for Totals {
@@ -119,6 +144,7 @@ impl AddAssign for Totals {
         self.connections += other.connections;
         self.cuts += other.cuts;
         self.crashes += other.crashes;
+        self.full += other.full;
     }
 }
 
@@ -135,12 +161,13 @@ impl fmt::Display for Totals {
             connections,
             cuts,
             crashes,
+            full,
         } = self;
         write!(
             f,
             "{seeds} seeds: {steps} steps, {events} events, {edits} edits, {accepted} accepted, \
              {rejected} rejected, {stale} stale, {connections} connections, {cuts} cut, \
-             {crashes} crashes"
+             {crashes} crashes, {full} full disks"
         )
     }
 }
@@ -170,8 +197,13 @@ impl fmt::Display for Failure {
         }
         write!(
             f,
-            "run it again: cargo xtask sim --seeds 1 --first {} --devices {} --documents {}",
-            self.seed, self.setup.devices, self.setup.documents
+            "run it again: cargo xtask sim --seeds 1 --first {} --storage {} --devices {} \
+             --documents {} --edits {}",
+            self.seed,
+            u8::from(self.setup.focus == Focus::Storage),
+            self.setup.devices,
+            self.setup.documents,
+            self.setup.edits,
         )
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bukti_tests::sim::{self, Setup, Totals};
 
 const USAGE: &str = "usage: bukti-sim [--seeds N] [--first SEED] [--devices D] [--documents M] \
-                     [--edits E] [--threads T] [--trace 1]";
+                     [--edits E] [--storage 1] [--threads T] [--trace 1]";
 
 fn main() -> ExitCode {
     let Some(asked) = Asked::read(std::env::args().skip(1)) else {
@@ -66,6 +66,9 @@ impl Asked {
                 "--devices" => asked.setup.devices = count?.max(1),
                 "--documents" => asked.setup.documents = count?.max(1),
                 "--edits" => asked.setup.edits = count?.max(1),
+                // Before the sizes, which it sets.
+                "--storage" if number > 0 => asked.setup = Setup::storage(),
+                "--storage" => {}
                 "--trace" => asked.setup.trace = number > 0,
                 "--threads" => asked.threads = count?.max(1),
                 _ => return None,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bukti_client::device::{Applicant, Device, DeviceError, Enrolment, Folders};
+use bukti_client::limits::TAIL_RESERVE_BYTES;
 use bukti_core::envelope::{Body, DocumentKind, Envelope, Root, Run};
 use bukti_core::id::{ChangeHash, DeviceId, DocumentId, Incarnation, RunId, WallMs};
 use bukti_core::journal::memory::{Fault, MemoryStorage, Skipped};
@@ -15,8 +16,8 @@ use bukti_sync_protocol::link::InvitationLink;
 use ed25519_dalek::SigningKey;
 
 use super::random::Random;
-use super::script::{Forgery, Rows};
-use super::server::ConnectionId;
+use super::script::{Forgery, Room, Rows};
+use super::server::{ConnectionId, NEVER, START_FAILS_PERCENT};
 
 /// A device as the simulation runs it.
 pub type SimDevice = Device<MemoryStorage, SharedKv>;
@@ -77,6 +78,7 @@ pub struct Phone {
     kept: Option<Kept>,
     /// A crash that is planned: what becomes of the rows.
     doom: Option<Rows>,
+    room: Room,
     /// Runs that a dishonest program wants sent, too.
     forged: Vec<(RunId, Vec<u8>)>,
     random: Random,
@@ -97,7 +99,7 @@ impl Phone {
     pub fn enrol(
         mut random: Random,
         link: &InvitationLink,
-        enrol: impl FnOnce(DeviceId) -> Enrolment,
+        enrol: impl FnOnce(&SigningKey) -> Enrolment,
     ) -> Result<Self, DeviceError> {
         let folders = Folders {
             home: Arc::new(MemoryStorage::new()),
@@ -107,9 +109,8 @@ impl Phone {
         let kv = SharedKv::default();
         let applicant = Applicant::open(folders.clone(), link, random.bytes())?;
         let key = applicant.key().clone();
-        let id = DeviceId(key.verifying_key().to_bytes());
         let incarnation = Incarnation(random.bytes());
-        let device = applicant.finish(kv.clone(), &enrol(id), incarnation)?;
+        let device = applicant.finish(kv.clone(), &enrol(&key), incarnation)?;
         Ok(Self {
             folders,
             kv,
@@ -120,6 +121,7 @@ impl Phone {
             snapshots: Vec::new(),
             kept: None,
             doom: None,
+            room: Room::Plenty,
             forged: Vec::new(),
             random,
             faults: Vec::new(),
@@ -236,15 +238,13 @@ impl Phone {
         if let Event::Rejected { run, .. } = &event {
             self.forged.retain(|(forged, _)| forged != run);
         }
-        let reaction = self.act(effects, |device, random| {
-            device.handle_event(wall, random.bytes(), &event)
-        });
-        let Some(reaction) = reaction else {
-            if self.device.is_some() {
-                self.faults
-                    .push(format!("the device refuses to hear of {event:?}"));
-            }
+        let Some(device) = &mut self.device else {
             return;
+        };
+        let reaction = match device.handle_event(wall, self.random.bytes(), &event) {
+            Ok(reaction) => reaction,
+            // What keeps a device from hearing something ends it, a full disk, too.
+            Err(error) => return self.failed(&error, effects),
         };
         if self.random.chance(20) {
             self.snapshots.push(self.kv.0.snapshot());
@@ -338,6 +338,7 @@ impl Phone {
         if self.random.chance(60) {
             self.kv.0.restore(&kept.rows);
         }
+        self.set_room(self.room);
         self.device = None;
         self.session = None;
         effects.push(Effect::Died(Rows::Earlier));
@@ -361,7 +362,15 @@ impl Phone {
     }
 
     fn failed(&mut self, error: &DeviceError, effects: &mut Vec<Effect>) {
+        let explained = self.doom.is_some() || self.room != Room::Plenty;
+        if explained && self.random.chance(40) {
+            // The call that failed ends the process; the machine and its cache go on.
+            return self.end_process(Rows::Stay, effects);
+        }
         let rows = self.doom.unwrap_or_else(|| {
+            if explained {
+                return Rows::Stay;
+            }
             self.faults
                 .push(format!("a device failed for no reason: {error:?}"));
             Rows::Stay
@@ -369,10 +378,27 @@ impl Phone {
         self.lose_power(rows, effects);
     }
 
-    fn lose_power(&mut self, rows: Rows, effects: &mut Vec<Effect>) {
+    /// Lets a call to each of its disks fail; the call before that was to fail does not.
+    fn fail_at(&self, call: u64) {
+        let Folders {
+            home,
+            tail,
+            quarantine,
+        } = &self.folders;
+        for folder in [home, tail, quarantine] {
+            folder.fail_at(call, Fault::Io);
+        }
+    }
+
+    fn end_process(&mut self, rows: Rows, effects: &mut Vec<Effect>) {
+        self.fail_at(NEVER);
         self.device = None;
         self.session = None;
         self.doom = None;
+        effects.push(Effect::Died(rows));
+    }
+
+    fn crash_disks(&mut self) {
         let random = &mut self.random;
         for folder in [
             &self.folders.home,
@@ -381,6 +407,10 @@ impl Phone {
         ] {
             folder.crash(&mut |below| random.index(below));
         }
+    }
+
+    fn lose_power(&mut self, rows: Rows, effects: &mut Vec<Effect>) {
+        self.crash_disks();
         match rows {
             Rows::Stay => {}
             Rows::Earlier => {
@@ -391,24 +421,62 @@ impl Phone {
             }
             Rows::Vanish => self.kv.0.restore(&MemorySnapshot::default()),
         }
-        effects.push(Effect::Died(rows));
+        self.end_process(rows, effects);
     }
 
-    /// Comes up again.
-    pub fn start(&mut self) {
+    /// Sets the space on its disk.
+    pub fn set_room(&mut self, room: Room) {
+        self.room = room;
+        for folder in [&self.folders.tail, &self.folders.quarantine] {
+            folder.set_free_bytes(match room {
+                Room::Plenty => u64::MAX / 2,
+                Room::Reserve => TAIL_RESERVE_BYTES - 1,
+                Room::None => 0,
+            });
+        }
+    }
+
+    /// Comes up again; false if it has to be tried once more.
+    pub fn start(&mut self) -> bool {
         if self.device.is_some() {
-            return;
+            return true;
         }
-        match Device::open(self.folders.clone(), self.kv.clone()) {
-            Ok(device) => self.device = Some(device),
-            Err(error) => self
-                .faults
-                .push(format!("a device does not come up again: {error:?}")),
+        let fails = self.random.chance(START_FAILS_PERCENT);
+        if fails {
+            let call = self.random.between(1, 14);
+            self.fail_at(call);
+        }
+        let opened = Device::open(self.folders.clone(), self.kv.clone());
+        self.fail_at(NEVER);
+        match opened {
+            Ok(device) => {
+                self.device = Some(device);
+                true
+            }
+            Err(_) if fails => {
+                if self.random.chance(50) {
+                    self.crash_disks();
+                }
+                false
+            }
+            // It is started again once there is space. A store that was thrown back needs a new life
+            // before anything else, and that is written down.
+            Err(error)
+                if self.room != Room::Plenty && (self.room == Room::None || error.is_refusal()) =>
+            {
+                true
+            }
+            Err(error) => {
+                self.faults
+                    .push(format!("a device does not come up again: {error:?}"));
+                true
+            }
         }
     }
 
-    /// Voids planned crashes, so that the world can come to rest.
+    /// Voids planned crashes and makes space, so that the world can come to rest.
     pub fn calm(&mut self, effects: &mut Vec<Effect>) {
+        self.set_room(Room::Plenty);
         if self.device.is_some() {
             self.lose_power(Rows::Stay, effects);
         }

@@ -5,9 +5,9 @@ use std::fmt;
 use bukti_core::id::WallMs;
 use bukti_sync_protocol::Mono;
 
-use super::Setup;
 use super::network::Signal;
 use super::random::Random;
+use super::{Focus, Setup};
 
 /// Something that happens at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,22 @@ pub enum Act {
         /// What becomes of its rows.
         rows: Rows,
     },
+    /// A device's disk fills up, and is emptied again.
+    FillDevice {
+        /// Whose.
+        device: usize,
+        /// How full.
+        room: Room,
+        /// After so long there is space.
+        for_ms: u64,
+    },
+    /// The server's disk fills up, and is emptied again.
+    FillServer {
+        /// How full.
+        room: Room,
+        /// After so long there is space.
+        for_ms: u64,
+    },
     /// An administrator ends a device.
     Revoke {
         /// Which.
@@ -124,6 +140,17 @@ pub enum What {
     Withdraw,
     /// A choice among concurrent values, if there are any.
     Resolve,
+}
+
+/// Space on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// More than is ever needed.
+    Plenty,
+    /// Less than is kept free: nothing is added, and everything else goes on.
+    Reserve,
+    /// Not a byte: whoever is not running cannot be started.
+    None,
 }
 
 /// What becomes of derived rows in a crash.
@@ -258,10 +285,52 @@ impl Drawing<'_> {
     }
 
     fn act(&mut self) -> Act {
+        match self.setup.focus {
+            Focus::Everything => self.anything(),
+            Focus::Storage if self.random.chance(45) => self.trouble_of_disks(),
+            Focus::Storage => self.anything(),
+        }
+    }
+
+    fn trouble_of_disks(&mut self) -> Act {
+        let device = self.device();
+        let call = self.random.between(1, 24);
+        let rows = self.rows();
+        let room = self.random.weighted(&[(2, Room::Reserve), (1, Room::None)]);
+        let for_ms = self.random.between(500, 60_000);
+        self.random.weighted(&[
+            (
+                8,
+                Act::CrashDevice {
+                    device,
+                    call: Some(call),
+                    rows,
+                },
+            ),
+            (
+                8,
+                Act::CrashServer {
+                    stage: Stage::Call(call),
+                    rows,
+                },
+            ),
+            (
+                2,
+                Act::FillDevice {
+                    device,
+                    room,
+                    for_ms,
+                },
+            ),
+            (2, Act::FillServer { room, for_ms }),
+        ])
+    }
+
+    fn anything(&mut self) -> Act {
         let device = self.device();
         let document = self.document();
         match self.random.below(1_000) {
-            0..600 => Act::Edit {
+            0..590 => Act::Edit {
                 device: if self.random.chance(80) {
                     self.writer()
                 } else {
@@ -270,6 +339,18 @@ impl Drawing<'_> {
                 document,
                 what: self.what(),
             },
+            590..600 => {
+                let room = self.random.weighted(&[(2, Room::Reserve), (1, Room::None)]);
+                let for_ms = self.random.between(500, 60_000);
+                match self.random.chance(50) {
+                    true => Act::FillServer { room, for_ms },
+                    false => Act::FillDevice {
+                        device,
+                        room,
+                        for_ms,
+                    },
+                }
+            }
             600..720 => Act::Signal {
                 device,
                 signal: self.random.weighted(&[

@@ -16,6 +16,7 @@ use bukti_core::ledger::{
 use bukti_core::record::{Invitation, invitation_hash};
 use bukti_sync_protocol::Mono;
 use bukti_sync_protocol::bye::{Bye, ByeCode};
+use bukti_sync_protocol::enrol::{self, EnrolSession};
 use bukti_sync_protocol::fragment::PartialItem;
 use bukti_sync_protocol::server::{Cx, Input, Output, ServerSession};
 use bukti_sync_protocol::token::TokenKey;
@@ -23,7 +24,7 @@ use ed25519_dalek::SigningKey;
 
 use super::Planted;
 use super::random::Random;
-use super::script::{Rows, SERVER_START, Stage};
+use super::script::{Room, Rows, SERVER_START, Stage};
 
 /// Names one connection for good.
 pub type ConnectionId = u64;
@@ -37,8 +38,15 @@ pub type SimReader = Reader<MemoryStorage, MemoryKv>;
 const BATCH_RUNS_MAX: usize = 16;
 /// Snapshots of the rows that a crash may throw the store back to.
 const SNAPSHOTS_KEPT: usize = 6;
+/// Starts of a hundred during which a call to the disk fails.
+pub(super) const START_FAILS_PERCENT: u64 = 12;
+/// A call that no world comes to.
+pub(super) const NEVER: u64 = u64::MAX / 2;
 /// Connections of one device at a time; the oldest gives way.
 const CONNECTIONS_PER_DEVICE: usize = 4;
+
+/// The connection over which devices enrol, one after the other, before others are made.
+const ENROLMENT: ConnectionId = 0;
 
 /// What the server wants done, in this order.
 #[derive(Debug)]
@@ -66,6 +74,7 @@ pub struct Server {
     partials: BTreeMap<DeviceId, Vec<PartialItem>>,
     snapshots: VecDeque<MemorySnapshot>,
     doom: Option<(Stage, Rows)>,
+    room: Room,
     planted: Option<Planted>,
     random: Random,
     /// The last position that readers saw.
@@ -93,10 +102,14 @@ pub fn wall(now: Mono) -> WallMs {
     SERVER_START + now as WallMs
 }
 
+const SEGMENT_BYTES: u32 = 64 * 1024;
+/// Enough to be opened on a disk that has reached it.
+const RESERVE_BYTES: u64 = 3 * SEGMENT_BYTES as u64;
+
 fn options() -> Options {
     let journal = journal::Options {
-        segment_bytes: 64 * 1024,
-        ..journal::Options::server(0)
+        segment_bytes: SEGMENT_BYTES,
+        ..journal::Options::server(RESERVE_BYTES)
     };
     Options {
         cache_bytes: 256 * 1024,
@@ -134,6 +147,7 @@ impl Server {
             partials: BTreeMap::new(),
             snapshots: VecDeque::new(),
             doom: None,
+            room: Room::Plenty,
             planted,
             random,
             watermark: 0,
@@ -143,8 +157,10 @@ impl Server {
 
     /// From here on a planted fault has its effect.
     pub fn begin(&self) {
-        if self.planted == Some(Planted::UnsyncedServer) {
-            self.storage.without_sync(Skipped::Files);
+        match self.planted {
+            Some(Planted::UnsyncedServer) => self.storage.without_sync(Skipped::Files),
+            Some(Planted::UnsyncedNames) => self.storage.without_sync(Skipped::Folder),
+            Some(Planted::UnsyncedDevices | Planted::EarlyAnswers) | None => {}
         }
     }
 
@@ -193,18 +209,34 @@ impl Server {
         Ok(secret)
     }
 
-    /// Uses an invitation.
-    pub fn enrol(&mut self, secret: &[u8; 16], device: DeviceId) -> Enrolment {
-        let ledger = self
-            .ledger
-            .as_mut()
-            .expect("people enrol at a server that runs");
-        let enrolled = ledger
-            .enrol(wall(0), secret, device)
-            .expect("the invitation was made a moment ago");
-        Enrolment {
-            journal: enrolled.founding_record,
-            certificate: enrolled.certificate,
+    /// Uses an invitation, over a session of its own.
+    pub fn enrol(&mut self, secret: &[u8; 16], key: &SigningKey) -> Enrolment {
+        let mut session = EnrolSession::new(key, secret, self.id(), 0);
+        self.accept(0, ENROLMENT);
+        loop {
+            match session.poll() {
+                Some(enrol::Output::Send(bytes)) => {
+                    let mut effects = Vec::new();
+                    self.handle(0, ENROLMENT, Input::Frame(&bytes), &mut effects);
+                    for effect in effects {
+                        if let Effect::Send(_, answer) = effect {
+                            session.handle(&answer);
+                        }
+                    }
+                }
+                Some(enrol::Output::Event(enrol::Event::Enrolled {
+                    journal,
+                    certificate,
+                    id: _,
+                })) => {
+                    self.handle(0, ENROLMENT, Input::Disconnected, &mut Vec::new());
+                    return Enrolment {
+                        journal,
+                        certificate,
+                    };
+                }
+                other => panic!("the invitation was made a moment ago: {other:?}"),
+            }
         }
     }
 
@@ -490,6 +522,8 @@ impl Server {
 
     fn ended(&mut self, error: &LedgerError, effects: &mut Vec<Effect>) {
         match self.doom {
+            // The call that failed ends the process; the machine and its cache may go on.
+            Some((Stage::Call(_), _)) if self.random.chance(40) => self.end_process(effects),
             Some((_, rows)) => self.lose_power(rows, effects),
             None => {
                 self.faults
@@ -499,7 +533,8 @@ impl Server {
         }
     }
 
-    fn lose_power(&mut self, rows: Rows, effects: &mut Vec<Effect>) {
+    fn end_process(&mut self, effects: &mut Vec<Effect>) {
+        self.storage.fail_at(NEVER, Fault::Io);
         self.ledger = None;
         self.doom = None;
         for connection in std::mem::take(&mut self.sessions).into_keys() {
@@ -507,6 +542,11 @@ impl Server {
         }
         self.queue.clear();
         self.partials.clear();
+        effects.push(Effect::Died);
+    }
+
+    fn lose_power(&mut self, rows: Rows, effects: &mut Vec<Effect>) {
+        self.end_process(effects);
         let random = &mut self.random;
         self.storage.crash(&mut |below| random.index(below));
         match rows {
@@ -519,13 +559,27 @@ impl Server {
             }
             Rows::Vanish => self.kv.restore(&MemorySnapshot::default()),
         }
-        effects.push(Effect::Died);
     }
 
-    /// Comes up again.
-    pub fn start(&mut self) {
+    /// Sets the space on its disk.
+    pub fn set_room(&mut self, room: Room) {
+        self.room = room;
+        self.storage.set_free_bytes(match room {
+            Room::Plenty => u64::MAX / 2,
+            Room::Reserve => RESERVE_BYTES - 1,
+            Room::None => 0,
+        });
+    }
+
+    /// Comes up again; false if it has to be tried once more.
+    pub fn start(&mut self) -> bool {
         if self.ledger.is_some() {
-            return;
+            return true;
+        }
+        let fails = self.random.chance(START_FAILS_PERCENT);
+        if fails {
+            let call = self.random.between(1, 14);
+            self.storage.fail_at(call, Fault::Io);
         }
         let opened = Ledger::open(
             self.storage.clone(),
@@ -534,19 +588,33 @@ impl Server {
             options(),
             &mut |_progress| {},
         );
+        self.storage.fail_at(NEVER, Fault::Io);
         match opened {
             Ok((ledger, _opened)) => {
                 self.ledger = Some(ledger);
                 self.begin();
+                true
             }
-            Err(error) => self
-                .faults
-                .push(format!("the server does not come up again: {error:?}")),
+            Err(_) if fails => {
+                if self.random.chance(50) {
+                    let random = &mut self.random;
+                    self.storage.crash(&mut |below| random.index(below));
+                }
+                false
+            }
+            // It is started again once there is space.
+            Err(_) if self.room == Room::None => true,
+            Err(error) => {
+                self.faults
+                    .push(format!("the server does not come up again: {error:?}"));
+                true
+            }
         }
     }
 
-    /// Voids planned crashes, so that the world can come to rest.
+    /// Voids planned crashes and makes space, so that the world can come to rest.
     pub fn calm(&mut self, effects: &mut Vec<Effect>) {
+        self.set_room(Room::Plenty);
         if self.ledger.is_some() {
             self.lose_power(Rows::Stay, effects);
         }

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bukti_core::authority::{Grant, Role};
-use bukti_core::evidence::Edit;
-use bukti_core::id::{DocumentId, RunId};
+use bukti_core::id::DocumentId;
 use bukti_sync_protocol::Mono;
 use bukti_sync_protocol::bye::ByeCode;
 use bukti_sync_protocol::client::{Event as Learned, Input as ClientInput};
@@ -13,12 +11,14 @@ use bukti_sync_protocol::server::Input as ServerInput;
 
 use super::check::{Oracle, Standing, Violation};
 use super::network::{Agenda, Connection, End, Sent, Signal};
-use super::people::{beginning, edits, grants_of, mark, workplace};
+use super::people::grants_of;
 use super::phone::{self, Phone};
 use super::random::Random;
-use super::script::{Act, Rows, Step, What};
+use super::script::{Room, Rows, Step};
 use super::server::{self, ConnectionId, Server};
 use super::{Planted, Setup, Totals};
+
+mod step;
 
 /// Events in one world, far above what any has needed: beyond it, something goes in circles.
 const EVENTS_MAX: u64 = 200_000;
@@ -52,6 +52,8 @@ enum Event {
     Commit,
     ServerUp,
     DeviceUp(usize),
+    /// There is space again, on the disk of a device or of the server.
+    Space(Option<usize>),
 }
 
 /// A world in the middle of what happens to it.
@@ -112,7 +114,7 @@ impl World {
                 server: server.id(),
             };
             let random = Random::of(seed, 4, device as u64);
-            let phone = Phone::enrol(random, &link, |id| server.enrol(&secret, id));
+            let phone = Phone::enrol(random, &link, |key| server.enrol(&secret, key));
             let phone = phone.map_err(|error| sound(format!("{error:?}")))?;
             if setup.planted == Some(Planted::UnsyncedDevices) {
                 phone.without_sync();
@@ -264,7 +266,8 @@ impl World {
             | Event::Tick { .. }
             | Event::Commit
             | Event::ServerUp
-            | Event::DeviceUp(_) => eprintln!("      {now:>12} ms  {event:?}"),
+            | Event::DeviceUp(_)
+            | Event::Space(_) => eprintln!("      {now:>12} ms  {event:?}"),
         }
     }
 
@@ -299,15 +302,31 @@ impl World {
                 Ok(None)
             }
             Event::ServerUp => {
-                self.server.start();
+                if !self.server.start() {
+                    self.totals.crashes += 1;
+                    self.agenda.plan(now + 1_000, Event::ServerUp);
+                }
                 if let Some(reader) = self.server.reader() {
                     self.oracle.accepted_is_kept(&reader)?;
                 }
                 Ok(None)
             }
             Event::DeviceUp(device) => {
-                self.phones[device].start();
+                if !self.phones[device].start() {
+                    self.totals.crashes += 1;
+                    self.agenda.plan(now + 1_000, Event::DeviceUp(device));
+                }
                 self.dial(device, 500);
+                Ok(Some(device))
+            }
+            Event::Space(None) => {
+                self.server.set_room(Room::Plenty);
+                self.agenda.plan(now + 1_000, Event::ServerUp);
+                Ok(None)
+            }
+            Event::Space(Some(device)) => {
+                self.phones[device].set_room(Room::Plenty);
+                self.agenda.plan(now + 1_000, Event::DeviceUp(device));
                 Ok(Some(device))
             }
         }
@@ -631,165 +650,5 @@ impl World {
         if signal != Signal::None {
             self.dial(device, 1_000);
         }
-    }
-
-    fn step(&mut self, step: &Step) -> Result<Option<usize>, Violation> {
-        let now = self.agenda.now();
-        let mut random = Random::of(self.seed, 6, step.number);
-        match step.act {
-            Act::Create { device, document } => {
-                self.create(device, document, step.number, &mut random)?;
-                return Ok(Some(device));
-            }
-            Act::Edit {
-                device,
-                document,
-                what,
-            } => {
-                self.edit(device, document, what, step.number, &mut random)?;
-                return Ok(Some(device));
-            }
-            Act::Signal { device, signal } => self.set_signal(device, signal),
-            Act::Cut { device } => {
-                if let Some(connection) = self.current[device] {
-                    self.cut(connection);
-                }
-            }
-            Act::CrashDevice { device, call, rows } => {
-                self.with_phone(device, |phone, _, effects| {
-                    phone.crash(call, rows, effects);
-                })?;
-            }
-            Act::Keep { device } => {
-                self.phones[device].keep();
-                self.oracle.copied(device);
-            }
-            Act::Restore { device } => {
-                let mut restored = false;
-                self.with_phone(device, |phone, _, effects| {
-                    restored = phone.restore(effects);
-                })?;
-                if restored {
-                    self.oracle.restored(device);
-                }
-            }
-            Act::CrashServer { stage, rows } => {
-                let mut effects = Vec::new();
-                self.server.crash(stage, rows, &mut effects);
-                self.perform_server(effects)?;
-            }
-            Act::Revoke { device } => {
-                let id = self.phones[device].id();
-                let mut effects = Vec::new();
-                self.server
-                    .administer(now, &mut effects, |ledger, wall| ledger.revoke(wall, id));
-                self.server.revoked(now, id, &mut effects);
-                self.perform_server(effects)?;
-            }
-            Act::Demote { device } => self.demote(device)?,
-            Act::Clock { device, to } => self.phones[device].set_clock(now, to),
-            Act::Forge {
-                device,
-                document,
-                forgery,
-            } => {
-                let document = self.documents[document];
-                self.with_phone(device, |phone, now, effects| {
-                    phone.forge(now, forgery, document);
-                    phone.offer(now, effects);
-                })?;
-            }
-        }
-        Ok(None)
-    }
-
-    fn demote(&mut self, device: usize) -> Result<(), Violation> {
-        let id = self.phones[device].id();
-        let now = self.agenda.now();
-        let enrolled = self.standing[device].enrolled.iter();
-        let grants = enrolled.map(|grant| Grant {
-            role: Role::Observer,
-            scope: grant.scope.clone(),
-        });
-        let grants = grants.collect();
-        let mut effects = Vec::new();
-        self.server.administer(now, &mut effects, |ledger, wall| {
-            ledger.grant(wall, id, grants)
-        });
-        self.perform_server(effects)
-    }
-
-    fn create(
-        &mut self,
-        device: usize,
-        document: usize,
-        number: u64,
-        random: &mut Random,
-    ) -> Result<(), Violation> {
-        let enrolled = &self.standing[device].enrolled;
-        let Some(scope) = workplace(enrolled).cloned() else {
-            return Ok(());
-        };
-        let mark = mark(number);
-        let new = beginning(&mark);
-        let mut made = None;
-        self.with_phone(device, |phone, now, effects| {
-            let wall = phone.wall(now);
-            let drawn = random.bytes();
-            made = phone.act(effects, |device, _| {
-                device.create(wall, drawn, &scope, &new)
-            });
-            phone.offer(now, effects);
-        })?;
-        if let Some((id, run)) = made {
-            self.documents[document] = Some(id);
-            self.promise(device, id, mark, run);
-        }
-        Ok(())
-    }
-
-    fn edit(
-        &mut self,
-        device: usize,
-        document: usize,
-        what: What,
-        number: u64,
-        random: &mut Random,
-    ) -> Result<(), Violation> {
-        let Some(id) = self.one_at_hand(device, document) else {
-            return Ok(());
-        };
-        let mark = mark(number);
-        let mut made = None;
-        self.with_phone(device, |phone, now, effects| {
-            let wall = phone.wall(now);
-            made = phone.act(effects, |device, _| {
-                let shown = device.show(&id)?;
-                let mut edits = edits(what, &shown.evidence, number, random);
-                edits.push(Edit::AddRow(mark.clone()));
-                device.edit(wall, &id, &edits)
-            });
-            phone.offer(now, effects);
-        })?;
-        if let Some(Some(run)) = made {
-            self.promise(device, id, mark, run);
-        }
-        Ok(())
-    }
-
-    /// The document, or the next one that the device has.
-    fn one_at_hand(&mut self, device: usize, document: usize) -> Option<DocumentId> {
-        let owner = self.phones[device].device()?;
-        let (before, after) = self.documents.split_at(document);
-        let mut known = after.iter().chain(before).flatten();
-        known.find(|id| owner.show(id).is_ok()).copied()
-    }
-
-    fn promise(&mut self, device: usize, document: DocumentId, mark: String, run: RunId) {
-        self.totals.edits += 1;
-        if self.trace {
-            eprintln!("        device {device}: {mark} is in run {run} of {document}");
-        }
-        self.oracle.promise(device, document, mark, run);
     }
 }

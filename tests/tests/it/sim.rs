@@ -45,6 +45,32 @@ fn twenty_devices_lose_nothing_and_end_equal_over_10_seeds() {
 }
 
 #[test]
+fn small_worlds_whose_disks_fail_all_the_time_lose_nothing_over_500_seeds() {
+    let totals = holds(10_000..10_500, &Setup::storage());
+    assert!(totals.edits > 2_500, "too little happened: {totals}");
+    assert!(totals.accepted > 2_500, "too little arrived: {totals}");
+    assert!(totals.crashes > 4_000, "the disks were too kind: {totals}");
+    assert!(totals.full > 500, "the disks were too large: {totals}");
+}
+
+#[test]
+fn in_small_worlds_too_each_sync_that_is_left_out_is_noticed() {
+    for planted in [
+        Planted::UnsyncedServer,
+        Planted::UnsyncedNames,
+        Planted::UnsyncedDevices,
+    ] {
+        let setup = Setup {
+            planted: Some(planted),
+            ..Setup::storage()
+        };
+        let failures = (0..30).filter(|seed| sim::first_violation(*seed, &setup).is_err());
+        let failures = failures.count();
+        assert!(failures >= 3, "{planted:?}: {failures} of 30 seeds");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_world() {
     let setup = Setup::new(4, 3);
     let once = sim::run(7, &setup).unwrap();
