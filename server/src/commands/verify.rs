@@ -142,7 +142,9 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
             | LedgerError::Read(ledger::ReadError::Journal(ReadError::Damaged(found))) => {
                 (found.damage.code(), file_place(found))
             }
-            LedgerError::Lost { .. } => ("lost", "the end of the journal".to_owned()),
+            LedgerError::Lost { .. } | LedgerError::JournalGone => {
+                ("lost", "the end of the journal".to_owned())
+            }
             LedgerError::WrongKey { .. } => ("wrong-key", "server.key".to_owned()),
             LedgerError::Open(OpenError::NoJournal)
             | LedgerError::Empty
@@ -158,11 +160,11 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
         },
         FolderError::NotAKey(path) => ("key", path.display().to_string()),
         FolderError::Store(_) => ("store-damaged", "store".to_owned()),
+        FolderError::JournalMissing(_) => ("lost", "the journal".to_owned()),
         FolderError::NoKey(path) if !small.is_empty() => ("key", path.display().to_string()),
         FolderError::NoKey(_)
         | FolderError::Empty(_)
         | FolderError::Device(_)
-        | FolderError::JournalMissing(_)
         | FolderError::Io { .. }
         | FolderError::Random(_) => return Err(error.into()),
     };
