@@ -3,16 +3,52 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use bukti_tests::link::{Link, Proxy};
 use bukti_tests::process::{Phone, Printed, Server, server_command};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 /// A village and another one in the example regions.
 pub(crate) const VILLAGE: &str = "13.07.05.2001";
 pub(crate) const OTHER_VILLAGE: &str = "13.07.05.2002";
 /// The regency of both.
 pub(crate) const REGENCY: &str = "13.07";
+
+/// As good as no link at all between device and server.
+const LOOPBACK: Link = Link {
+    bits_per_second: 10_000_000_000,
+    round_trip: Duration::ZERO,
+    cut_after: None,
+};
+
+/// The address that devices know, wherever the server listens after a restart.
+pub(crate) struct Door {
+    pub(crate) proxy: Proxy,
+    _runtime: Runtime,
+}
+
+impl Door {
+    pub(crate) fn open() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        let proxy = runtime.block_on(Proxy::start(nowhere, LOOPBACK)).unwrap();
+        Self {
+            proxy,
+            _runtime: runtime,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.proxy.address())
+    }
+}
 
 /// The server's folder is `server`, each phone's is called after it.
 pub(crate) struct Field {

@@ -2,30 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use bukti_tests::link::{Link, Proxy};
 use bukti_tests::process::{Phone, Printed};
 use serde_json::Value;
-use tokio::runtime::Runtime;
 
-use crate::field::{Field, VILLAGE, listed, new_evidence, text};
+use crate::field::{Door, Field, VILLAGE, listed, new_evidence, text};
 
 const PHONES: u64 = 3;
 const KILLS_OF_EACH_PHONE: u64 = 5;
 const KILLS_OF_THE_SERVER: u64 = 10;
-
-/// As good as no link at all between device and server.
-const LOOPBACK: Link = Link {
-    bits_per_second: 10_000_000_000,
-    round_trip: Duration::ZERO,
-    cut_after: None,
-};
 
 /// Bounds a failure; nothing here takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -126,32 +116,6 @@ enum Event {
     Done,
     /// A sync begins.
     Syncing,
-}
-
-/// The address that devices know, wherever the server listens after a restart.
-struct Door {
-    proxy: Proxy,
-    _runtime: Runtime,
-}
-
-impl Door {
-    fn open() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-        let proxy = runtime.block_on(Proxy::start(nowhere, LOOPBACK)).unwrap();
-        Self {
-            proxy,
-            _runtime: runtime,
-        }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.proxy.address())
-    }
 }
 
 /// What phones showed as received: documents, and heads that they had then.

@@ -10,6 +10,7 @@ mod hostile;
 mod kill;
 mod loss;
 mod readme;
+mod recovery;
 mod rejection;
 mod scale;
 mod service;

@@ -1,0 +1,321 @@
+//! Servers and phones that lost something, and what brings it back: real processes and folders.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use bukti_tests::process::{Phone, Printed};
+
+use crate::field::{Door, Field, REGENCY, VILLAGE, listed, new_evidence, quarantined, text};
+
+/// A field whose phones find the server wherever it listens.
+struct Place {
+    door: Door,
+    field: Field,
+}
+
+impl Place {
+    fn open() -> Self {
+        let door = Door::open();
+        let field = Field::open(&["--public-url", &door.url()]);
+        door.proxy.lead_to(field.address());
+        Self { door, field }
+    }
+
+    fn serve(&mut self, arguments: &[&str]) {
+        self.field.serve(arguments);
+        self.door.proxy.lead_to(self.field.address());
+    }
+
+    /// Puts the server's folder back to what `snapshot` holds.
+    fn roll_back_to(&mut self, snapshot: &Path) {
+        fs::remove_dir_all(self.field.data()).unwrap();
+        copy(snapshot, &self.field.data());
+        self.serve(&[]);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => copy(&entry.path(), &target),
+            // A socket holds nothing.
+            kind if !kind.is_file() => {}
+            _file => {
+                fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+}
+
+/// Everything that a phone shows, as it is byte for byte the same on phones that hold the same.
+fn shown(phone: &Phone) -> BTreeMap<String, String> {
+    let ids = listed(phone).into_iter().map(|row| text(&row["id"]));
+    let show = |id: String| {
+        let shown = phone.run(&["evidence", "show", &id, "--json"]).ok().stdout;
+        (id, shown)
+    };
+    ids.map(show).collect()
+}
+
+fn sync(phone: &Phone) -> Printed {
+    phone.run(&["sync"])
+}
+
+/// Every phone in turn, and again, so that the first hears of what the last one brought.
+fn meet(phones: &[&Phone]) {
+    for _ in 0..2 {
+        for phone in phones {
+            sync(phone).ok();
+        }
+    }
+    let first = shown(phones[0]);
+    for phone in &phones[1..] {
+        assert_eq!(first, shown(phone));
+    }
+    for phone in phones {
+        assert_eq!(quarantined(phone), Vec::<serde_json::Value>::new());
+        let status = phone.run(&["status", "--json"]).ok().json();
+        assert_eq!(
+            status["differs"].as_array().map_or(0, Vec::len),
+            0,
+            "{status}"
+        );
+    }
+}
+
+fn device_of(field: &Field, person: &str) -> String {
+    let devices = field.admin(&["devices", "--json"]).ok().json();
+    let rows = devices
+        .as_array()
+        .or_else(|| devices["devices"].as_array())
+        .unwrap()
+        .clone();
+    let of = |row: &&serde_json::Value| row["person"] == person;
+    text(
+        &rows
+            .iter()
+            .find(of)
+            .unwrap_or_else(|| panic!("{person} in {devices}"))["device"],
+    )
+}
+
+fn edit(phone: &Phone, id: &str, title: &str) {
+    phone.run(&["evidence", "edit", id, "--title", title]).ok();
+}
+
+fn some_evidence(phone: &Phone, what: &str, count: usize) -> Vec<String> {
+    let new = |number| new_evidence(phone, &format!("{what} {number}"));
+    (1..=count).map(new).collect()
+}
+
+#[test]
+fn a_server_whose_folder_was_lost_gets_back_what_the_phones_hold() {
+    let mut place = Place::open();
+    let sari = place.field.phone("Sari", "officer", VILLAGE);
+    let budi = place.field.phone("Budi", "officer", VILLAGE);
+    let ids = some_evidence(&sari, "Peraturan", 6);
+    meet(&[&sari, &budi]);
+    edit(&budi, &ids[0], "Peraturan desa, diubah");
+    let unsent = new_evidence(&budi, "Belum dikirim");
+    let key = place.field.path("server.key");
+    fs::copy(place.field.data().join("server.key"), &key).unwrap();
+    place.field.stop();
+    fs::remove_dir_all(place.field.data()).unwrap();
+    let url = place.door.url();
+    place.serve(&["--key", key.to_str().unwrap(), "--public-url", &url]);
+
+    // Let in by their certificates, they give and do not receive.
+    sync(&sari).ok();
+    let waits = sari.run(&["status"]).ok().stdout;
+    assert!(waits.contains("confirm"), "{waits}");
+    sync(&budi).ok();
+    assert!(!shown(&sari).contains_key(&unsent));
+    let devices = place.field.admin(&["devices"]).ok().stdout;
+    assert!(devices.contains("unconfirmed"), "{devices}");
+
+    for person in ["Sari", "Budi"] {
+        let device = device_of(&place.field, person);
+        place.field.admin(&["confirm", &device]).ok();
+    }
+    meet(&[&sari, &budi]);
+    let all = shown(&sari);
+    assert_eq!(all.len(), 7);
+    assert!(all[&ids[0]].contains("diubah") && all.contains_key(&unsent));
+    place.field.verify();
+
+    // Life goes on.
+    some_evidence(&sari, "Sesudahnya", 2);
+    edit(&budi, &ids[1], "Sesudahnya");
+    meet(&[&sari, &budi]);
+    assert_eq!(shown(&budi).len(), 9);
+}
+
+#[test]
+fn a_server_restored_from_an_old_backup_gets_back_what_came_after_it() {
+    let mut place = Place::open();
+    let sari = place.field.phone("Sari", "officer", VILLAGE);
+    let eko = place.field.phone("Eko", "officer", VILLAGE);
+    let before = some_evidence(&sari, "Sebelum", 3);
+    meet(&[&sari, &eko]);
+    let unused = place.field.invite("officer", VILLAGE, "Terlambat");
+    let backup = place.field.path("backup");
+    let to = backup.to_str().unwrap().to_owned();
+    place.field.admin(&["backup", "--to", &to]).ok();
+
+    // After it: evidence, a new phone, and an officer who delivers and is revoked then.
+    some_evidence(&sari, "Sesudah", 3);
+    edit(&sari, &before[0], "Sebelum, diubah");
+    let dewi = place.field.phone("Dewi", "officer", VILLAGE);
+    let hers = new_evidence(&dewi, "Dari Dewi");
+    let his = new_evidence(&eko, "Dari Eko");
+    sync(&eko).ok();
+    meet(&[&sari, &dewi]);
+    let revoked = device_of(&place.field, "Eko");
+    place.field.admin(&["revoke", &revoked]).ok();
+    sync(&sari).ok();
+    let all = shown(&sari);
+    assert_eq!(all.len(), 8);
+    // Not received by anybody but the server, which is about to lose it.
+    let unheard = new_evidence(&dewi, "Belum didengar");
+    sync(&dewi).ok();
+
+    let key = place.field.path("server.key");
+    fs::copy(place.field.data().join("server.key"), &key).unwrap();
+    place.field.stop();
+    fs::remove_dir_all(place.field.data()).unwrap();
+    let key = key.to_str().unwrap();
+    place
+        .field
+        .admin(&["restore", "--from", &to, "--key", key])
+        .ok();
+    let url = place.door.url();
+    place.serve(&["--public-url", &url]);
+
+    // Of an invitation that was not used before the backup nobody knows whether it was after.
+    let late = Phone::new(&place.field.path("Terlambat"));
+    let refused = late.run(&["enrol", &unused]);
+    sync(&sari).ok();
+    let refused_later = late.run(&["enrol", &unused]);
+    assert_ne!((refused.status, refused_later.status), (Some(0), Some(0)));
+
+    // What she returned keeps the revoked phone out, and his evidence in.
+    let out = sync(&eko);
+    assert_ne!(out.status, Some(0), "{out:?}");
+    assert!(out.stderr.contains("revoked"), "{out:?}");
+    sync(&dewi).ok();
+    place
+        .field
+        .admin(&["confirm", &device_of(&place.field, "Dewi")])
+        .ok();
+    meet(&[&sari, &dewi]);
+    let now = shown(&sari);
+    assert_eq!(now.len(), 9);
+    assert!(now.contains_key(&hers) && now.contains_key(&his) && now.contains_key(&unheard));
+    for (id, evidence) in all {
+        assert_eq!(now[&id], evidence);
+    }
+    place.field.verify();
+    let wati = place.field.phone("Wati", "verifier", REGENCY);
+    sync(&wati).ok();
+}
+
+#[test]
+fn a_server_that_was_rolled_back_under_its_phones_meets_them_again() {
+    let mut place = Place::open();
+    let sari = place.field.phone("Sari", "officer", VILLAGE);
+    let budi = place.field.phone("Budi", "officer", VILLAGE);
+    let ids = some_evidence(&sari, "Sebelum", 3);
+    meet(&[&sari, &budi]);
+    place.field.stop();
+    let snapshot = place.field.path("snapshot");
+    copy(&place.field.data(), &snapshot);
+    place.serve(&[]);
+    for round in 0..3 {
+        edit(&sari, &ids[round], "Diubah Sari");
+        edit(&budi, &ids[(round + 1) % 3], "Diubah Budi");
+        some_evidence(&budi, "Sesudah", 1);
+        sync(&budi).ok();
+        sync(&sari).ok();
+    }
+    // Edits on both sides of the rollback build on what only the phones have.
+    edit(&sari, &ids[2], "Terakhir");
+    place.field.kill();
+    place.roll_back_to(&snapshot);
+    let third = place.field.phone("Tono", "officer", VILLAGE);
+    some_evidence(&third, "Garis lain", 3);
+    sync(&third).ok();
+    meet(&[&sari, &budi, &third]);
+    assert_eq!(shown(&third).len(), 9);
+    place.field.verify();
+    edit(&budi, &ids[0], "Sesudah segalanya");
+    edit(&third, &ids[1], "Sesudah segalanya");
+    meet(&[&sari, &budi, &third]);
+    let findings = place.field.admin(&["findings", "--json"]);
+    assert!(findings.stdout.contains("cursor-void"), "{findings:?}");
+}
+
+#[test]
+fn a_phone_without_its_store_is_sent_what_it_had() {
+    let place = Place::open();
+    let sari = place.field.phone("Sari", "officer", VILLAGE);
+    let ids = some_evidence(&sari, "Peraturan", 4);
+    sync(&sari).ok();
+    let unsent = new_evidence(&sari, "Belum dikirim");
+    let had = shown(&sari);
+    fs::remove_dir_all(sari.data().join("store")).unwrap();
+    sync(&sari).ok();
+    assert_eq!(shown(&sari), had);
+    assert!(had.contains_key(&unsent));
+    edit(&sari, &ids[0], "Sesudahnya");
+    meet(&[&sari]);
+}
+
+#[test]
+fn two_phones_with_one_store_lose_nothing() {
+    let place = Place::open();
+    let sari = place.field.phone("Sari", "officer", VILLAGE);
+    let witness = place.field.phone("Budi", "officer", VILLAGE);
+    let ids = some_evidence(&sari, "Bersama", 2);
+    new_evidence(&sari, "Belum dikirim");
+    let twin = Phone::new(&place.field.path("twin"));
+    copy(sari.data(), twin.data());
+    edit(&sari, &ids[0], "Dari yang pertama");
+    edit(&twin, &ids[1], "Dari yang kedua");
+    some_evidence(&sari, "Pertama", 2);
+    some_evidence(&twin, "Kedua", 2);
+    meet(&[&sari, &twin, &witness]);
+    let all = shown(&witness);
+    assert_eq!(all.len(), 7);
+    assert!(all[&ids[0]].contains("Dari yang pertama") && all[&ids[1]].contains("Dari yang kedua"));
+    some_evidence(&sari, "Pertama lagi", 1);
+    some_evidence(&twin, "Kedua lagi", 1);
+    meet(&[&sari, &twin, &witness]);
+    assert_eq!(shown(&witness).len(), 9);
+}
+
+#[test]
+fn a_phone_put_back_to_its_own_backup_goes_on() {
+    let place = Place::open();
+    let sari = place.field.phone("Sari", "officer", VILLAGE);
+    let witness = place.field.phone("Budi", "officer", VILLAGE);
+    let ids = some_evidence(&sari, "Sebelum", 2);
+    sync(&sari).ok();
+    let backup = place.field.path("phone-backup");
+    copy(sari.data(), &backup);
+    edit(&sari, &ids[0], "Sesudah cadangan");
+    some_evidence(&sari, "Sesudah cadangan", 2);
+    sync(&sari).ok();
+    fs::remove_dir_all(sari.data()).unwrap();
+    copy(&backup, sari.data());
+    edit(&sari, &ids[1], "Sesudah dikembalikan");
+    some_evidence(&sari, "Sesudah dikembalikan", 1);
+    meet(&[&sari, &witness]);
+    let all = shown(&witness);
+    assert_eq!(all.len(), 5);
+    assert!(all[&ids[0]].contains("Sesudah cadangan"));
+    assert!(all[&ids[1]].contains("Sesudah dikembalikan"));
+}
