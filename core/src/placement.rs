@@ -55,8 +55,8 @@ impl From<&Scope> for Lineage {
     }
 }
 
-impl From<&Lineage> for Lineage {
-    fn from(lineage: &Lineage) -> Self {
+impl From<&Self> for Lineage {
+    fn from(lineage: &Self) -> Self {
         lineage.clone()
     }
 }

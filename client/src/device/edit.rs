@@ -91,7 +91,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
 
     fn allow(&self, action: Action, kind: DocumentKind, scope: &Scope) -> Result<(), DeviceError> {
         if self.local_checks {
-            decide(&self.grants, action, kind, &self.placements.lineage(scope))?;
+            decide(&self.grants, action, kind, self.placements.lineage(scope))?;
         }
         Ok(())
     }

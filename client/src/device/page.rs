@@ -227,7 +227,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             return Ok(());
         }
         for (id, row) in self.confirmed.documents()? {
-            let admitted = audience(&self.grants, &self.placements.lineage(&row.scope));
+            let admitted = audience(&self.grants, self.placements.lineage(&row.scope));
             let stays = match admitted {
                 Some(Audience::Unit) => true,
                 Some(Audience::All) => row.published || row.kind == DocumentKind::Statement,

@@ -276,7 +276,7 @@ fn whichever_call_to_the_disk_fails_nothing_acknowledged_is_lost_and_the_server_
             call,
             [DiskFault::Io, DiskFault::Full][(call + end as u64) as usize % 2],
             end,
-            (call / 2 + end as u64) % 2 == 0,
+            (call / 2 + end as u64).is_multiple_of(2),
         ) {
             call += 1;
         }
