@@ -9,6 +9,7 @@ mod field;
 mod hostile;
 mod kill;
 mod loss;
+mod reach;
 mod readme;
 mod recovery;
 mod rejection;

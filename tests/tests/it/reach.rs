@@ -1,0 +1,106 @@
+//! Grants that change and a village that moves, with real processes: who reads and writes what
+//! before and after, by the programme's own table of roles.
+
+use bukti_tests::process::Phone;
+
+use crate::field::{Field, VILLAGE, listed, new_evidence, quarantined};
+
+/// The regency that the village moves to, and its district.
+const NEW_REGENCY: &str = "13.76";
+const NEW_DISTRICT: &str = "13.76.01";
+
+/// What roles see of a unit that they reach: (role, drafts as well, writes evidence).
+const ROLES: [(&str, bool, bool); 6] = [
+    ("officer", true, true),
+    ("unit-head", true, true),
+    ("verifier", false, false),
+    ("assessor", false, false),
+    ("administrator", false, false),
+    ("observer", false, false),
+];
+
+fn sees(phone: &Phone) -> Vec<String> {
+    phone.run(&["sync"]).ok();
+    let mut titles: Vec<String> = listed(phone)
+        .iter()
+        .map(|row| row["title"].as_str().unwrap().to_owned())
+        .collect();
+    titles.sort();
+    titles
+}
+
+fn id_of(phone: &Phone) -> String {
+    let status = phone.run(&["status", "--json"]).ok().json();
+    crate::field::text(&status["device"])
+}
+
+#[test]
+fn every_role_gets_or_loses_a_village_with_its_move_and_with_its_grants() {
+    let field = Field::open(&[]);
+    let author = field.phone("author", "officer", VILLAGE);
+    let ready = new_evidence(&author, "Ready");
+    author.run(&["evidence", "ready", &ready]).ok();
+    new_evidence(&author, "Draft");
+    author.run(&["sync"]).ok();
+    let shown = |drafts: bool| -> Vec<&str> {
+        if drafts {
+            vec!["Draft", "Ready"]
+        } else {
+            vec!["Ready"]
+        }
+    };
+    let phones: Vec<(Phone, Phone)> = ROLES
+        .iter()
+        .map(|(role, ..)| {
+            let old = field.phone(&format!("old-{role}"), role, "13.07");
+            (old, field.phone(&format!("new-{role}"), role, NEW_REGENCY))
+        })
+        .collect();
+    for ((old, new), (role, drafts, _)) in phones.iter().zip(ROLES) {
+        assert_eq!(sees(old), shown(drafts), "{role} of the old regency");
+        assert!(sees(new).is_empty(), "{role} of the new regency");
+    }
+    // Unsent work of somebody who will not reach the village any more.
+    let (late, _) = &phones[0];
+    let of_village = ["--region", VILLAGE];
+    let new = [
+        "evidence",
+        "new",
+        "--kind",
+        "regulation",
+        "--row",
+        "I.1.3",
+        "--title",
+        "Late",
+    ];
+    late.run(&[&new[..], &of_village].concat()).ok();
+    field.admin(&["move", VILLAGE, "--to", NEW_DISTRICT]).ok();
+    for ((old, new), (role, drafts, _)) in phones.iter().zip(ROLES) {
+        old.run(&["sync"]);
+        assert!(sees(old).is_empty(), "{role} of the old regency");
+        assert_eq!(sees(new), shown(drafts), "{role} of the new regency");
+    }
+    assert_eq!(quarantined(late)[0]["code"], "forbidden");
+    assert_eq!(
+        sees(&author),
+        shown(true),
+        "the village's own officer goes on"
+    );
+    for ((_, new), (role, drafts, _)) in phones.iter().zip(ROLES) {
+        let device = id_of(new);
+        let granting = ["grant", &device, "--role", role, "--region"];
+        let exactly = [&granting[..], &[NEW_REGENCY, "--remove", "--json"]].concat();
+        let left = field.admin(&exactly).ok().json();
+        assert_eq!(left["grants"].as_array().map(Vec::len), Some(0));
+        assert!(sees(new).is_empty(), "{role} without a grant");
+        let again = field.admin(&exactly).ok().json();
+        assert_eq!(again["changed"], false);
+        field.admin(&[&granting[..], &[VILLAGE]].concat()).ok();
+        assert_eq!(sees(new), shown(drafts), "{role} of the village");
+    }
+    for ((_, phone), (role, _, writes)) in phones.iter().zip(ROLES) {
+        let made = phone.run(&[&new[..], &of_village].concat());
+        assert_eq!(made.status == Some(0), writes, "{role}: {made:?}");
+    }
+    field.verify();
+}
