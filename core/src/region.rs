@@ -158,7 +158,7 @@ pub struct RegionSheet {
 }
 
 /// The parent of the sheet that lists `code`, or nothing for what no sheet lists.
-fn sheet_parent(code: &Scope) -> Option<Scope> {
+pub(crate) fn sheet_parent(code: &Scope) -> Option<Scope> {
     if code.agency().is_some() {
         return None;
     }

@@ -371,10 +371,20 @@ fn add_file(tx: &mut Transaction<'_>, file: &FileEntry) -> Result<(), EditError>
     let files = container(tx, key::FILES)?;
     let hash = file.hash.to_string();
     let path = FieldPath::root(key::FILES).child(&hash);
-    let entries = file.to_entries();
-    let Some(Content::Map(_)) = stands(tx, &files, &hash) else {
+    let mut entries = file.to_entries();
+    let Some(Content::Map(held)) = stands(tx, &files, &hash) else {
         return put(tx, &files, &path, &Content::Map(entries));
     };
+    if Reader::now(tx).alternatives(&files, &hash).len() > 1 {
+        let same = |known: &&str| held.get(*known) == entries.get(*known);
+        if FileEntry::KEYS.iter().all(same) {
+            return Ok(());
+        }
+        // Written into one of several equal entries, the change would leave the others behind.
+        let is_unknown = |key: &String| !FileEntry::KEYS.contains(&key.as_str());
+        entries.extend(held.into_iter().filter(|(key, _)| is_unknown(key)));
+        return put(tx, &files, &path, &Content::Map(entries));
+    }
     let Some(entry) = Reader::now(tx).map_at(path.keys()) else {
         return put(tx, &files, &path, &Content::Map(entries));
     };

@@ -19,6 +19,7 @@ use crate::journal::{self, JournalReader, Place, Storage, Watermark};
 use crate::kv::{Direction, Kv, KvError};
 use crate::placement::{Lineage, Placements};
 use crate::record::{Fact, Record, RecordError, Signed};
+use crate::region::sheet_parent;
 use crate::scope::Scope;
 
 mod comparison;
@@ -223,8 +224,8 @@ impl<S: Storage, K: Kv> Reader<S, K> {
         let region = scope
             .self_and_ancestors()
             .find(|step| step.agency().is_none());
-        let Some((parent, region)) = region.and_then(|region| Some((region.parent()?, region)))
-        else {
+        let listed = region.and_then(|region| Some((sheet_parent(&region)?, region)));
+        let Some((parent, region)) = listed else {
             return Ok(true);
         };
         if self.regions(&Scope::all())?.is_none() {
@@ -233,13 +234,10 @@ impl<S: Storage, K: Kv> Reader<S, K> {
         let Some((_, place)) = self.regions(&parent)? else {
             return Ok(false);
         };
-        Ok(match self.record(place)? {
-            Record::Server(signed) => match signed.fact() {
-                Fact::Regions(sheet) => sheet.rows.iter().any(|row| row.code == region),
-                _other => return Err(ReadError::row(keys::REGIONS)),
-            },
-            Record::Changes(_) => return Err(ReadError::row(keys::REGIONS)),
-        })
+        match self.statement(place)?.fact() {
+            Fact::Regions(sheet) => Ok(sheet.rows.iter().any(|row| row.code == region)),
+            _other => Err(ReadError::row(keys::REGIONS)),
+        }
     }
 
     /// The journal.

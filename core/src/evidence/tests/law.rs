@@ -178,3 +178,18 @@ fn a_text_rewritten_altogether_is_one_replacement() {
     let new: String = (0..2_000).map(|n| format!("baru{n} ")).collect();
     assert_eq!(splices(&old, &new).len(), 1);
 }
+
+#[test]
+fn a_file_that_two_added_at_once_takes_another_name_once() {
+    let mut replicas = [started(), started(), started()];
+    edit_at(&mut replicas, 0, &Edit::AddFile(photo()));
+    edit_at(&mut replicas, 2, &Edit::AddFile(photo()));
+    let mut document = merged([&replicas[0], &replicas[2], &replicas[1]]);
+    let renamed = Edit::AddFile(FileEntry {
+        name: "Foto papan.jpg".into(),
+        ..photo()
+    });
+    let first = edit(&mut document, ANI, 0, std::slice::from_ref(&renamed));
+    assert!(first.unwrap().is_some());
+    assert_eq!(edit(&mut document, BUDI, 0, &[renamed]).unwrap(), None);
+}
