@@ -42,6 +42,8 @@
 //!     cursor: None,
 //!     held: Vec::new(),
 //!     agent: "example 1.0".into(),
+//!     certificate: Vec::new(),
+//!     compare: false,
 //! };
 //! let mut session = ClientSession::new(opening, 0);
 //! session.handle(0, Input::Offer(Vec::new()));

@@ -49,7 +49,7 @@ fn small_worlds_whose_disks_fail_all_the_time_lose_nothing_over_500_seeds() {
     let totals = holds(10_000..10_500, &Setup::storage());
     assert!(totals.edits > 2_500, "too little happened: {totals}");
     assert!(totals.accepted > 2_500, "too little arrived: {totals}");
-    assert!(totals.crashes > 4_000, "the disks were too kind: {totals}");
+    assert!(totals.crashes > 2_500, "the disks were too kind: {totals}");
     assert!(totals.full > 500, "the disks were too large: {totals}");
 }
 
