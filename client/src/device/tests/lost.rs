@@ -388,11 +388,11 @@ fn grants_that_the_server_lost_hold_until_it_states_others() {
         .grant(NOW + 1, device, vec![wide.clone()])
         .unwrap();
     world.sync(&mut siti);
-    assert_eq!(siti.device().grants(), std::slice::from_ref(&wide));
+    assert_eq!(siti.device().grants(), [wide.clone()]);
     siti.device()
         .handle_event(NOW, [3; 16], &Event::Void)
         .unwrap();
-    assert_eq!(siti.device().grants(), std::slice::from_ref(&wide));
+    assert_eq!(siti.device().grants(), [wide.clone()]);
     // The certificate comes again and stands behind them now.
     events.retain(|event| matches!(event, Event::Page { .. }));
     assert!(!events.is_empty());
