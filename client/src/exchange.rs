@@ -105,9 +105,9 @@ impl Exchange {
             if self.closed {
                 return Ok(frames);
             }
-            let survived = device.conclude(moment.wall, self.session.comparing())?;
             let mut offers = device.returns()?;
             offers.extend(device.offers());
+            let survived = device.conclude(moment.wall, self.session.comparing())?;
             if offers.is_empty() && survived.is_empty() {
                 return Ok(frames);
             }

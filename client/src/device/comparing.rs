@@ -263,13 +263,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
                     self.session.giving.add(*document, all);
                 }
                 Differs::Both { document, heads } => {
-                    let beyond = Part::Beyond(heads.clone());
-                    if self.knows_all(document, heads)? {
-                        self.session.giving.add(*document, beyond);
-                    } else {
+                    if !self.knows_all(document, heads)? {
                         ranges.push(Range::of(document));
-                        self.session.giving.add_later(*document, beyond);
                     }
+                    let beyond = Part::Beyond(heads.clone());
+                    self.session.giving.add(*document, beyond);
                 }
             }
         }
@@ -285,8 +283,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         })
     }
 
-    /// Whether all of these heads are confirmed here; not where they are too many to be named. What
-    /// the tail alone holds does not count: the feed has passed it, and would not bring it.
+    /// Whether all of these heads are here; not where they are too many to be named.
     fn knows_all(&self, document: &DocumentId, heads: &[HeadTag]) -> Result<bool, DeviceError> {
         let Some(held) = self.load_confirmed(document)? else {
             return Ok(false);
@@ -301,7 +298,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
 
     /// Looks whether what was compared is settled; answers the differences that stayed. `comparing`
     /// is [`ClientSession::comparing`](bukti_sync_protocol::client::ClientSession::comparing).
-    /// Ask after every event and before [`Device::returns`].
+    /// Ask after every event.
     ///
     /// Where nothing was asked for and nothing taken, the last digests may be older than what was
     /// compared: such a difference counts once another session sees it, too.
@@ -309,9 +306,6 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// # Errors
     /// The confirmed store failed.
     pub fn conclude(&mut self, now: WallMs, comparing: bool) -> Result<Vec<Survived>, DeviceError> {
-        if !comparing {
-            self.session.giving.is_later();
-        }
         let comparisons = &mut self.session.comparisons;
         let through = comparisons.returned_through;
         let unconfirmed = self.confirmed.meta().unconfirmed;

@@ -256,8 +256,8 @@ impl Phone {
         for input in reaction.into_inputs() {
             self.handle(now, input, effects);
         }
-        self.conclude(now, wall, effects);
         self.offer(now, effects);
+        self.conclude(now, wall, effects);
     }
 
     /// Tells of differences that stayed when everything was compared.

@@ -395,10 +395,10 @@ impl OwnDevice {
                         for input in reaction.into_inputs() {
                             session.handle(0, input);
                         }
-                        self.device.conclude(0, session.comparing()).unwrap();
                         let mut offers = self.device.returns().unwrap();
                         offers.extend(self.device.offers());
                         session.handle(0, Input::Offer(offers));
+                        self.device.conclude(0, session.comparing()).unwrap();
                         done = caught_up.is_some_and(|position| self.device.is_synced(position));
                     }
                     Output::Close => return done,
