@@ -1,6 +1,6 @@
 //! Servers that lost what devices hold.
 
-use bukti_core::authority::{Grant, Role};
+use bukti_core::authority::Role;
 use bukti_core::digest::Digest;
 use bukti_core::envelope::{Envelope, Run};
 use bukti_core::evidence::Edit;
@@ -14,7 +14,6 @@ use super::super::confirmed::encode;
 use super::super::giving::Part;
 use super::world::{NOW, Phone, WARD, World};
 use crate::device::Reaction;
-use crate::limits::RETURNED_RUNS_MAX;
 
 fn row(phone: &mut Phone, id: &DocumentId, row: &str) {
     let edit = [Edit::AddRow(row.into())];
@@ -23,14 +22,6 @@ fn row(phone: &mut Phone, id: &DocumentId, row: &str) {
 
 fn holds(world: &World, id: &DocumentId) -> bool {
     world.ledger.reader().document(id).unwrap().is_some()
-}
-
-fn accepted(events: &[Event]) -> usize {
-    let runs = events.iter().map(|event| match event {
-        Event::Accepted(runs) => runs.len(),
-        _other => 0,
-    });
-    runs.sum()
 }
 
 fn spoil(phone: &mut Phone) {
@@ -46,10 +37,6 @@ fn agrees(world: &World, phone: &mut Phone, ids: &[DocumentId]) {
         there.sort_unstable();
         let here = phone.device().confirmed.document(id).unwrap().unwrap();
         assert_eq!(here.heads, there);
-        for row in phone.device().confirmed.envelopes(id).unwrap() {
-            let there = world.ledger.reader().position_of(&row.envelope.run());
-            assert_eq!(there.unwrap(), Some(row.position), "of a run");
-        }
     }
     let status = phone.device().status().unwrap();
     assert!(status.differs.is_empty());
@@ -164,9 +151,6 @@ fn a_server_founded_anew_with_the_same_key_is_given_everything() {
     assert_eq!(siti.titles().len(), 2);
     let device = siti.device().id();
     assert!(holds(&anew, &old) && holds(&anew, &new));
-    let events = anew.sync(&mut siti);
-    assert_eq!(accepted(&events), 0, "what was received is not sent twice");
-    assert_eq!(siti.device().findings().unwrap(), []);
     anew.ledger.confirm(NOW, device).unwrap();
     anew.sync(&mut siti);
     agrees(&anew, &mut siti, &[old, new]);
@@ -221,7 +205,14 @@ fn of_three_hundred_documents_seven_that_differ_are_exchanged() {
     world.restore(backup);
     let before = world.ledger.reader().watermark().position;
     let events = world.sync(&mut siti);
-    assert_eq!(accepted(&events), 7, "only what the server lacks is pushed");
+    let accepted: usize = events
+        .iter()
+        .map(|event| match event {
+            Event::Accepted(runs) => runs.len(),
+            _other => 0,
+        })
+        .sum();
+    assert_eq!(accepted, 7, "only what the server lacks is pushed");
     assert!(world.ledger.reader().watermark().position >= before + 7);
     let all: Vec<_> = ids.into_iter().chain(new).collect();
     agrees(&world, &mut siti, &all);
@@ -263,15 +254,9 @@ fn a_difference_that_stays_is_one_finding_and_no_loop() {
     world.sync(&mut siti);
     // The sum is wrong, whatever is compared.
     spoil(&mut siti);
-    world.sync(&mut siti);
-    assert_eq!(
-        siti.device().findings().unwrap(),
-        [],
-        "the digest may be older than what was compared"
-    );
     for _ in 0..3 {
-        siti.reopen();
         world.sync(&mut siti);
+        siti.reopen();
     }
     let findings = siti.device().findings().unwrap();
     assert_eq!(findings.len(), 1, "{findings:?}");
@@ -328,73 +313,4 @@ fn readmission_with_a_crash(call: u64, on_tail: bool, store_is_behind: bool) -> 
     assert!(holds(&anew, &old) && holds(&anew, &new), "call {call}");
     assert_eq!(siti.titles().len(), 2, "call {call}");
     done
-}
-
-#[test]
-fn grants_that_the_server_lost_hold_until_it_states_others() {
-    let mut world = World::new();
-    let mut siti = world.phone("Siti", Role::Officer, WARD);
-    let device = siti.device().id();
-    let mut events = world.sync(&mut siti);
-    let wide = Grant {
-        role: Role::Officer,
-        scope: "13.76".parse().unwrap(),
-    };
-    world
-        .ledger
-        .grant(NOW + 1, device, vec![wide.clone()])
-        .unwrap();
-    world.sync(&mut siti);
-    assert_eq!(siti.device().grants(), [wide.clone()]);
-    siti.device()
-        .handle_event(NOW, [3; 16], &Event::Void)
-        .unwrap();
-    assert_eq!(siti.device().grants(), [wide.clone()]);
-    // The certificate comes again and stands behind them now.
-    events.retain(|event| matches!(event, Event::Page { .. }));
-    assert!(!events.is_empty());
-    for page in events {
-        siti.device().handle_event(NOW, [4; 16], &page).unwrap();
-    }
-    assert_eq!(siti.device().grants(), [wide]);
-}
-
-#[test]
-fn what_is_given_back_is_read_from_the_store_as_the_server_answers() {
-    let mut world = World::new();
-    let mut siti = world.phone("Siti", Role::Officer, WARD);
-    let ids: Vec<_> = (0..RETURNED_RUNS_MAX + 10)
-        .map(|number| world.create(&mut siti, &format!("Bukti {number}")))
-        .collect();
-    world.sync(&mut siti);
-    for id in ids {
-        let all = Part::Beyond(Vec::new());
-        siti.device().session.giving.add(id, all);
-    }
-    let first = siti.device().returns().unwrap();
-    assert_eq!(first.len(), RETURNED_RUNS_MAX);
-    assert_eq!(siti.device().returns().unwrap(), []);
-    let answer = Event::Accepted(first.iter().map(|offer| (offer.run, 1)).collect());
-    siti.device().handle_event(NOW, [5; 16], &answer).unwrap();
-    assert_eq!(siti.device().returns().unwrap().len(), 10);
-}
-
-#[test]
-fn a_returned_run_that_is_refused_stays_and_is_counted() {
-    let mut world = World::new();
-    let mut siti = world.phone("Siti", Role::Officer, WARD);
-    let id = world.create(&mut siti, "Papan");
-    world.sync(&mut siti);
-    let all = Part::Beyond(Vec::new());
-    siti.device().session.giving.add(id, all);
-    let run = siti.device().returns().unwrap()[0].run;
-    let rejected = Event::Rejected {
-        run,
-        code: "quota".into(),
-        sentence: "Too much.".into(),
-    };
-    siti.device().handle_event(NOW, [5; 16], &rejected).unwrap();
-    let status = siti.device().status().unwrap();
-    assert_eq!((status.not_taken_back, status.quarantined), (1, 0));
-    assert_eq!(siti.titles(), ["Papan"]);
 }
