@@ -87,6 +87,12 @@ fn event_with_grants() -> impl Strategy<Value = Event> {
         12 => event(),
         1 => (any::<Index>(), any::<Index>())
             .prop_map(|(reader, to)| Event::Regrant { reader, to }),
+    ]
+}
+
+fn event_with_moves() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        12 => event(),
         1 => (any::<Index>(), any::<Index>())
             .prop_map(|(unit, parent)| Event::Move { unit, parent }),
     ]
@@ -254,6 +260,16 @@ proptest! {
     #[test]
     fn whoever_is_granted_other_scopes_on_the_way_ends_with_what_is_theirs_then(
         events in proptest::collection::vec(event_with_grants(), 20..140),
+        frontier in 1_usize..6,
+    ) {
+        let mut play = Play::new(Bounds { frontier, ..Bounds::default() });
+        events.iter().for_each(|event| play.happen(event));
+        play.end();
+    }
+
+    #[test]
+    fn whoever_reads_where_units_move_ends_with_what_is_theirs_then(
+        events in proptest::collection::vec(event_with_moves(), 20..140),
         frontier in 1_usize..6,
     ) {
         let mut play = Play::new(Bounds { frontier, ..Bounds::default() });
