@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use bukti_client::clock;
 use bukti_command::control::{self, Progress, Request};
-use bukti_command::{Reply, parse};
+use bukti_command::{Reply, log, parse};
 
 use self::desk::{Desk, FieldDevice};
 use self::failure::Failure;
@@ -41,18 +41,9 @@ mod words;
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
-    log();
+    // Warnings do not mix with what a command prints.
+    log::start(tracing::Level::WARN, log::Lines::Bare);
     run(&env::args_os().collect::<Vec<_>>()).print()
-}
-
-/// Warnings go to standard error, where they do not mix with what a command prints.
-fn log() {
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_writer(io::stderr)
-        .without_time()
-        .with_target(false);
-    subscriber.init();
 }
 
 fn run(args: &[OsString]) -> Reply {

@@ -8,6 +8,7 @@
 pub mod control;
 pub mod limits;
 pub mod lock;
+pub mod log;
 pub mod reply;
 pub mod show;
 pub mod table;

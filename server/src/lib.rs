@@ -27,8 +27,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use bukti_command::control;
-use bukti_command::{Exit, FolderLock, LockError, Progress, Reply, Request, parse};
+use bukti_command::{Exit, FolderLock, LockError, Progress, Reply, Request, control, log, parse};
 
 use crate::arguments::{Arguments, Command, Serve};
 use crate::config::{Config, Flags};
@@ -146,20 +145,12 @@ fn start_log(level: config::LogLevel) {
         config::LogLevel::Debug => tracing::Level::DEBUG,
         config::LogLevel::Trace => tracing::Level::TRACE,
     };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
+    log::start(level, log::Lines::Timed);
 }
 
 /// Commands say what matters in their reply; a log beside it would only repeat it.
 fn quiet_log() {
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::ERROR)
-        .with_writer(std::io::stderr)
-        .init();
+    log::start(tracing::Level::ERROR, log::Lines::Timed);
     silence_caught_panics();
 }
 
