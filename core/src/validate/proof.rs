@@ -72,7 +72,8 @@ impl<'a> Attempt<'a> {
         let mut applied = self.apply(prediction.one_line)?;
         expect_heads(&applied, &prediction.heads, "after the change")?;
         self.expect_no_early_ready(&applied)?;
-        if applied.save_nocompress().len() > limits::DOCUMENT_INFLATED_BYTES_MAX {
+        let plain = applied.save_nocompress();
+        if plain.len() > limits::DOCUMENT_INFLATED_BYTES_MAX {
             return Err(RefusalCode::DocumentFull.into());
         }
         let saved = applied.save();
@@ -84,7 +85,8 @@ impl<'a> Attempt<'a> {
         let loaded = load_automerge(&saved)
             .map_err(|error| unreadable(format!("The document does not load again: {error}.")))?;
         expect_heads(&loaded, &prediction.heads, "once loaded again")?;
-        if loaded.save() != saved || Survey::of(&loaded)?.digest() != survey.digest() {
+        // Equal before compression is equal after it.
+        if loaded.save_nocompress() != plain || Survey::of(&loaded)?.digest() != survey.digest() {
             return Err(unreadable(
                 "The document reads otherwise once loaded again.",
             ));
