@@ -11,9 +11,9 @@ use std::time::Duration;
 use bukti_core::authority::Role;
 use bukti_core::id::{DocumentId, RunId};
 use bukti_core::ledger::testing::Phone;
-use bukti_core::validate::CheckedRun;
 use bukti_sync_protocol::client::Event;
 use bukti_tests::process::Server;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -35,7 +35,9 @@ const GROWTH_MAX: f64 = 0.05;
 /// Part of the time in which caches fill, before memory is held to stay as it is.
 const WARM_UP: f64 = 0.2;
 const FLOOD_SECONDS: u64 = 20;
-const FLOOD_RUNS: usize = 4_000;
+const FLOOD_DOCUMENTS: usize = 100;
+/// Runs that the flood always has waiting; the server lets a session have 128 under way.
+const FLOOD_WAITING: usize = 512;
 /// A small sender that waits for one turn of a large one waits no longer than this many times what
 /// it waits alone.
 const UNFAIR_MAX: f64 = 4.0;
@@ -62,11 +64,10 @@ pub(crate) async fn measure() -> bool {
         writers.push((phone, documents));
         readers.extend((0..READERS_OF_EACH).map(|_| making.phone(Role::Officer, &village)));
     }
-    let listening = idle / CONNECTIONS_PER_DEVICE;
-    let idlers: Vec<Phone> = (0..listening)
+    let idlers: Vec<Phone> = (0..idle / CONNECTIONS_PER_DEVICE)
         .map(|_| making.phone(Role::Officer, "13.07.06.2001"))
         .collect();
-    let mut large = making.phone(Role::Officer, "13.07.07.2001");
+    let large = making.phone(Role::Officer, "13.07.07.2001");
     let mut small = making.phone(Role::Officer, "13.07.08.2001");
     let address = making.finish();
     let config = folder.path().join("server.toml");
@@ -77,13 +78,14 @@ pub(crate) async fn measure() -> bool {
     let server = Server::start(&root, &["--config", config.to_str().expect("a path")]);
     let address = address(server.address());
 
-    let connections = listen(&address, &idlers).await;
+    let mut listening = listen(&address, &idlers).await;
     println!(
-        "{connections} connections listen: {:.0} MiB resident",
+        "{} connections listen: {:.0} MiB resident",
+        listening.len(),
         resident_mib(server.pid())
     );
     let readings = Arc::new(AtomicU64::new(0));
-    let read = read(&address, &readers, &readings).await;
+    let mut reading = read(&address, &readers, &readings).await;
 
     println!(
         "{rate} changes a second on {} documents for {seconds} s, {} readers",
@@ -150,8 +152,9 @@ pub(crate) async fn measure() -> bool {
         growth * 100.0,
         verdict(flat)
     );
-    drop(read);
-    let fair = fair(&address, &mut large, &mut small).await;
+    reading.shutdown().await;
+    let fair = fair(&address, large, &mut small).await;
+    listening.shutdown().await;
     in_time && flat && fair
 }
 
@@ -160,22 +163,21 @@ fn asked(name: &str, default: u64) -> u64 {
     text.map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// Connects devices that only listen; they answer pings until this program ends.
-async fn listen(address: &Address, phones: &[Phone]) -> u64 {
-    let mut connections = 0;
+/// Connects devices that only listen and answer pings.
+async fn listen(address: &Address, phones: &[Phone]) -> JoinSet<()> {
+    let mut listening = JoinSet::new();
     for phone in phones {
         for _ in 0..CONNECTIONS_PER_DEVICE {
             let mut wire = Wire::open(address, phone, None).await;
             wire.up_to_date().await;
-            tokio::spawn(async move {
+            listening.spawn(async move {
                 loop {
                     wire.next().await;
                 }
             });
-            connections += 1;
         }
     }
-    connections
+    listening
 }
 
 async fn read(address: &Address, phones: &[Phone], readings: &Arc<AtomicU64>) -> JoinSet<()> {
@@ -241,37 +243,61 @@ impl Writer {
     }
 }
 
-/// Whether a small sender gets its turn while a large one sends all it can.
-async fn fair(address: &Address, large: &mut Phone, small: &mut Phone) -> bool {
-    let (_, alone) = steady(address, small).await;
-    let (document, created) = large.create("13.07.07.2001");
-    let mut runs: Vec<CheckedRun> = vec![created];
-    runs.extend((1..FLOOD_RUNS).map(|turn| large.edit(&document, &format!("Baris {turn}."))));
-    let mut wire = Wire::open(address, large, None).await;
-    let flood = tokio::spawn(async move {
-        wire.offer(runs.iter()).await;
-        let mut accepted = 0_u64;
-        while accepted < FLOOD_RUNS as u64 {
-            if let Event::Accepted(runs) = wire.next().await {
-                accepted += runs.len() as u64;
-            }
-        }
-    });
-    let (_, beside) = steady(address, small).await;
-    flood.abort();
+/// Whether a small sender gets its turn while a large one always has more waiting than the server
+/// lets it send.
+async fn fair(address: &Address, large: Phone, small: &mut Phone) -> bool {
+    let alone = steady(address, small).await;
+    let (over, is_over) = oneshot::channel();
+    let flood = tokio::spawn(flood(address.clone(), large, is_over));
+    let beside = steady(address, small).await;
+    over.send(()).expect("the flood lasts until it is told");
+    let flooded = flood.await.expect("the flood goes on");
     let ratio = percentile(&beside, 0.99) / percentile(&alone, 0.99);
     let kept = ratio <= UNFAIR_MAX;
     println!(
         "A small sender, ten changes a second: p99 {:.1} ms alone, {:.1} ms beside one that floods \
-         ({ratio:.1} times), {}",
+         and gets {} accepted a second ({ratio:.1} times), {}",
         percentile(&alone, 0.99),
         percentile(&beside, 0.99),
+        flooded / FLOOD_SECONDS,
         verdict(kept)
     );
     kept
 }
 
-async fn steady(address: &Address, phone: &mut Phone) -> (u64, Vec<f64>) {
+/// Sends all that credit allows until it is told that it is over; gives how many were accepted.
+async fn flood(address: Address, mut phone: Phone, mut is_over: oneshot::Receiver<()>) -> u64 {
+    let mut documents = Vec::new();
+    let mut runs = Vec::new();
+    for _ in 0..FLOOD_DOCUMENTS {
+        let (document, created) = phone.create("13.07.07.2001");
+        documents.push(document);
+        runs.push(created);
+    }
+    let mut wire = Wire::open(&address, &phone, None).await;
+    let (mut waiting, mut accepted, mut turn) = (0, 0, 0);
+    while is_over.try_recv().is_err() {
+        while waiting + runs.len() < FLOOD_WAITING {
+            let document = documents[turn % documents.len()];
+            turn += 1;
+            runs.push(phone.edit(&document, &format!("Baris {turn}.")));
+        }
+        waiting += runs.len();
+        wire.offer(runs.iter()).await;
+        runs.clear();
+        match wire.next().await {
+            Event::Accepted(taken) => {
+                waiting -= taken.len();
+                accepted += taken.len() as u64;
+            }
+            Event::Rejected { code, sentence, .. } => panic!("{code}: {sentence}"),
+            _ => {}
+        }
+    }
+    accepted
+}
+
+async fn steady(address: &Address, phone: &mut Phone) -> Vec<f64> {
     let (document, created) = phone.create("13.07.08.2001");
     let mut wire = Wire::open(address, phone, None).await;
     wire.offer([&created]).await;
@@ -283,12 +309,13 @@ async fn steady(address: &Address, phone: &mut Phone) -> (u64, Vec<f64>) {
     };
     let now = Instant::now();
     let every = Duration::from_millis(100);
-    let done = writer
+    let (_, mut waits) = writer
         .write(now, every, now + Duration::from_secs(FLOOD_SECONDS))
         .await;
+    waits.sort_by(f64::total_cmp);
     // The copy used numbers that this one does not know.
     phone.start_over();
-    done
+    waits
 }
 
 /// Resident memory over time.

@@ -70,7 +70,7 @@ impl Wire {
             journal: address.journal,
             token: Some(address.tokens.issue(&device, TOKEN_UNTIL)),
             incarnation: phone.incarnation(),
-            last: None,
+            last: phone.last(),
             scopes: Vec::new(),
             cursor,
             held: Vec::new(),
@@ -117,6 +117,7 @@ impl Wire {
                         self.perform().await;
                     }
                     Event::Bye(bye) => panic!("the server ended the session: {bye}"),
+                    Event::Stale { highest } => panic!("the server holds up to {highest:?}"),
                     _ => {}
                 }
                 return event;

@@ -12,7 +12,7 @@ use super::{Ledger, Options, Outcome, Submission, Verdict};
 use crate::authority::{Grant, Role};
 use crate::envelope::{Body, DocumentKind, Envelope, Root, Run};
 use crate::evidence::{self, Declared, Edit, NewEvidence};
-use crate::id::{Actor, ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, WallMs};
+use crate::id::{Actor, ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, RunId, WallMs};
 use crate::journal::memory::MemoryStorage;
 use crate::journal::{self, Storage};
 use crate::kv::{Kv, MemoryKv};
@@ -119,6 +119,8 @@ pub struct Phone {
     incarnation: Incarnation,
     /// Number of the next run.
     number: u64,
+    /// The run sealed last.
+    last: Option<(u64, RunId)>,
     drawn: u64,
     documents: BTreeMap<DocumentId, Held>,
 }
@@ -141,6 +143,7 @@ impl Phone {
             key: SigningKey::from_bytes(&secret),
             incarnation: Incarnation(incarnation),
             number: 1,
+            last: None,
             drawn: 0,
             documents: BTreeMap::new(),
         }
@@ -161,10 +164,16 @@ impl Phone {
         self.incarnation
     }
 
+    /// The run that it sealed last in this life, and its number.
+    pub fn last(&self) -> Option<(u64, RunId)> {
+        self.last
+    }
+
     /// Begins another life, as after a restore, and holds nothing.
     pub fn start_over(&mut self) {
         self.incarnation.0[15] += 1;
         self.number = 1;
+        self.last = None;
         self.documents.clear();
     }
 
@@ -315,8 +324,9 @@ impl Phone {
             device: id,
         };
         held.next_seq += u64::from(count);
-        self.number += 1;
         let envelope = Envelope::seal(body, &self.key);
+        self.last = Some((self.number, envelope.run()));
+        self.number += 1;
         check_run(Run { envelope, changes }).expect("its own run")
     }
 }
