@@ -225,6 +225,28 @@ fn a_link_of_the_readme_enrols_one_device_once() {
 }
 
 #[test]
+fn the_readme_names_every_command_of_the_server() {
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let help = bukti_tests::process::run("bukti-server", &["--help"], &[]).ok();
+    let (_, listed) = help.stdout.split_once("Commands:\n").unwrap();
+    let (listed, _) = listed.split_once("\n\n").unwrap();
+    let commands: Vec<&str> = listed
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(commands.len() > 10, "{listed}");
+    let missing: Vec<&&str> = commands
+        .iter()
+        .filter(|command| {
+            !readme.contains(&format!("`{command}`"))
+                && !readme.contains(&format!("bukti-server {command} "))
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn words_are_split_as_a_shell_does() {
     assert_eq!(
         words("a  --b \"c d\" 'e#f' g\"h i\" \"\""),
