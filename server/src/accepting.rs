@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::wall_now;
 use crate::disk::MeasuredDisk;
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::queue::{Queue, SessionId, Work};
 
 pub use crate::queue::Unqueued;
@@ -87,6 +88,7 @@ impl Accepting {
             sessions,
             metrics,
             failed,
+            pace: Pace::default(),
             in_order: false,
         };
         let handle = std::thread::Builder::new()
@@ -190,13 +192,14 @@ struct LedgerThread {
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
     failed: CancellationToken,
+    pace: Pace,
     in_order: bool,
 }
 
 impl LedgerThread {
     fn run(mut self) {
         loop {
-            match self.queue.take() {
+            match self.queue.take(self.pace.documents_max()) {
                 Work::Accept(batch) => {
                     if let Err(error) = self.accept(batch) {
                         tracing::error!(error = %chain(&error), "a batch was not accepted");
@@ -241,7 +244,10 @@ impl LedgerThread {
             .collect();
         let started = Instant::now();
         let outcomes = self.ledger.accept(wall_now(), runs)?;
-        self.metrics.accepted_batch(started.elapsed(), &outcomes);
+        let elapsed = started.elapsed();
+        let touched: BTreeSet<&DocumentId> = documents.iter().collect();
+        self.pace.took(touched.len(), elapsed);
+        self.metrics.accepted_batch(elapsed, &outcomes);
         let changed = self.changed_scopes(&documents, &outcomes);
         // Receipts first: a device that has everything may leave when the feed has named its runs.
         self.answer(&from, outcomes);

@@ -17,6 +17,7 @@ pub mod found;
 pub mod http;
 pub mod invitation;
 pub mod metrics;
+pub mod pace;
 pub mod queue;
 pub mod scrub;
 pub mod serve;

@@ -1,10 +1,11 @@
 //! What waits for the ledger thread: runs of many sessions, and requests of administrators.
 //!
 //! Fair across sessions: a batch takes one run of each waiting session in turn, so a small sender
-//! waits for one turn of a large one and not for all of it. Each session's part is bounded by the
-//! credit it was given, and the whole by [`Unqueued::Crowded`].
+//! waits for one turn of a large one and not for all of it. A batch ends where its documents are as
+//! many as can be judged in a moment ([`crate::pace`]), so that one turn is short. Each session's part
+//! is bounded by the credit it was given, and the whole by [`Unqueued::Crowded`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use bukti_core::ledger::Submission;
@@ -163,7 +164,8 @@ impl<A> Queue<A> {
     }
 
     /// Waits for work. Requests and batches take turns, so that neither waits for all of the other.
-    pub fn take(&self) -> Work<A> {
+    /// A batch touches at most so many documents.
+    pub fn take(&self, documents_max: usize) -> Work<A> {
         let mut waiting = self.lock();
         loop {
             let runs_turn = waiting.request_last && waiting.count > 0;
@@ -173,7 +175,7 @@ impl<A> Queue<A> {
             }
             if waiting.count > 0 {
                 waiting.request_last = false;
-                return Work::Accept(waiting.batch());
+                return Work::Accept(waiting.batch(documents_max));
             }
             if waiting.closed {
                 return Work::Closed;
@@ -191,18 +193,26 @@ impl<A> Queue<A> {
 }
 
 impl<A> Waiting<A> {
-    fn batch(&mut self) -> Vec<(SessionId, Submission)> {
+    fn batch(&mut self, documents_max: usize) -> Vec<(SessionId, Submission)> {
         let mut batch = Vec::new();
+        let mut documents = BTreeSet::new();
         let mut bytes = 0;
         while batch.len() < limits::GROUP_RECORDS_MAX && bytes < limits::GROUP_BYTES {
-            let Some(session) = self.turns.pop_front() else {
+            let Some(session) = self.turns.front().copied() else {
                 break;
             };
             let own = self
                 .runs
                 .get_mut(&session)
                 .expect("a session with a turn has runs");
-            let run = own.pop_front().expect("a session with a turn has runs");
+            let run = own.front().expect("a session with a turn has runs");
+            let document = run.run.envelope().body().document;
+            if documents.len() >= documents_max && !documents.contains(&document) {
+                break;
+            }
+            documents.insert(document);
+            self.turns.pop_front();
+            let run = own.pop_front().expect("it was looked at");
             if own.is_empty() {
                 self.runs.remove(&session);
             } else {
@@ -234,8 +244,8 @@ mod tests {
         (0..count).map(|_| create()).collect()
     }
 
-    fn taken(queue: &Queue<()>) -> Vec<SessionId> {
-        match queue.take() {
+    fn taken(queue: &Queue<()>, documents_max: usize) -> Vec<SessionId> {
+        match queue.take(documents_max) {
             Work::Accept(batch) => batch.into_iter().map(|(session, _)| session).collect(),
             Work::Administer(()) | Work::Closed => Vec::new(),
         }
@@ -247,7 +257,10 @@ mod tests {
         let (large, small) = (SessionId(1), SessionId(2));
         queue.submit(large, submissions(5)).unwrap();
         queue.submit(small, submissions(1)).unwrap();
-        assert_eq!(taken(&queue), [large, small, large, large, large, large]);
+        assert_eq!(
+            taken(&queue, usize::MAX),
+            [large, small, large, large, large, large]
+        );
         assert_eq!(queue.depth(), 0);
     }
 
@@ -257,7 +270,7 @@ mod tests {
         let runs = submissions(20);
         let ids: Vec<_> = runs.iter().map(|submission| submission.run.id()).collect();
         queue.submit(SessionId(1), runs).unwrap();
-        let Work::Accept(batch) = queue.take() else {
+        let Work::Accept(batch) = queue.take(usize::MAX) else {
             panic!("runs wait")
         };
         assert_eq!(
@@ -276,9 +289,31 @@ mod tests {
             .submit(SessionId(1), submissions(limits::GROUP_RECORDS_MAX + 1))
             .unwrap();
         queue.request(()).unwrap();
-        assert!(matches!(queue.take(), Work::Administer(())));
-        assert_eq!(taken(&queue).len(), limits::GROUP_RECORDS_MAX);
-        assert_eq!(taken(&queue).len(), 1);
+        assert!(matches!(queue.take(usize::MAX), Work::Administer(())));
+        assert_eq!(taken(&queue, usize::MAX).len(), limits::GROUP_RECORDS_MAX);
+        assert_eq!(taken(&queue, usize::MAX).len(), 1);
+    }
+
+    #[test]
+    fn a_batch_ends_at_its_documents_and_the_next_goes_on_with_whose_turn_it_is() {
+        let queue = Queue::<()>::default();
+        let (large, small) = (SessionId(1), SessionId(2));
+        let mut phone = Phone::new(3);
+        let (document, created) = phone.create("13.07.05.2001");
+        let edited = phone.edit(&document, "Rapat ditutup.");
+        let carrier = phone.id();
+        let one = [created, edited].map(|run| Submission {
+            carrier,
+            run,
+            returned: false,
+        });
+        queue.submit(large, submissions(2)).unwrap();
+        queue.submit(small, one.to_vec()).unwrap();
+        assert_eq!(taken(&queue, 2), [large, small]);
+        assert_eq!(taken(&queue, 2), [large, small]);
+        // A second run of a document that is in the batch costs no further one.
+        queue.submit(small, one.to_vec()).unwrap();
+        assert_eq!(taken(&queue, 1), [small, small]);
     }
 
     #[test]
@@ -288,9 +323,9 @@ mod tests {
             queue.request(()).unwrap();
         }
         queue.submit(SessionId(1), submissions(1)).unwrap();
-        assert!(matches!(queue.take(), Work::Administer(())));
-        assert_eq!(taken(&queue), [SessionId(1)]);
-        assert!(matches!(queue.take(), Work::Administer(())));
+        assert!(matches!(queue.take(usize::MAX), Work::Administer(())));
+        assert_eq!(taken(&queue, usize::MAX), [SessionId(1)]);
+        assert!(matches!(queue.take(usize::MAX), Work::Administer(())));
     }
 
     #[test]
@@ -325,7 +360,7 @@ mod tests {
             queue.submit(SessionId(1), submissions(1)),
             Err(Unqueued::Closed)
         );
-        assert_eq!(taken(&queue), [SessionId(1)]);
-        assert!(matches!(queue.take(), Work::Closed));
+        assert_eq!(taken(&queue, usize::MAX), [SessionId(1)]);
+        assert!(matches!(queue.take(usize::MAX), Work::Closed));
     }
 }
