@@ -65,7 +65,7 @@ pub(crate) async fn measure() -> bool {
         readers.extend((0..READERS_OF_EACH).map(|_| making.phone(Role::Officer, &village)));
     }
     let idlers: Vec<Phone> = (0..idle / CONNECTIONS_PER_DEVICE)
-        .map(|_| making.phone(Role::Officer, "13.07.06.2001"))
+        .map(|number| making.phone(Role::Officer, &format!("13.07.06.{}", 2_001 + number)))
         .collect();
     let large = making.phone(Role::Officer, "13.07.07.2001");
     let mut small = making.phone(Role::Officer, "13.07.08.2001");

@@ -242,11 +242,11 @@ impl LedgerThread {
             .iter()
             .map(|submission| submission.run.envelope().body().document)
             .collect();
-        let started = Instant::now();
+        let (started, synced) = (Instant::now(), self.metrics.synced());
         let outcomes = self.ledger.accept(wall_now(), runs)?;
-        let elapsed = started.elapsed();
+        let (elapsed, synced) = (started.elapsed(), self.metrics.synced() - synced);
         let touched: BTreeSet<&DocumentId> = documents.iter().collect();
-        self.pace.took(touched.len(), elapsed);
+        self.pace.took(touched.len(), elapsed, synced);
         self.metrics.accepted_batch(elapsed, &outcomes);
         let changed = self.changed_scopes(&documents, &outcomes);
         // Receipts first: a device that has everything may leave when the feed has named its runs.

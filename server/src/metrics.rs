@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::disk::MeasuredDisk;
+use crate::disk::{MeasuredDisk, Syncs};
 use crate::scrub::Seen;
 
 /// Counters of one server.
@@ -37,7 +37,7 @@ pub struct Metrics {
     scrub_damaged: Gauge,
     disk_free_bytes: Gauge,
     disk_reserve_bytes: Gauge,
-    sync_seconds: Histogram,
+    syncs: Syncs,
     bytes_in: Counter,
     bytes_out: Counter,
 }
@@ -82,8 +82,7 @@ impl Default for Metrics {
             scrub_damaged: Gauge::default(),
             disk_free_bytes: Gauge::default(),
             disk_reserve_bytes: Gauge::default(),
-            // 25 µs to 0.8 s
-            sync_seconds: Histogram::new(exponential_buckets(0.000_025, 2.0, 16)),
+            syncs: Syncs::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             registry: Registry::default(),
@@ -124,7 +123,7 @@ impl Default for Metrics {
             "journal_sync",
             "One sync of a journal file or of its folder",
             Unit::Seconds,
-            metrics.sync_seconds.clone(),
+            metrics.syncs.seconds().clone(),
         );
         registry.register(
             "batch_runs",
@@ -206,7 +205,12 @@ impl Default for Metrics {
 impl Metrics {
     /// The same disk, with its syncs observed.
     pub fn measure(&self, disk: DiskStorage) -> MeasuredDisk {
-        MeasuredDisk::new(disk, self.sync_seconds.clone())
+        MeasuredDisk::new(disk, self.syncs.clone())
+    }
+
+    /// How long syncs of the journal took in all.
+    pub fn synced(&self) -> Duration {
+        self.syncs.total()
     }
 
     /// A connection was taken.

@@ -2,32 +2,37 @@
 //!
 //! Whoever comes while a batch is judged waits for the rest of it and for their own turn in the next.
 //! What a batch takes follows from how many documents it touches, since each is proven once, however
-//! many runs of it there are; what a document costs differs with its history and with the disk. So
-//! the last batches say how many documents fit.
+//! many runs of it there are; what a document costs differs with its history. So the last batches
+//! say how many fit.
 
 use std::time::Duration;
 
-/// What a batch is meant to take: two of them, and nobody notices; one sync of a usual disk in it
-/// is little beside the work.
-const BATCH: Duration = Duration::from_millis(50);
+/// What judging a batch is meant to take: two of them, and nobody notices.
+const JUDGING: Duration = Duration::from_millis(10);
 
-/// Documents of a batch whatever they take: a sync for less would cost more than it.
+/// Where a sync takes long, judging may take as many times it: the disk is idle for two thirds of
+/// the time at most, and a sync serves many.
+const JUDGING_PER_SYNC: f64 = 2.0;
+
+/// Documents of a batch whatever they take.
 const DOCUMENTS_MIN: usize = 8;
 
 /// Weight of the last batch among those before it.
 const WEIGHT: f64 = 0.25;
 
-/// What a document took in the last batches.
+/// What documents and syncs took in the last batches.
 #[derive(Debug)]
 pub struct Pace {
-    seconds_each: f64,
+    document_seconds: f64,
+    sync_seconds: f64,
 }
 
 impl Default for Pace {
-    /// Begins with batches that are small whatever a document takes.
+    /// Begins with small batches.
     fn default() -> Self {
         Self {
-            seconds_each: BATCH.as_secs_f64() / DOCUMENTS_MIN as f64,
+            document_seconds: JUDGING.as_secs_f64() / DOCUMENTS_MIN as f64,
+            sync_seconds: 0.0,
         }
     }
 }
@@ -35,15 +40,20 @@ impl Default for Pace {
 impl Pace {
     /// Documents that the next batch may touch, at least eight.
     pub fn documents_max(&self) -> usize {
-        let fit = BATCH.as_secs_f64() / self.seconds_each.max(f64::EPSILON);
+        let judging = JUDGING
+            .as_secs_f64()
+            .max(self.sync_seconds * JUDGING_PER_SYNC);
+        let fit = judging / self.document_seconds.max(f64::EPSILON);
         // A float beyond an integer's range becomes its largest.
         (fit as usize).max(DOCUMENTS_MIN)
     }
 
-    /// A batch with so many documents took so long.
-    pub fn took(&mut self, documents: usize, elapsed: Duration) {
-        let each = elapsed.as_secs_f64() / documents.max(1) as f64;
-        self.seconds_each += (each - self.seconds_each) * WEIGHT;
+    /// A batch with so many documents took so long, of it so long to sync.
+    pub fn took(&mut self, documents: usize, elapsed: Duration, synced: Duration) {
+        let judging = elapsed.saturating_sub(synced).as_secs_f64();
+        let each = judging / documents.max(1) as f64;
+        self.document_seconds += (each - self.document_seconds) * WEIGHT;
+        self.sync_seconds += (synced.as_secs_f64() - self.sync_seconds) * WEIGHT;
     }
 }
 
@@ -51,46 +61,47 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// The size at which batches settle if a sync and each document take so long.
-    fn settled(sync_ms: f64, document_ms: f64) -> (usize, f64) {
+    fn milliseconds(count: f64) -> Duration {
+        Duration::from_secs_f64(count / 1_000.0)
+    }
+
+    /// Documents of a batch once sizes have settled, if a sync and each document take so long.
+    fn settled(sync_ms: f64, document_ms: f64) -> usize {
         let mut pace = Pace::default();
-        let cost = |documents: usize| sync_ms + document_ms * documents as f64;
-        for _ in 0..200 {
+        for _ in 0..100 {
             let documents = pace.documents_max();
-            pace.took(
-                documents,
-                Duration::from_secs_f64(cost(documents) / 1_000.0),
-            );
+            let elapsed = milliseconds(sync_ms + document_ms * documents as f64);
+            pace.took(documents, elapsed, milliseconds(sync_ms));
         }
-        (pace.documents_max(), cost(pace.documents_max()))
+        pace.documents_max()
     }
 
     #[test]
-    fn batches_settle_near_what_they_are_meant_to_take() {
-        for (sync_ms, document_ms) in [(1.0, 0.5), (5.0, 0.2), (20.0, 1.0), (1.0, 5.0)] {
-            let (documents, took) = settled(sync_ms, document_ms);
-            assert!((40.0..=55.0).contains(&took), "{documents} took {took} ms");
+    fn judging_a_batch_takes_ten_milliseconds_on_a_quick_disk() {
+        for (document_ms, documents) in [(0.5, 20), (0.1, 100), (1.0, 10)] {
+            assert!(settled(0.3, document_ms).abs_diff(documents) <= 1);
         }
     }
 
     #[test]
-    fn slow_documents_still_come_eight_at_a_time() {
-        assert_eq!(settled(1.0, 40.0).0, DOCUMENTS_MIN);
-        assert_eq!(settled(300.0, 1.0).0, DOCUMENTS_MIN);
+    fn a_slow_disk_has_more_judged_for_each_sync() {
+        assert!(settled(20.0, 1.0).abs_diff(40) <= 1);
     }
 
     #[test]
-    fn one_slow_batch_does_not_decide() {
+    fn documents_that_take_long_still_come_eight_at_a_time() {
+        assert_eq!(settled(1.0, 40.0), DOCUMENTS_MIN);
+    }
+
+    #[test]
+    fn a_document_that_takes_long_makes_the_next_batches_smaller_for_a_while() {
         let mut pace = Pace::default();
-        for _ in 0..50 {
-            pace.took(50, Duration::from_millis(50));
-        }
+        let usual = |pace: &mut Pace| pace.took(20, milliseconds(10.0), Duration::ZERO);
+        (0..50).for_each(|_| usual(&mut pace));
         let before = pace.documents_max();
-        pace.took(1, Duration::from_millis(20));
-        assert!(pace.documents_max() >= DOCUMENTS_MIN && pace.documents_max() < before);
-        for _ in 0..20 {
-            pace.took(50, Duration::from_millis(50));
-        }
-        assert!(pace.documents_max() > before * 9 / 10);
+        pace.took(1, milliseconds(30.0), Duration::ZERO);
+        assert_eq!(pace.documents_max(), DOCUMENTS_MIN);
+        (0..30).for_each(|_| usual(&mut pace));
+        assert!(pace.documents_max().abs_diff(before) <= 1);
     }
 }
