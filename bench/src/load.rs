@@ -25,7 +25,7 @@ const SECONDS: u64 = 600;
 const RATE: u64 = 1_000;
 const IDLE: u64 = 10_000;
 const WRITERS: u64 = 100;
-const DOCUMENTS_EACH: usize = 100;
+const DOCUMENTS_EACH: usize = 600;
 const READERS_OF_EACH: u64 = 2;
 const CONNECTIONS_PER_DEVICE: u64 = 4;
 /// Connections of the idle, the writers, the readers and those of the last part.
