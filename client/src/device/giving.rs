@@ -39,8 +39,8 @@ pub(super) struct Giving {
     of: Option<DocumentId>,
     /// Given and not answered.
     open: BTreeMap<RunId, DocumentId>,
-    /// Given in this session.
-    given: BTreeSet<RunId>,
+    /// Given or answered in this session, whoever offered them: of these no answer comes again.
+    settled: BTreeSet<RunId>,
     /// Documents whose earlier runs were asked for once.
     behind: BTreeSet<DocumentId>,
 }
@@ -60,14 +60,18 @@ impl Giving {
         first
     }
 
-    /// The server answered one of these runs.
+    /// The server answered a run for good; tells the document if it was given back. Own runs count
+    /// too: once confirmed they would be given like all others, and nobody would answer again.
     pub(super) fn answered(&mut self, run: &RunId) -> Option<DocumentId> {
+        self.settled.insert(*run);
         self.open.remove(run)
     }
 
-    /// Lets a run be given again.
-    pub(super) fn again(&mut self, run: &RunId) {
-        self.given.remove(run);
+    /// The server did not judge a run; tells the document if it was given back. It may be given
+    /// again.
+    pub(super) fn wanting(&mut self, run: &RunId) -> Option<DocumentId> {
+        self.settled.remove(run);
+        self.open.remove(run)
     }
 
     /// Whether runs of the document are still to be given.
@@ -89,7 +93,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             let giving = &mut self.session.giving;
             if let Some(offer) = giving.ready.pop_front() {
                 if let Some(document) = giving.of
-                    && giving.given.insert(offer.run)
+                    && giving.settled.insert(offer.run)
                 {
                     giving.open.insert(offer.run, document);
                     offers.push(offer);

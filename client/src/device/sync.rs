@@ -306,10 +306,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
         hashes: &[ChangeHash],
     ) -> Result<Reaction, DeviceError> {
         self.session.offered.remove(&run);
-        if let Some(document) = self.session.giving.answered(&run) {
+        if let Some(document) = self.session.giving.wanting(&run) {
             let last = self.last_hash(&document, &run)?;
             let hashes = hashes.iter().copied().chain(last).collect();
-            self.session.giving.again(&run);
             if !self.session.giving.add_behind(document, hashes) {
                 self.confirmed.set_unreturned(&[(run, "missing")])?;
             }
