@@ -105,9 +105,10 @@ impl Exchange {
             if self.closed {
                 return Ok(frames);
             }
-            let mut offers = device.returns()?;
+            let comparing = self.session.comparing();
+            let mut offers = device.returns(comparing)?;
             offers.extend(device.offers());
-            let survived = device.conclude(moment.wall, self.session.comparing())?;
+            let survived = device.conclude(moment.wall, comparing)?;
             if offers.is_empty() && survived.is_empty() {
                 return Ok(frames);
             }

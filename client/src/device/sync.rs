@@ -139,11 +139,15 @@ impl<S: Storage, K: Kv> Device<S, K> {
     }
 
     /// Runs to give back that the server lost, while few are unanswered. Ask after every event and
-    /// before [`Device::offers`]: own runs may build on them.
+    /// before [`Device::offers`]: own runs may build on them. `comparing` is
+    /// [`ClientSession::comparing`](bukti_sync_protocol::client::ClientSession::comparing).
     ///
     /// # Errors
     /// The confirmed store failed.
-    pub fn returns(&mut self) -> Result<Vec<Offer>, DeviceError> {
+    pub fn returns(&mut self, comparing: bool) -> Result<Vec<Offer>, DeviceError> {
+        if !comparing {
+            self.session.giving.take_up_later();
+        }
         let offers = self.next_returns()?;
         let giving = &self.session.giving;
         let behind = &mut self.session.behind;

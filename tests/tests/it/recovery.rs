@@ -65,6 +65,14 @@ fn sync(phone: &Phone) -> Printed {
     phone.run(&["sync"])
 }
 
+/// Syncs over one connection, which the phone ends by itself once it has nothing more to do.
+fn sync_at_once(phone: &Phone) -> serde_json::Value {
+    let synced = phone.run(&["sync", "--json"]).ok().json();
+    assert_eq!(synced["up_to_date"], true, "{synced}");
+    assert_eq!(synced["connections"], 1, "{synced}");
+    synced
+}
+
 /// Every phone in turn, and again, so that the first hears of what the last one brought.
 fn meet(phones: &[&Phone]) {
     for _ in 0..2 {
@@ -129,10 +137,20 @@ fn a_server_whose_folder_was_lost_gets_back_what_the_phones_hold() {
     place.serve(&["--key", key.to_str().unwrap(), "--public-url", &url]);
 
     // Let in by their certificates, they give and do not receive.
-    sync(&sari).ok();
+    sync_at_once(&sari);
     let waits = sari.run(&["status"]).ok().stdout;
     assert!(waits.contains("confirm"), "{waits}");
-    sync(&budi).ok();
+    sync_at_once(&budi);
+    for round in 0..2 {
+        edit(&sari, &ids[0], &format!("Menunggu {round}"));
+        for phone in [&sari, &budi] {
+            let synced = sync_at_once(phone);
+            assert_eq!(synced["awaits_confirmation"], true, "{synced}");
+            assert_eq!(synced["unsent"], 0, "{synced}");
+            let again = sync_at_once(phone);
+            assert_eq!(again["sent"], 0, "{again}");
+        }
+    }
     assert!(!shown(&sari).contains_key(&unsent));
     let devices = place.field.admin(&["devices"]).ok().stdout;
     assert!(devices.contains("unconfirmed"), "{devices}");
