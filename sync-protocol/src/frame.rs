@@ -14,13 +14,13 @@ use bukti_core::scope::Scope;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
+pub use self::losses::{Listed, Ranged, Reconcile, Statements, Survived, Void};
 pub(crate) use self::well_formed::well_formed;
 use crate::bye::{Bye, sentence};
 use crate::deflate::{self, UnpackError};
 use crate::fragment::{Held, ItemId};
 use crate::item::{FeedItem, PushItem};
 use crate::limits;
-use crate::reconcile::{ListedDocument, Range};
 
 /// What a peer can read beyond the plain encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
@@ -390,93 +390,6 @@ pub struct Credit {
     pub bytes: u64,
 }
 
-/// Compares what both sides hold of a subscription. See [`crate::reconcile`].
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Reconcile {
-    /// Scope prefix of the subscription.
-    #[n(0)]
-    pub prefix: Scope,
-    /// Its audience.
-    #[n(1)]
-    pub audience: Audience,
-    /// What the fingerprints are salted with.
-    #[n(2)]
-    pub salt: u64,
-    /// Ranges with the sender's fingerprints of their parts; without any, to ask for a list.
-    #[cbor(n(3), skip_if = "Vec::is_empty")]
-    pub ranges: Vec<Ranged>,
-    /// What the server holds in ranges.
-    #[cbor(n(4), skip_if = "Vec::is_empty")]
-    pub lists: Vec<Listed>,
-    /// Ranges that the device wants whole.
-    #[cbor(n(5), skip_if = "Vec::is_empty")]
-    pub need: Vec<Range>,
-    /// The digests differ at a position although all was compared.
-    #[n(6)]
-    pub survived: Option<Survived>,
-    /// More frames belong to this answer.
-    #[cbor(n(7), default, skip_if = "is_false")]
-    pub more: bool,
-}
-
-/// A range with fingerprints of its equal parts.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct Ranged {
-    /// The range.
-    #[n(0)]
-    pub range: Range,
-    /// Four bytes for each part, little endian.
-    #[n(1)]
-    pub fingerprints: ByteVec,
-}
-
-/// Everything that the server holds in a range.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct Listed {
-    /// The range.
-    #[n(0)]
-    pub range: Range,
-    /// Its documents.
-    #[n(1)]
-    pub documents: Vec<ListedDocument>,
-}
-
-/// What a device holds after all was compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct Survived {
-    /// The position of the `up_to_date`.
-    #[n(0)]
-    pub position: Position,
-    /// The device's digest.
-    #[n(1)]
-    pub digest: Digest,
-}
-
-/// Statements of the server that a device holds.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Statements {
-    /// Their records.
-    #[n(0)]
-    pub statements: Vec<ByteVec>,
-    /// None follow before the device subscribes.
-    #[n(1)]
-    pub last: bool,
-}
-
-/// The cursor is not of this journal's history. What else came in the flight is dropped.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Void {
-    /// Where the journal ends.
-    #[n(0)]
-    pub watermark: Seen,
-}
-
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "the codec asks by reference"
@@ -760,6 +673,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Frame>, FrameError> {
     Ok(Some(frame))
 }
 
+mod losses;
 mod well_formed;
 
 #[cfg(test)]
