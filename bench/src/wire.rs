@@ -76,6 +76,7 @@ impl Wire {
             held: Vec::new(),
             agent: "bukti-bench".to_owned(),
             certificate: Vec::new(),
+            owed: Vec::new(),
             compare: false,
         };
         let opened = Instant::now();

@@ -146,7 +146,10 @@ impl Exchange {
             | Event::Missing { .. }
             | Event::Stale { .. }
             | Event::LeftScope(_) => {}
-            Event::Void | Event::Readmitted { .. } | Event::Differs { .. } => {
+            Event::Void
+            | Event::Readmitted { .. }
+            | Event::Differs { .. }
+            | Event::StatementsHeld => {
                 self.progressed = true;
             }
         }
@@ -177,6 +180,7 @@ impl Exchange {
         self.up_to_date
             .is_some_and(|position| device.is_synced(position))
             && !self.session.comparing()
+            && !self.session.returning()
     }
 
     /// Whether anything came of this session.

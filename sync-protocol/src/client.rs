@@ -14,6 +14,7 @@ use self::comparing::Comparing;
 pub use self::inputs::{Event, Input, Opening, Output};
 pub use self::pushes::Offer;
 use self::pushes::Pushes;
+use self::returning::Returning;
 use crate::Mono;
 use crate::bye::{Bye, ByeCode, cut, sentence};
 use crate::credit::{Allowance, Window};
@@ -29,6 +30,7 @@ use crate::limits;
 mod comparing;
 mod inputs;
 mod pushes;
+mod returning;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -60,6 +62,7 @@ pub struct ClientSession {
     /// Bytes that each page not yet applied will free; 0 for an `up_to_date`.
     unapplied: VecDeque<u64>,
     comparing: Comparing,
+    returning: Returning,
     /// The flight was dropped: statements have to go before it is sent again.
     dropped: bool,
     /// What to send before the flight, once the session is open.
@@ -91,6 +94,7 @@ impl ClientSession {
             assembler,
             unapplied: VecDeque::new(),
             comparing: Comparing::default(),
+            returning: Returning::default(),
             dropped: false,
             statements: None,
             moved: false,
@@ -177,14 +181,20 @@ impl ClientSession {
             Phase::Live => Some(&mut self.theirs),
             Phase::Fresh | Phase::Closed => return None,
         };
-        let frame = self
-            .pushes
-            .next(self.allowance.bytes(), welcomed, self.peer)?;
+        let credit = self.allowance.bytes();
+        let frame = self.pushes.next(credit, welcomed, self.peer);
+        let frame = match self.phase {
+            // Evidence goes first.
+            Phase::Live => frame.or_else(|| self.returning.next(credit, &mut self.theirs)),
+            Phase::Fresh | Phase::Greeting | Phase::Proving | Phase::Closed => frame,
+        }?;
         if !waited {
             self.quiet_since = self.now;
         }
         let bytes = encode(&frame, self.peer);
-        self.allowance.spend(bytes.len());
+        if frame.needs_credit() {
+            self.allowance.spend(bytes.len());
+        }
         Some(Output::Send(bytes))
     }
 
@@ -204,6 +214,11 @@ impl ClientSession {
         self.comparing.is_under_way()
     }
 
+    /// Whether statements that the server may have lost are being named or sent.
+    pub fn returning(&self) -> bool {
+        self.returning.is_under_way()
+    }
+
     /// Runs offered and not answered.
     pub fn unanswered(&self) -> usize {
         self.pushes.unanswered()
@@ -216,6 +231,7 @@ impl ClientSession {
             Phase::Live => {
                 self.pushes.in_flight()
                     || self.comparing.awaits_answer()
+                    || self.returning.awaits_answer()
                     || (!self.caught_up && self.unapplied.is_empty())
             }
         }
@@ -335,6 +351,7 @@ impl ClientSession {
         self.peer = welcome.features;
         self.theirs = welcome.held;
         self.allowance = Allowance::new(welcome.credit);
+        self.returning.take(&mut self.opening.owed, self.peer);
         self.resume();
         if let Some(highest) = highest.filter(|highest| self.lacks(highest)) {
             self.stale(highest);
@@ -356,9 +373,10 @@ impl ClientSession {
         if self.phase != Phase::Live || !self.dropped {
             return;
         }
-        let Some(statements) = self.statements.take() else {
+        let Some(mut statements) = self.statements.take() else {
             return;
         };
+        self.returning.take(&mut statements, self.peer);
         for frame in comparing::statements(statements) {
             self.send(&frame.into());
         }
@@ -414,6 +432,12 @@ impl ClientSession {
                     sentence: rejected.sentence,
                 });
             }
+            Frame::Wanted(wanted) => {
+                let answered = self.returning.answered(&wanted);
+                if answered.map_err(|_| out_of_place(&Frame::Wanted(wanted)))? {
+                    self.event(Event::StatementsHeld);
+                }
+            }
             Frame::Void(_) if self.dropped => return Err(out_of_place(&frame)),
             Frame::Void(_) => self.drop_flight(Event::Void),
             Frame::Reconcile(answer) => self.compared(&answer)?,
@@ -432,6 +456,7 @@ impl ClientSession {
             | Frame::Subscribe(_)
             | Frame::Push(_)
             | Frame::Statements(_)
+            | Frame::Holding(_)
             | Frame::Bye(_) => return Err(out_of_place(&frame)),
         }
         Ok(())

@@ -14,7 +14,9 @@ use bukti_core::scope::Scope;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
-pub use self::losses::{Listed, Ranged, Reconcile, Statements, Survived, Void};
+pub use self::losses::{
+    HeldStatement, Holding, Listed, Ranged, Reconcile, Statements, Survived, Void, Wanted,
+};
 pub(crate) use self::well_formed::well_formed;
 use crate::bye::{Bye, sentence};
 use crate::deflate::{self, UnpackError};
@@ -32,6 +34,14 @@ impl Features {
     pub const NONE: Self = Self(0);
     /// Reads deflated frames and items.
     pub const DEFLATE: Self = Self(1);
+
+    /// What the server of this version says of itself: it reads DEFLATE and answers [`Holding`].
+    pub const SERVER: Self = Self(Self::DEFLATE.0 | 2);
+
+    /// Whether the peer takes back statements that are named first.
+    pub fn wants_statements(self) -> bool {
+        self.0 & 2 != 0
+    }
 
     /// Whether the peer reads DEFLATE.
     pub fn deflate(self) -> bool {
@@ -304,6 +314,9 @@ pub struct Push {
     /// The runs were confirmed before, by this server.
     #[cbor(n(1), default, skip_if = "is_false")]
     pub returned: bool,
+    /// The items are no runs but statements that the server said it wants.
+    #[cbor(n(2), default, skip_if = "is_false")]
+    pub statements: bool,
 }
 
 /// Runs that are valid and on disk.
@@ -487,6 +500,10 @@ frames! {
     Statements(Statements) = 19, "statements";
     /// See [`Void`].
     Void(Void) = 20, "void";
+    /// See [`Holding`].
+    Holding(Holding) = 21, "holding";
+    /// See [`Wanted`].
+    Wanted(Wanted) = 22, "wanted";
 }
 
 /// Bytes that are not a frame. All are answered by `bye(malformed)`.
@@ -537,7 +554,9 @@ impl Frame {
             | Self::Bye(_)
             | Self::Reconcile(_)
             | Self::Statements(_)
-            | Self::Void(_) => false,
+            | Self::Void(_)
+            | Self::Holding(_)
+            | Self::Wanted(_) => false,
         }
     }
 
@@ -605,6 +624,10 @@ impl Frame {
                 statements.statements.len(),
                 limits::STATEMENTS_PER_FRAME,
             ),
+            Self::Holding(holding) => {
+                bound("names", holding.statements.len(), limits::HOLDING_PER_FRAME)
+            }
+            Self::Wanted(wanted) => bound("names", wanted.items.len(), limits::HOLDING_PER_FRAME),
             Self::Challenge(_)
             | Self::Proof(_)
             | Self::Stale(_)

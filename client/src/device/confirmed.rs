@@ -107,6 +107,7 @@ impl<K: Kv> Confirmed<K> {
             revoked: false,
             cursor_is_void: false,
             looks_for_left: false,
+            owes_statements: false,
             own_incarnation: None,
             unconfirmed: false,
             survived: Vec::new(),
@@ -189,6 +190,7 @@ impl<K: Kv> Confirmed<K> {
         meta.seen = None;
         meta.up_to_date_position = 0;
         meta.cursor_is_void = false;
+        meta.owes_statements = true;
         change.commit()?;
         self.flush()
     }

@@ -134,6 +134,10 @@ impl<S: Storage, K: Kv> Device<S, K> {
             held: self.confirmed.partials()?,
             agent: agent.to_owned(),
             certificate: self.identity.certificate_record().to_vec(),
+            owed: match self.confirmed.meta().owes_statements {
+                true => self.confirmed.bulk_to_return()?,
+                false => Vec::new(),
+            },
             compare: self.confirmed.holds_documents()?,
         })
     }
@@ -248,6 +252,10 @@ impl<S: Storage, K: Kv> Device<S, K> {
             } => self.up_to_date(now, random, cursor, *position, digests),
             Event::LeftScope(document) => {
                 self.leave_scope(document)?;
+                Ok(Reaction::None)
+            }
+            Event::StatementsHeld => {
+                self.confirmed.update(|meta| meta.owes_statements = false)?;
                 Ok(Reaction::None)
             }
             Event::Void => self.lost(Incarnation(random)),

@@ -41,6 +41,9 @@ pub struct Opening {
     pub agent: String,
     /// The statement that enrolled the device, for a server that lost it.
     pub certificate: Vec<u8>,
+    /// Frameworks and regions that the server may have lost, until [`Event::StatementsHeld`] says
+    /// that it has them.
+    pub owed: Vec<Vec<u8>>,
     /// The device holds documents: where the cursor does not hold it compares rather than being
     /// sent everything.
     pub compare: bool,
@@ -55,7 +58,8 @@ pub enum Input<'a> {
     /// answered or are under way are passed over.
     Offer(Vec<Offer>),
     /// The answer to [`Event::Void`] and [`Event::Readmitted`]: statements of the server that the
-    /// device holds. Those longer than [`crate::limits::STATEMENT_BYTES_MAX`] are passed over.
+    /// device holds. Frameworks and regions among them are named and sent where they are lacking;
+    /// others longer than [`crate::limits::STATEMENT_BYTES_MAX`] are passed over.
     Statements(Vec<Vec<u8>>),
     /// Compares what the device holds of a subscription with what the server does.
     Compare {
@@ -145,6 +149,8 @@ pub enum Event {
         /// What differs.
         found: Vec<Differs>,
     },
+    /// The server has every framework and region that the device named.
+    StatementsHeld,
     /// Runs are valid and on the server's disk.
     Accepted(Vec<(RunId, Position)>),
     /// A run waits for changes that the server has not.

@@ -3,12 +3,14 @@
 use bukti_core::authority::Audience;
 use bukti_core::digest::Digest;
 use bukti_core::envelope::Seen;
-use bukti_core::id::Position;
+use bukti_core::id::{Position, WallMs};
+use bukti_core::ledger::Bulk;
 use bukti_core::scope::Scope;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use super::is_false;
+use crate::fragment::ItemId;
 use crate::reconcile::{ListedDocument, Range};
 
 /// Compares what both sides hold of a subscription. See [`crate::reconcile`].
@@ -87,6 +89,42 @@ pub struct Statements {
     /// None follow before the device subscribes.
     #[n(1)]
     pub last: bool,
+}
+
+/// Names statements of the server that a device holds and that are too long to be sent unasked.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Holding {
+    /// Which.
+    #[n(0)]
+    pub statements: Vec<HeldStatement>,
+}
+
+/// The name of a statement, and what tells whether it is needed.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct HeldStatement {
+    /// The item as which it would be sent.
+    #[n(0)]
+    pub item: ItemId,
+    /// Bytes of its record.
+    #[n(1)]
+    pub bytes: u64,
+    /// When it was stated, by the server's clock.
+    #[n(2)]
+    pub at: WallMs,
+    /// What it is about.
+    #[n(3)]
+    pub about: Bulk,
+}
+
+/// Answers one [`Holding`]: what of it the server lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Wanted {
+    /// Which items; none where it lacks nothing.
+    #[n(0)]
+    pub items: Vec<ItemId>,
 }
 
 /// The cursor is not of this journal's history. What else came in the flight is dropped.

@@ -111,6 +111,19 @@ fn device_of(field: &Field, person: &str) -> String {
     )
 }
 
+/// The frameworks that the server has.
+fn frameworks(field: &Field) -> serde_json::Value {
+    field.admin(&["status", "--json"]).ok().json()["frameworks"].clone()
+}
+
+/// Where a piece of evidence belongs, in words.
+fn named_place(phone: &Phone, id: &str) -> String {
+    let shown = phone.run(&["evidence", "show", id]).ok().stdout;
+    let line = shown.lines().find(|line| line.contains("Lima Puluh Kota"));
+    line.unwrap_or_else(|| panic!("no place in {shown}"))
+        .to_owned()
+}
+
 fn edit(phone: &Phone, id: &str, title: &str) {
     phone.run(&["evidence", "edit", id, "--title", title]).ok();
 }
@@ -170,6 +183,38 @@ fn a_server_whose_folder_was_lost_gets_back_what_the_phones_hold() {
     edit(&budi, &ids[1], "Sesudahnya");
     meet(&[&sari, &budi]);
     assert_eq!(shown(&budi).len(), 9);
+}
+
+#[test]
+fn a_server_whose_folder_was_lost_has_framework_and_regions_again_without_an_import() {
+    let mut place = Place::open();
+    let sari = place.field.phone("Sari", "officer", VILLAGE);
+    let id = new_evidence(&sari, "Peraturan");
+    sync(&sari).ok();
+    let before = frameworks(&place.field);
+    assert_eq!(before.as_array().unwrap().len(), 1, "{before}");
+    let stands = named_place(&sari, &id);
+    let key = place.field.path("server.key");
+    fs::copy(place.field.data().join("server.key"), &key).unwrap();
+    place.field.stop();
+    fs::remove_dir_all(place.field.data()).unwrap();
+    let url = place.door.url();
+    place.serve(&["--key", key.to_str().unwrap(), "--public-url", &url]);
+    assert_eq!(frameworks(&place.field), serde_json::json!([]));
+
+    let synced = sync_at_once(&sari);
+    assert_eq!(synced["awaits_confirmation"], true, "{synced}");
+    assert_eq!(frameworks(&place.field), before);
+    let dewi = place.field.phone("Dewi", "officer", VILLAGE);
+    let hers = new_evidence(&dewi, "Peraturan lain");
+    assert_eq!(named_place(&dewi, &hers), stands);
+    place.field.verify();
+
+    // What the server has is named and no more.
+    let position = place.field.position();
+    let again = sync_at_once(&sari);
+    assert!(again["bytes_up"].as_u64().unwrap() < 2_000, "{again}");
+    assert_eq!(place.field.position(), position);
 }
 
 #[test]

@@ -99,6 +99,7 @@ impl Forger {
             held: Vec::new(),
             agent: "test".into(),
             certificate: Vec::new(),
+            owed: Vec::new(),
             compare: false,
         }
     }

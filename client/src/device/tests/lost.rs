@@ -382,6 +382,34 @@ fn grants_that_a_rolled_back_server_states_count_at_whatever_position() {
 }
 
 #[test]
+fn frameworks_and_regions_are_owed_until_the_server_says_that_it_has_them() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    let framework = include_bytes!("../../../../core/frameworks/desa-antikorupsi.json");
+    let imported = world
+        .ledger
+        .import_framework(NOW, "desa", framework.to_vec());
+    imported.unwrap();
+    world.sync(&mut siti);
+    assert_eq!(siti.device().frameworks().unwrap().len(), 1);
+    let owed = |phone: &mut Phone| phone.device().opening(Vec::new(), "").unwrap().owed.len();
+    assert_eq!(owed(&mut siti), 0);
+    let mut anew = World::founded(1, JournalId([8; 16]));
+    let mut frames = 0;
+    while anew.ledger.reader().frameworks().count() == 0 {
+        frames += 1;
+        anew.session(&mut siti, frames);
+        assert!(frames < 60, "it comes in the end");
+        siti.reopen();
+    }
+    anew.sync(&mut siti);
+    assert_eq!(owed(&mut siti), 0);
+    assert!(holds(&anew, &id));
+    assert_eq!(siti.device().frameworks().unwrap().len(), 1);
+}
+
+#[test]
 fn a_difference_that_stays_is_one_finding_and_no_loop() {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);
