@@ -382,6 +382,33 @@ fn grants_that_a_rolled_back_server_states_count_at_whatever_position() {
 }
 
 #[test]
+fn statements_are_given_back_wherever_the_session_was_cut() {
+    let mut frames = 0;
+    let mut last = false;
+    while !last {
+        let mut world = World::new();
+        let mut siti = world.phone("Siti", Role::Officer, WARD);
+        let mut eko = world.phone("Eko", Role::Officer, WARD);
+        let eko = eko.device().id();
+        world.create(&mut siti, "Papan");
+        world.sync(&mut siti);
+        let backup = world.journal.duplicate();
+        world.ledger.revoke(NOW, eko).unwrap();
+        world.sync(&mut siti);
+        world.restore(backup);
+        let (events, _) = world.session(&mut siti, frames);
+        last = events
+            .iter()
+            .any(|event| matches!(event, Event::UpToDate { .. }));
+        world.sync(&mut siti);
+        let row = world.ledger.reader().device(&eko).unwrap().unwrap();
+        assert!(row.revoked_at.is_some(), "cut after {frames} frames");
+        frames += 1;
+    }
+    assert!(frames > 5, "it was cut");
+}
+
+#[test]
 fn frameworks_and_regions_are_owed_until_the_server_says_that_it_has_them() {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);
