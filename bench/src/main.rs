@@ -6,7 +6,6 @@
 //! each other. Bytes, frames and memory are absolute.
 
 mod edit;
-mod folder;
 mod load;
 mod open;
 mod push;
