@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use bukti_tests::comparing::{self, copy_folder as copy};
 use bukti_tests::process::{Phone, Printed};
 
 use crate::field::{Door, Field, REGENCY, VILLAGE, listed, new_evidence, quarantined, text};
@@ -32,22 +33,6 @@ impl Place {
         fs::remove_dir_all(self.field.data()).unwrap();
         copy(snapshot, &self.field.data());
         self.serve(&[]);
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap() {
-            kind if kind.is_dir() => copy(&entry.path(), &target),
-            // A socket holds nothing.
-            kind if !kind.is_file() => {}
-            _file => {
-                fs::copy(entry.path(), target).unwrap();
-            }
-        }
     }
 }
 
@@ -381,4 +366,13 @@ fn a_phone_put_back_to_its_own_backup_goes_on() {
     assert_eq!(all.len(), 5);
     assert!(all[&ids[0]].contains("Sesudah cadangan"));
     assert!(all[&ids[1]].contains("Sesudah dikembalikan"));
+}
+
+#[test]
+fn seven_of_two_thousand_documents_are_found_and_given_back_within_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let compared = comparing::seven_that_differ(folder.path(), 2_000);
+    assert_eq!(compared.given, 7);
+    assert!(compared.is_within(), "{compared:?}");
+    assert!(compared.counted.comparing_round_trips > 0, "{compared:?}");
 }
