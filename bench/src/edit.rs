@@ -11,9 +11,9 @@ use bukti_sync_protocol::client::Event;
 use bukti_sync_protocol::item::Item;
 use bukti_tests::process::Server;
 
-use crate::folder::{Making, VILLAGE};
 use crate::percentile;
-use crate::wire::Wire;
+use crate::wire::{Address, Wire};
+use bukti_tests::folder::{Making, VILLAGE};
 
 const EDITS: usize = 300;
 
@@ -23,9 +23,9 @@ pub(crate) async fn measure() -> bool {
     let mut making = Making::found(&root);
     let mut writer = making.phone(Role::Officer, VILLAGE);
     let reader = making.phone(Role::Officer, VILLAGE);
-    let address = making.finish();
+    let made = making.finish();
     let server = Server::start(&root, &[]);
-    let address = address(server.address());
+    let address = Address::new(server.address(), made);
     let (document, created) = writer.create(VILLAGE);
     let mut writing = Wire::open(&address, &writer, None).await;
     let mut reading = Wire::open(&address, &reader, None).await;

@@ -17,9 +17,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::folder::Making;
 use crate::wire::{Address, Wire};
 use crate::{percentile, verdict};
+use bukti_tests::folder::Making;
 
 const SECONDS: u64 = 600;
 const RATE: u64 = 1_000;
@@ -69,14 +69,14 @@ pub(crate) async fn measure() -> bool {
         .collect();
     let large = making.phone(Role::Officer, "13.07.07.2001");
     let mut small = making.phone(Role::Officer, "13.07.08.2001");
-    let address = making.finish();
+    let made = making.finish();
     let config = folder.path().join("server.toml");
     let text = format!(
         "connections_max = {CONNECTIONS_MAX}\nconnections_per_address_max = {CONNECTIONS_MAX}\n"
     );
     std::fs::write(&config, text).expect("a configuration");
     let server = Server::start(&root, &["--config", config.to_str().expect("a path")]);
-    let address = address(server.address());
+    let address = Address::new(server.address(), made);
 
     let mut listening = listen(&address, &idlers).await;
     println!(

@@ -1,12 +1,12 @@
 //! Measurements: what things cost, and which part dominates.
 //!
-//! `cargo xtask bench [reconnect | edit | push | open | load]`, where `load` is asked for by name,
-//! since it takes ten minutes. Times are ratios against something run
+//! `cargo xtask bench [reconnect | edit | push | open | compare | load]`, where `compare` and
+//! `load` are asked for by name, since they take minutes. Times are ratios against something run
 //! beside it on the same machine; absolute times are shown so that the parts can be compared with
 //! each other. Bytes, frames and memory are absolute.
 
+mod compare;
 mod edit;
-mod folder;
 mod load;
 mod open;
 mod push;
@@ -15,7 +15,7 @@ mod wire;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask bench [reconnect | edit | push | open | load]";
+const USAGE: &str = "usage: cargo xtask bench [reconnect | edit | push | open | compare | load]";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -33,6 +33,7 @@ async fn main() -> ExitCode {
             "edit" => edit::measure().await,
             "push" => push::measure().await,
             "open" => open::measure().await,
+            "compare" => tokio::task::block_in_place(compare::measure),
             "load" => load::measure().await,
             _ => {
                 eprintln!("{USAGE}");

@@ -7,8 +7,8 @@ use bukti_core::envelope::Run;
 use bukti_core::validate::{CheckedRun, check_run, judge};
 use bukti_tests::process::Server;
 
-use crate::folder::{Making, VILLAGE, edited_document};
-use crate::wire::Wire;
+use crate::wire::{Address, Wire};
+use bukti_tests::folder::{Making, VILLAGE, edited_document};
 
 const DEVICES: usize = 8;
 const DOCUMENTS: usize = 2_000;
@@ -26,9 +26,9 @@ pub(crate) async fn measure() -> bool {
             .collect();
         work.push((phone, documents));
     }
-    let address = making.finish();
+    let made = making.finish();
     let server = Server::start(&root, &["--metrics-listen", "127.0.0.1:0"]);
-    let address = address(server.address());
+    let address = Address::new(server.address(), made);
 
     let parts = parts_alone(&work[0].1);
     let runs = DOCUMENTS * (EDITS + 1);

@@ -4,9 +4,9 @@ use bukti_core::authority::Role;
 use bukti_tests::process::Server;
 use std::time::Instant;
 
-use crate::folder::{Making, VILLAGE};
 use crate::verdict;
-use crate::wire::Wire;
+use crate::wire::{Address, Wire};
+use bukti_tests::folder::{Making, VILLAGE};
 
 const FRAMES_MAX: u64 = 2;
 const BYTES_MAX: u64 = 600;
@@ -26,9 +26,9 @@ pub(crate) async fn measure() -> bool {
         let mut making = Making::found(&root);
         let reader = making.phone(Role::Officer, VILLAGE);
         making.documents(documents);
-        let address = making.finish();
+        let made = making.finish();
         let server = Server::start(&root, &[]);
-        let address = address(server.address());
+        let address = Address::new(server.address(), made);
         let mut first = Wire::open(&address, &reader, None).await;
         first.up_to_date().await;
         let cursor = first.cursor.clone();

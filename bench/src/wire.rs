@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use bukti_core::id::{DeviceId, JournalId, ServerId};
+use bukti_core::id::DeviceId;
 use bukti_core::ledger::testing::Phone;
 use bukti_core::validate::CheckedRun;
 use bukti_sync_protocol::client::{ClientSession, Event, Input, Opening, Output};
-use bukti_sync_protocol::token::TokenKey;
+use bukti_tests::folder::Made;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
@@ -20,12 +20,14 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 pub(crate) struct Address {
     /// Its socket.
     pub(crate) socket: SocketAddr,
-    /// Its key.
-    pub(crate) server: ServerId,
-    /// Its journal.
-    pub(crate) journal: JournalId,
-    /// What signs its tokens.
-    pub(crate) tokens: TokenKey,
+    /// How devices are let in.
+    pub(crate) made: Made,
+}
+
+impl Address {
+    pub(crate) fn new(socket: SocketAddr, made: Made) -> Self {
+        Self { socket, made }
+    }
 }
 
 /// WebSocket messages and their bytes.
@@ -66,9 +68,9 @@ impl Wire {
         let device: DeviceId = phone.id();
         let opening = Opening {
             key: phone.key().clone(),
-            server: address.server,
-            journal: address.journal,
-            token: Some(address.tokens.issue(&device, TOKEN_UNTIL)),
+            server: address.made.server,
+            journal: address.made.journal,
+            token: Some(address.made.tokens.issue(&device, TOKEN_UNTIL)),
             incarnation: phone.incarnation(),
             last: phone.last(),
             scopes: Vec::new(),
@@ -76,6 +78,7 @@ impl Wire {
             held: Vec::new(),
             agent: "bukti-bench".to_owned(),
             certificate: Vec::new(),
+            owed: Vec::new(),
             compare: false,
         };
         let opened = Instant::now();

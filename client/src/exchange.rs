@@ -105,9 +105,10 @@ impl Exchange {
             if self.closed {
                 return Ok(frames);
             }
-            let mut offers = device.returns()?;
+            let comparing = self.session.comparing();
+            let mut offers = device.returns(comparing)?;
             offers.extend(device.offers());
-            let survived = device.conclude(moment.wall, self.session.comparing())?;
+            let survived = device.conclude(moment.wall, comparing)?;
             if offers.is_empty() && survived.is_empty() {
                 return Ok(frames);
             }
@@ -145,7 +146,10 @@ impl Exchange {
             | Event::Missing { .. }
             | Event::Stale { .. }
             | Event::LeftScope(_) => {}
-            Event::Void | Event::Readmitted { .. } | Event::Differs { .. } => {
+            Event::Void
+            | Event::Readmitted { .. }
+            | Event::Differs { .. }
+            | Event::StatementsHeld => {
                 self.progressed = true;
             }
         }
@@ -176,6 +180,7 @@ impl Exchange {
         self.up_to_date
             .is_some_and(|position| device.is_synced(position))
             && !self.session.comparing()
+            && !self.session.returning()
     }
 
     /// Whether anything came of this session.

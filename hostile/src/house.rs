@@ -160,6 +160,7 @@ impl House {
             held: Vec::new(),
             agent: "hostile".into(),
             certificate: Vec::new(),
+            owed: Vec::new(),
             compare: false,
         }
     }

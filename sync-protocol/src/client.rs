@@ -6,19 +6,15 @@
 
 use std::collections::VecDeque;
 
-use bukti_core::authority::Audience;
-use bukti_core::digest::Digest;
-use bukti_core::envelope::Seen;
 use bukti_core::hash::{domain, signing_bytes};
-use bukti_core::id::{
-    ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, Position, RunId, ServerId, WallMs,
-};
-use bukti_core::scope::Scope;
-use ed25519_dalek::{Signer, SigningKey};
+use bukti_core::id::{DeviceId, RunId};
+use ed25519_dalek::Signer;
 
 use self::comparing::Comparing;
+pub use self::inputs::{Event, Input, Opening, Output};
 pub use self::pushes::Offer;
 use self::pushes::Pushes;
+use self::returning::Returning;
 use crate::Mono;
 use crate::bye::{Bye, ByeCode, cut, sentence};
 use crate::credit::{Allowance, Window};
@@ -30,193 +26,11 @@ use crate::frame::{
 };
 use crate::item::{FeedItem, Item};
 use crate::limits;
-use crate::reconcile::{Differs, Range};
 
 mod comparing;
+mod inputs;
 mod pushes;
-
-/// What a device knows when it opens a session.
-#[derive(Debug)]
-pub struct Opening {
-    /// The device's key.
-    pub key: SigningKey,
-    /// The server it was enrolled with.
-    pub server: ServerId,
-    /// That server's journal.
-    pub journal: JournalId,
-    /// The token of the last `welcome`; none before the first.
-    pub token: Option<Vec<u8>>,
-    /// Life of the store.
-    pub incarnation: Incarnation,
-    /// The last envelope sealed in it: number and run.
-    pub last: Option<(u64, RunId)>,
-    /// What to ask for; empty for everything that the grants allow. At most
-    /// [`limits::SCOPES_MAX`], longer lists ask for everything.
-    pub scopes: Vec<Scope>,
-    /// The cursor as stored last.
-    pub cursor: Option<Vec<u8>>,
-    /// What [`ClientSession::partials`] gave at the end of the last session.
-    pub held: Vec<PartialItem>,
-    /// Name and version of the program, for the server's log.
-    pub agent: String,
-    /// The statement that enrolled the device, for a server that lost it.
-    pub certificate: Vec<u8>,
-    /// The device holds documents: where the cursor does not hold it compares rather than being
-    /// sent everything.
-    pub compare: bool,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// A binary message arrived.
-    Frame(&'a [u8]),
-    /// Runs to push, in the order of their numbers, durable on this device. Those that were
-    /// answered or are under way are passed over.
-    Offer(Vec<Offer>),
-    /// The answer to [`Event::Void`] and [`Event::Readmitted`]: statements of the server that the
-    /// device holds. Those longer than [`limits::STATEMENT_BYTES_MAX`] are passed over.
-    Statements(Vec<Vec<u8>>),
-    /// Compares what the device holds of a subscription with what the server does.
-    Compare {
-        /// Scope prefix of the subscription.
-        prefix: Scope,
-        /// Its audience.
-        audience: Audience,
-        /// Drawn for this comparison.
-        salt: u64,
-        /// What the device holds: documents and their heads.
-        documents: Vec<(DocumentId, Vec<ChangeHash>)>,
-    },
-    /// Asks for documents whole; they come in [`Event::Page`]s. For what [`Event::Differs`] named.
-    Need {
-        /// Scope prefix of the subscription.
-        prefix: Scope,
-        /// Its audience.
-        audience: Audience,
-        /// Which documents.
-        ranges: Vec<Range>,
-    },
-    /// Tells the server that a subscription differs although all of it was compared.
-    Survived {
-        /// Scope prefix of the subscription.
-        prefix: Scope,
-        /// Its audience.
-        audience: Audience,
-        /// Position of the [`Event::UpToDate`].
-        position: Position,
-        /// What the device holds.
-        digest: Digest,
-    },
-    /// The oldest [`Event::Page`] or [`Event::UpToDate`] not yet confirmed by this is stored.
-    Applied,
-    /// Time passed; due at [`ClientSession::deadline`].
-    Tick,
-    /// The connection is gone.
-    Disconnected,
-    /// The person or program wants no more.
-    Close,
-}
-
-/// What to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Send a binary message.
-    Send(Vec<u8>),
-    /// Take note.
-    Event(Event),
-    /// Close the connection.
-    Close,
-}
-
-/// What a device learns.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The session is open. Store the token.
-    Welcome {
-        /// For the next session.
-        token: Vec<u8>,
-        /// The server's clock.
-        server_time: WallMs,
-        /// Its last durable position, to be named in envelopes.
-        checkpoint: Seen,
-        /// The highest envelope it holds of this incarnation.
-        highest: Option<(u64, RunId)>,
-        /// Whether the device may receive; otherwise it only gives until an administrator
-        /// confirms it.
-        confirmed: bool,
-    },
-    /// The cursor is not of the server's history: it lost records. Forget the cursor, then say
-    /// [`Input::Statements`].
-    Void,
-    /// The server lets the device in under another journal, or again. Check and store its first
-    /// record, forget the cursor, then say [`Input::Statements`].
-    Readmitted {
-        /// The record that names the journal, signed by the server.
-        journal: Vec<u8>,
-    },
-    /// A comparison found documents that differ. Answer with [`Input::Need`] and
-    /// [`Input::Offer`].
-    Differs {
-        /// Scope prefix of the subscription.
-        prefix: Scope,
-        /// Its audience.
-        audience: Audience,
-        /// What differs.
-        found: Vec<Differs>,
-    },
-    /// Runs are valid and on the server's disk.
-    Accepted(Vec<(RunId, Position)>),
-    /// A run waits for changes that the server has not.
-    Missing {
-        /// The run; it may be offered again.
-        run: RunId,
-        /// What is lacking.
-        hashes: Vec<ChangeHash>,
-    },
-    /// A run is not valid, for good.
-    Rejected {
-        /// The run.
-        run: RunId,
-        /// Why, as a word: a [`bukti_core::validate::RefusalCode`], or one of a later version.
-        code: String,
-        /// Why, as one sentence.
-        sentence: String,
-    },
-    /// The store was restored or copied: a new incarnation is needed. The session closes.
-    Stale {
-        /// The highest envelope of the incarnation that the server holds.
-        highest: (u64, RunId),
-    },
-    /// Apply the items in order and store the cursor with them, then say [`Input::Applied`].
-    Page {
-        /// What to apply.
-        items: Vec<Item>,
-        /// What to store.
-        cursor: Vec<u8>,
-    },
-    /// Everything in scope is here. Store the cursor, compare the digests, then say
-    /// [`Input::Applied`]. Comes in several with the same cursor where there are many digests.
-    UpToDate {
-        /// What to store.
-        cursor: Vec<u8>,
-        /// As of which position.
-        position: Position,
-        /// Scope prefix, audience, digest and number of documents.
-        digests: Vec<(Scope, Audience, Digest, u64)>,
-    },
-    /// A document moved out of scope.
-    LeftScope(DocumentId),
-    /// So much of a large item is here.
-    Progress {
-        /// Bytes held.
-        received: u64,
-        /// Bytes of the whole.
-        total: u64,
-    },
-    /// The session ends, and why.
-    Bye(Bye),
-}
+mod returning;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -248,6 +62,7 @@ pub struct ClientSession {
     /// Bytes that each page not yet applied will free; 0 for an `up_to_date`.
     unapplied: VecDeque<u64>,
     comparing: Comparing,
+    returning: Returning,
     /// The flight was dropped: statements have to go before it is sent again.
     dropped: bool,
     /// What to send before the flight, once the session is open.
@@ -279,6 +94,7 @@ impl ClientSession {
             assembler,
             unapplied: VecDeque::new(),
             comparing: Comparing::default(),
+            returning: Returning::default(),
             dropped: false,
             statements: None,
             moved: false,
@@ -365,14 +181,20 @@ impl ClientSession {
             Phase::Live => Some(&mut self.theirs),
             Phase::Fresh | Phase::Closed => return None,
         };
-        let frame = self
-            .pushes
-            .next(self.allowance.bytes(), welcomed, self.peer)?;
+        let credit = self.allowance.bytes();
+        let frame = self.pushes.next(credit, welcomed, self.peer);
+        let frame = match self.phase {
+            // Evidence goes first.
+            Phase::Live => frame.or_else(|| self.returning.next(credit, &mut self.theirs)),
+            Phase::Fresh | Phase::Greeting | Phase::Proving | Phase::Closed => frame,
+        }?;
         if !waited {
             self.quiet_since = self.now;
         }
         let bytes = encode(&frame, self.peer);
-        self.allowance.spend(bytes.len());
+        if frame.needs_credit() {
+            self.allowance.spend(bytes.len());
+        }
         Some(Output::Send(bytes))
     }
 
@@ -392,6 +214,11 @@ impl ClientSession {
         self.comparing.is_under_way()
     }
 
+    /// Whether statements that the server may have lost are being named or sent.
+    pub fn returning(&self) -> bool {
+        self.returning.is_under_way()
+    }
+
     /// Runs offered and not answered.
     pub fn unanswered(&self) -> usize {
         self.pushes.unanswered()
@@ -404,6 +231,7 @@ impl ClientSession {
             Phase::Live => {
                 self.pushes.in_flight()
                     || self.comparing.awaits_answer()
+                    || self.returning.awaits_answer()
                     || (!self.caught_up && self.unapplied.is_empty())
             }
         }
@@ -523,6 +351,7 @@ impl ClientSession {
         self.peer = welcome.features;
         self.theirs = welcome.held;
         self.allowance = Allowance::new(welcome.credit);
+        self.returning.take(&mut self.opening.owed, self.peer);
         self.resume();
         if let Some(highest) = highest.filter(|highest| self.lacks(highest)) {
             self.stale(highest);
@@ -544,9 +373,10 @@ impl ClientSession {
         if self.phase != Phase::Live || !self.dropped {
             return;
         }
-        let Some(statements) = self.statements.take() else {
+        let Some(mut statements) = self.statements.take() else {
             return;
         };
+        self.returning.take(&mut statements, self.peer);
         for frame in comparing::statements(statements) {
             self.send(&frame.into());
         }
@@ -602,6 +432,12 @@ impl ClientSession {
                     sentence: rejected.sentence,
                 });
             }
+            Frame::Wanted(wanted) => {
+                let answered = self.returning.answered(&wanted);
+                if answered.map_err(|_| out_of_place(&Frame::Wanted(wanted)))? {
+                    self.event(Event::StatementsHeld);
+                }
+            }
             Frame::Void(_) if self.dropped => return Err(out_of_place(&frame)),
             Frame::Void(_) => self.drop_flight(Event::Void),
             Frame::Reconcile(answer) => self.compared(&answer)?,
@@ -620,6 +456,7 @@ impl ClientSession {
             | Frame::Subscribe(_)
             | Frame::Push(_)
             | Frame::Statements(_)
+            | Frame::Holding(_)
             | Frame::Bye(_) => return Err(out_of_place(&frame)),
         }
         Ok(())

@@ -14,13 +14,15 @@ use bukti_core::scope::Scope;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
+pub use self::losses::{
+    HeldStatement, Holding, Listed, Ranged, Reconcile, Statements, Survived, Void, Wanted,
+};
 pub(crate) use self::well_formed::well_formed;
 use crate::bye::{Bye, sentence};
 use crate::deflate::{self, UnpackError};
 use crate::fragment::{Held, ItemId};
 use crate::item::{FeedItem, PushItem};
 use crate::limits;
-use crate::reconcile::{ListedDocument, Range};
 
 /// What a peer can read beyond the plain encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
@@ -32,6 +34,14 @@ impl Features {
     pub const NONE: Self = Self(0);
     /// Reads deflated frames and items.
     pub const DEFLATE: Self = Self(1);
+
+    /// What the server of this version says of itself: it reads DEFLATE and answers [`Holding`].
+    pub const SERVER: Self = Self(Self::DEFLATE.0 | 2);
+
+    /// Whether the peer takes back statements that are named first.
+    pub fn wants_statements(self) -> bool {
+        self.0 & 2 != 0
+    }
 
     /// Whether the peer reads DEFLATE.
     pub fn deflate(self) -> bool {
@@ -304,6 +314,9 @@ pub struct Push {
     /// The runs were confirmed before, by this server.
     #[cbor(n(1), default, skip_if = "is_false")]
     pub returned: bool,
+    /// The items are no runs but statements that the server said it wants.
+    #[cbor(n(2), default, skip_if = "is_false")]
+    pub statements: bool,
 }
 
 /// Runs that are valid and on disk.
@@ -388,93 +401,6 @@ pub struct Credit {
     /// How many.
     #[n(0)]
     pub bytes: u64,
-}
-
-/// Compares what both sides hold of a subscription. See [`crate::reconcile`].
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Reconcile {
-    /// Scope prefix of the subscription.
-    #[n(0)]
-    pub prefix: Scope,
-    /// Its audience.
-    #[n(1)]
-    pub audience: Audience,
-    /// What the fingerprints are salted with.
-    #[n(2)]
-    pub salt: u64,
-    /// Ranges with the sender's fingerprints of their parts; without any, to ask for a list.
-    #[cbor(n(3), skip_if = "Vec::is_empty")]
-    pub ranges: Vec<Ranged>,
-    /// What the server holds in ranges.
-    #[cbor(n(4), skip_if = "Vec::is_empty")]
-    pub lists: Vec<Listed>,
-    /// Ranges that the device wants whole.
-    #[cbor(n(5), skip_if = "Vec::is_empty")]
-    pub need: Vec<Range>,
-    /// The digests differ at a position although all was compared.
-    #[n(6)]
-    pub survived: Option<Survived>,
-    /// More frames belong to this answer.
-    #[cbor(n(7), default, skip_if = "is_false")]
-    pub more: bool,
-}
-
-/// A range with fingerprints of its equal parts.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct Ranged {
-    /// The range.
-    #[n(0)]
-    pub range: Range,
-    /// Four bytes for each part, little endian.
-    #[n(1)]
-    pub fingerprints: ByteVec,
-}
-
-/// Everything that the server holds in a range.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct Listed {
-    /// The range.
-    #[n(0)]
-    pub range: Range,
-    /// Its documents.
-    #[n(1)]
-    pub documents: Vec<ListedDocument>,
-}
-
-/// What a device holds after all was compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct Survived {
-    /// The position of the `up_to_date`.
-    #[n(0)]
-    pub position: Position,
-    /// The device's digest.
-    #[n(1)]
-    pub digest: Digest,
-}
-
-/// Statements of the server that a device holds.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Statements {
-    /// Their records.
-    #[n(0)]
-    pub statements: Vec<ByteVec>,
-    /// None follow before the device subscribes.
-    #[n(1)]
-    pub last: bool,
-}
-
-/// The cursor is not of this journal's history. What else came in the flight is dropped.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Void {
-    /// Where the journal ends.
-    #[n(0)]
-    pub watermark: Seen,
 }
 
 #[expect(
@@ -574,6 +500,10 @@ frames! {
     Statements(Statements) = 19, "statements";
     /// See [`Void`].
     Void(Void) = 20, "void";
+    /// See [`Holding`].
+    Holding(Holding) = 21, "holding";
+    /// See [`Wanted`].
+    Wanted(Wanted) = 22, "wanted";
 }
 
 /// Bytes that are not a frame. All are answered by `bye(malformed)`.
@@ -624,7 +554,9 @@ impl Frame {
             | Self::Bye(_)
             | Self::Reconcile(_)
             | Self::Statements(_)
-            | Self::Void(_) => false,
+            | Self::Void(_)
+            | Self::Holding(_)
+            | Self::Wanted(_) => false,
         }
     }
 
@@ -692,6 +624,10 @@ impl Frame {
                 statements.statements.len(),
                 limits::STATEMENTS_PER_FRAME,
             ),
+            Self::Holding(holding) => {
+                bound("names", holding.statements.len(), limits::HOLDING_PER_FRAME)
+            }
+            Self::Wanted(wanted) => bound("names", wanted.items.len(), limits::HOLDING_PER_FRAME),
             Self::Challenge(_)
             | Self::Proof(_)
             | Self::Stale(_)
@@ -760,6 +696,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Frame>, FrameError> {
     Ok(Some(frame))
 }
 
+mod losses;
 mod well_formed;
 
 #[cfg(test)]

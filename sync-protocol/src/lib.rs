@@ -43,6 +43,7 @@
 //!     held: Vec::new(),
 //!     agent: "example 1.0".into(),
 //!     certificate: Vec::new(),
+//!     owed: Vec::new(),
 //!     compare: false,
 //! };
 //! let mut session = ClientSession::new(opening, 0);

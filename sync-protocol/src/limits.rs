@@ -1,7 +1,7 @@
 //! Every bound of the protocol, with its reason. Reaching one has a named outcome where it is
 //! checked, mostly a [`Bye`](crate::bye::Bye).
 
-use bukti_core::limits::{GRANTS_MAX, RUN_BYTES_MAX};
+use bukti_core::limits::{GRANTS_MAX, RETURNED_STATEMENT_BYTES_MAX, RUN_BYTES_MAX};
 
 /// Version of the protocol that this crate speaks.
 pub const VERSION: u32 = 1;
@@ -65,8 +65,12 @@ pub const FULL_RETRY_MS: u64 = 5 * 60 * 1000;
 /// earlier sessions left.
 pub const PARTIALS_MAX: usize = 4;
 
-/// Bytes of unfinished items that the server keeps for a device: two runs of the largest size.
-pub const PARTIAL_BYTES_SERVER: usize = 2 * RUN_ITEM_BYTES_MAX;
+/// Bytes of unfinished items that the server keeps for a device: a statement and a run of the
+/// largest sizes.
+pub const PARTIAL_BYTES_SERVER: usize = STATEMENT_ITEM_BYTES_MAX + RUN_ITEM_BYTES_MAX;
+
+/// Bytes of a returned statement as an item: the record and the byte that tells its encoding.
+pub const STATEMENT_ITEM_BYTES_MAX: usize = RETURNED_STATEMENT_BYTES_MAX + 1;
 
 /// Bytes of a run as an item: the run and the byte that tells its encoding.
 pub const RUN_ITEM_BYTES_MAX: usize = RUN_BYTES_MAX + 1;
@@ -171,6 +175,12 @@ pub const STATEMENTS_PER_FRAME: usize = 32;
 /// Statements that a session takes back: what a district with thousands of devices stated of them.
 pub const STATEMENTS_MAX: usize = 16_384;
 
-/// Bytes of one statement that a device returns: what fits a frame beside its keys. Frameworks and
-/// sheets of regions may be longer and are imported again.
+/// Bytes of one statement in a `statements` frame: what fits beside its keys. Frameworks and sheets
+/// of regions may be longer, and are named in `holding` first.
 pub const STATEMENT_BYTES_MAX: usize = FRAME_BYTES_MAX - 64;
+
+/// Names in one `holding` frame. The smallest takes about 35 bytes, most of which do not deflate.
+pub const HOLDING_PER_FRAME: usize = 64;
+
+/// Bytes of names that are put into one `holding` frame.
+pub const HOLDING_BYTES: usize = FRAME_BYTES_MAX - 64;

@@ -225,7 +225,10 @@ impl ServerSession {
             window: Window::new(limits::FLIGHT_BYTES),
             frames_before_welcome: 0,
             readmitted: false,
-            assembler: Assembler::new(limits::RUN_ITEM_BYTES_MAX, limits::PARTIAL_BYTES_SERVER),
+            assembler: Assembler::new(
+                limits::STATEMENT_ITEM_BYTES_MAX,
+                limits::PARTIAL_BYTES_SERVER,
+            ),
         }
     }
 
@@ -245,12 +248,16 @@ impl ServerSession {
                 Ok(())
             }
             Input::Enrolled(result) => self.enrolled(cx, result),
-            Input::TakenBack => {
-                if let Phase::Live(live) = &mut self.phase {
-                    live.taken_back(&mut self.outputs);
-                }
-                Ok(())
-            }
+            Input::TakenBack => match &mut self.phase {
+                Phase::Live(live) => live.taken_back(cx.reader, &mut self.outputs),
+                Phase::First { .. }
+                | Phase::Enrolling { .. }
+                | Phase::Challenged { .. }
+                | Phase::Readmitting { .. }
+                | Phase::Bound { .. }
+                | Phase::Stale { .. }
+                | Phase::Closed => Ok(()),
+            },
             Input::Advanced => self.advanced(cx),
             Input::Revoked => self.to_be_revoked(cx),
             Input::Shutdown => Err(Bye::new(ByeCode::Shutdown, "The server stops.").into()),
@@ -516,7 +523,7 @@ impl ServerSession {
             highest: highest.map(Into::into),
             credit: limits::CREDIT_WINDOW,
             held: self.assembler.held(),
-            features: Features::DEFLATE,
+            features: Features::SERVER,
             unconfirmed: !row.confirmed,
         };
         self.outputs

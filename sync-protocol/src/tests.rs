@@ -6,4 +6,5 @@ mod joined;
 mod reconciling;
 pub(crate) mod samples;
 mod setting;
+mod statements;
 mod vectors;

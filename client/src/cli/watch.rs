@@ -138,6 +138,7 @@ impl View {
                 Event::Page { .. } => self.up_to_date = false,
                 Event::Welcome { .. }
                 | Event::Void
+                | Event::StatementsHeld
                 | Event::Readmitted { .. }
                 | Event::Differs { .. }
                 | Event::Accepted(_)
@@ -331,6 +332,7 @@ impl News {
             ),
             Event::Welcome { .. }
             | Event::Void
+            | Event::StatementsHeld
             | Event::Readmitted { .. }
             | Event::Differs { .. }
             | Event::Missing { .. }

@@ -263,11 +263,13 @@ impl<S: Storage, K: Kv> Device<S, K> {
                     self.session.giving.add(*document, all);
                 }
                 Differs::Both { document, heads } => {
-                    if !self.knows_all(document, heads)? {
-                        ranges.push(Range::of(document));
-                    }
                     let beyond = Part::Beyond(heads.clone());
-                    self.session.giving.add(*document, beyond);
+                    if self.knows_all(document, heads)? {
+                        self.session.giving.add(*document, beyond);
+                    } else {
+                        ranges.push(Range::of(document));
+                        self.session.giving.add_later(*document, beyond);
+                    }
                 }
             }
         }
@@ -283,7 +285,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
         })
     }
 
-    /// Whether all of these heads are here; not where they are too many to be named.
+    /// Whether all of these heads are confirmed here; not where they are too many to be named. What
+    /// the tail alone holds does not count: the feed has passed it, and would not bring it.
     fn knows_all(&self, document: &DocumentId, heads: &[HeadTag]) -> Result<bool, DeviceError> {
         let Some(held) = self.load_confirmed(document)? else {
             return Ok(false);
@@ -298,7 +301,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
 
     /// Looks whether what was compared is settled; answers the differences that stayed. `comparing`
     /// is [`ClientSession::comparing`](bukti_sync_protocol::client::ClientSession::comparing).
-    /// Ask after every event.
+    /// Ask after every event, behind [`Device::returns`].
     ///
     /// Where nothing was asked for and nothing taken, the last digests may be older than what was
     /// compared: such a difference counts once another session sees it, too.

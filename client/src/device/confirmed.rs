@@ -107,6 +107,7 @@ impl<K: Kv> Confirmed<K> {
             revoked: false,
             cursor_is_void: false,
             looks_for_left: false,
+            owes_statements: false,
             own_incarnation: None,
             unconfirmed: false,
             survived: Vec::new(),
@@ -164,15 +165,15 @@ impl<K: Kv> Confirmed<K> {
         }
     }
 
-    /// Forgets where the device stands in a history that the server lost, and what it said of it;
-    /// documents and statements stay. Their positions say nothing about `journal`, so statements
-    /// keep their order and stand before all that it will bring.
+    /// Forgets what a server said of a history that it lost; documents and statements stay. Their
+    /// positions say nothing about `journal`, so statements keep their order and stand before all
+    /// that it will bring. The cursor stays, void as it is, until the new history brings another: a
+    /// session that is cut before the server has the statements is answered as this one was.
     pub(super) fn forget_history(&mut self, journal: JournalId) -> Result<(), ConfirmedError> {
         let receipts = self.rows(b'a')?;
         let mut statements = self.rows(b'f')?;
         statements.sort_by_key(|(_, value)| place_of(value));
         let mut change = self.change();
-        change.batch.delete(*b"c");
         for (key, _) in receipts {
             change.batch.delete(key);
         }
@@ -189,6 +190,7 @@ impl<K: Kv> Confirmed<K> {
         meta.seen = None;
         meta.up_to_date_position = 0;
         meta.cursor_is_void = false;
+        meta.owes_statements = true;
         change.commit()?;
         self.flush()
     }

@@ -97,9 +97,18 @@ impl<K: Kv> Confirmed<K> {
     /// Statements that a server which lost them needs before it judges anything, as their bytes:
     /// who holds which device, what it may do, what was revoked, confirmed and moved.
     pub(super) fn statements_to_return(&self) -> Result<Vec<Vec<u8>>, ConfirmedError> {
+        self.statements_on(&[ENROLMENT, GRANTS, REVOCATION, CONFIRMATION, MOVE])
+    }
+
+    /// Frameworks and sheets of regions, as their bytes: long, and nothing is judged by them.
+    pub(super) fn bulk_to_return(&self) -> Result<Vec<Vec<u8>>, ConfirmedError> {
+        self.statements_on(&[FRAMEWORK, REGIONS])
+    }
+
+    fn statements_on(&self, topics: &[u8]) -> Result<Vec<Vec<u8>>, ConfirmedError> {
         let mut statements = Vec::new();
-        for topic in [ENROLMENT, GRANTS, REVOCATION, CONFIRMATION, MOVE] {
-            let rows = self.scan(&[b'f', topic])?.into_iter();
+        for topic in topics {
+            let rows = self.scan(&[b'f', *topic])?.into_iter();
             statements.extend(rows.filter_map(|(_, value)| value.get(8..).map(<[u8]>::to_vec)));
         }
         Ok(statements)

@@ -34,13 +34,15 @@ pub(super) enum Part {
 pub(super) struct Giving {
     /// Documents that are looked at one by one, so that memory does not follow their number.
     documents: VecDeque<(DocumentId, Part)>,
+    /// Documents of which the server has more: what it lacks shows once that is here.
+    later: Vec<(DocumentId, Part)>,
     /// Runs of the document looked at last.
     ready: VecDeque<Offer>,
     of: Option<DocumentId>,
     /// Given and not answered.
     open: BTreeMap<RunId, DocumentId>,
-    /// Given in this session.
-    given: BTreeSet<RunId>,
+    /// Given or answered in this session, whoever offered them: of these no answer comes again.
+    settled: BTreeSet<RunId>,
     /// Documents whose earlier runs were asked for once.
     behind: BTreeSet<DocumentId>,
 }
@@ -48,6 +50,15 @@ pub(super) struct Giving {
 impl Giving {
     pub(super) fn add(&mut self, document: DocumentId, part: Part) {
         self.documents.push_back((document, part));
+    }
+
+    pub(super) fn add_later(&mut self, document: DocumentId, part: Part) {
+        self.later.push((document, part));
+    }
+
+    /// All that was asked for is here, or will not come: what the server lacks shows.
+    pub(super) fn take_up_later(&mut self) {
+        self.documents.extend(self.later.drain(..));
     }
 
     /// Has what `hashes` build on given before anything else of the document; at most once, or
@@ -60,14 +71,18 @@ impl Giving {
         first
     }
 
-    /// The server answered one of these runs.
+    /// The server answered a run for good; tells the document if it was given back. Own runs count
+    /// too: once confirmed they would be given like all others, and nobody would answer again.
     pub(super) fn answered(&mut self, run: &RunId) -> Option<DocumentId> {
+        self.settled.insert(*run);
         self.open.remove(run)
     }
 
-    /// Lets a run be given again.
-    pub(super) fn again(&mut self, run: &RunId) {
-        self.given.remove(run);
+    /// The server did not judge a run; tells the document if it was given back. It may be given
+    /// again.
+    pub(super) fn wanting(&mut self, run: &RunId) -> Option<DocumentId> {
+        self.settled.remove(run);
+        self.open.remove(run)
     }
 
     /// Whether runs of the document are still to be given.
@@ -77,7 +92,10 @@ impl Giving {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.documents.is_empty() && self.ready.is_empty() && self.open.is_empty()
+        self.documents.is_empty()
+            && self.later.is_empty()
+            && self.ready.is_empty()
+            && self.open.is_empty()
     }
 }
 
@@ -89,7 +107,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             let giving = &mut self.session.giving;
             if let Some(offer) = giving.ready.pop_front() {
                 if let Some(document) = giving.of
-                    && giving.given.insert(offer.run)
+                    && giving.settled.insert(offer.run)
                 {
                     giving.open.insert(offer.run, document);
                     offers.push(offer);
@@ -114,13 +132,15 @@ impl<S: Storage, K: Kv> Device<S, K> {
         id: &DocumentId,
         part: &Part,
     ) -> Result<Vec<Offer>, DeviceError> {
-        let Some(document) = self.load_confirmed(id)? else {
+        // With the tail: the server may have taken what the feed has not named yet.
+        let Some(document) = self.document(id)? else {
             return Ok(Vec::new());
         };
+        let history = History::of(document);
         let envelopes = self.confirmed.envelopes(id)?;
         let mut offers = Vec::new();
         let mut unsound = Vec::new();
-        for (envelope, changes) in History::of(&document).runs(envelopes, part) {
+        for (envelope, changes) in history.runs(envelopes, part) {
             let run = envelope.run();
             match rebuilt(envelope, changes) {
                 Ok(bytes) => offers.push(Offer {

@@ -61,13 +61,15 @@ impl<S: Storage, K: Kv> Device<S, K> {
         self.read_grants()
     }
 
-    /// What the device holds of the server's own statements, its certificate first.
+    /// What the device holds of the server's own statements, its certificate first and what is long
+    /// last.
     fn statements(&self) -> Result<Vec<Vec<u8>>, DeviceError> {
         let own = self.identity.certificate_record().to_vec();
         let mut statements = self.confirmed.statements_to_return()?;
         statements.retain(|statement| *statement != own && statement.len() <= STATEMENT_BYTES_MAX);
         statements.insert(0, own);
         statements.truncate(STATEMENTS_MAX);
+        statements.extend(self.confirmed.bulk_to_return()?);
         Ok(statements)
     }
 }

@@ -134,16 +134,24 @@ impl<S: Storage, K: Kv> Device<S, K> {
             held: self.confirmed.partials()?,
             agent: agent.to_owned(),
             certificate: self.identity.certificate_record().to_vec(),
+            owed: match self.confirmed.meta().owes_statements {
+                true => self.confirmed.bulk_to_return()?,
+                false => Vec::new(),
+            },
             compare: self.confirmed.holds_documents()?,
         })
     }
 
     /// Runs to give back that the server lost, while few are unanswered. Ask after every event and
-    /// before [`Device::offers`]: own runs may build on them.
+    /// before [`Device::offers`]: own runs may build on them. `comparing` is
+    /// [`ClientSession::comparing`](bukti_sync_protocol::client::ClientSession::comparing).
     ///
     /// # Errors
     /// The confirmed store failed.
-    pub fn returns(&mut self) -> Result<Vec<Offer>, DeviceError> {
+    pub fn returns(&mut self, comparing: bool) -> Result<Vec<Offer>, DeviceError> {
+        if !comparing {
+            self.session.giving.take_up_later();
+        }
         let offers = self.next_returns()?;
         let giving = &self.session.giving;
         let behind = &mut self.session.behind;
@@ -246,6 +254,10 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 self.leave_scope(document)?;
                 Ok(Reaction::None)
             }
+            Event::StatementsHeld => {
+                self.confirmed.update(|meta| meta.owes_statements = false)?;
+                Ok(Reaction::None)
+            }
             Event::Void => self.lost(Incarnation(random)),
             Event::Readmitted { journal } => self.readmitted(Incarnation(random), journal),
             Event::Differs {
@@ -306,10 +318,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
         hashes: &[ChangeHash],
     ) -> Result<Reaction, DeviceError> {
         self.session.offered.remove(&run);
-        if let Some(document) = self.session.giving.answered(&run) {
+        if let Some(document) = self.session.giving.wanting(&run) {
             let last = self.last_hash(&document, &run)?;
             let hashes = hashes.iter().copied().chain(last).collect();
-            self.session.giving.again(&run);
             if !self.session.giving.add_behind(document, hashes) {
                 self.confirmed.set_unreturned(&[(run, "missing")])?;
             }

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use minicbor::{Decode, Encode};
+
 use super::apply::framework_name;
 use super::reader::{awaited_row, quota_row, stated_at};
 use super::{Committed, EnrolRefusal, Enrolled, Ledger, LedgerError, ReadError, Reader, keys};
@@ -17,6 +19,55 @@ use crate::limits;
 use crate::record::{Fact, Finding, Record, Returned, Signed};
 use crate::scope::Scope;
 
+/// What a statement is about that is too long to be given back unasked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(flat)]
+pub enum Bulk {
+    /// A version of a framework.
+    #[n(0)]
+    Framework {
+        /// Its id.
+        #[n(0)]
+        id: String,
+        /// Its version.
+        #[n(1)]
+        version: String,
+    },
+    /// The regions below one.
+    #[n(1)]
+    Regions {
+        /// That one.
+        #[n(0)]
+        parent: Scope,
+    },
+}
+
+impl Bulk {
+    /// What a statement is about, if it is of these kinds.
+    pub fn of(fact: &Fact) -> Option<Self> {
+        match fact {
+            Fact::Framework(fact) => {
+                let (id, version) = framework_name(fact)?;
+                Some(Self::Framework { id, version })
+            }
+            Fact::Regions(sheet) => Some(Self::Regions {
+                parent: sheet.parent.clone(),
+            }),
+            Fact::Enrolment(_)
+            | Fact::Grants(_)
+            | Fact::Revocation(_)
+            | Fact::Confirmation(_)
+            | Fact::Move(_)
+            | Fact::Journal(_)
+            | Fact::Invitation(_)
+            | Fact::Checkpoint(_)
+            | Fact::Finding(_)
+            | Fact::Returned(_)
+            | Fact::Restored(_) => None,
+        }
+    }
+}
+
 /// What a statement is about: of all on one matter the latest counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Matter {
@@ -25,8 +76,7 @@ enum Matter {
     Grants(DeviceId),
     Confirmation(DeviceId),
     Move(Scope),
-    Framework(String, String),
-    Regions(Scope),
+    Bulk(Bulk),
 }
 
 impl Matter {
@@ -37,11 +87,7 @@ impl Matter {
             Fact::Grants(fact) => Self::Grants(fact.device),
             Fact::Revocation(fact) => Self::Revocation(fact.device),
             Fact::Confirmation(fact) => Self::Confirmation(fact.device),
-            Fact::Framework(fact) => {
-                let (id, version) = framework_name(fact)?;
-                Self::Framework(id, version)
-            }
-            Fact::Regions(sheet) => Self::Regions(sheet.parent.clone()),
+            Fact::Framework(_) | Fact::Regions(_) => Self::Bulk(Bulk::of(fact)?),
             Fact::Move(fact) => Self::Move(fact.unit.clone()),
             Fact::Journal(_)
             | Fact::Invitation(_)
@@ -61,8 +107,8 @@ impl Matter {
             Self::Grants(_) => 2,
             Self::Confirmation(_) => 3,
             Self::Move(_) => 4,
-            Self::Framework(..) => 5,
-            Self::Regions(_) => 6,
+            Self::Bulk(Bulk::Framework { .. }) => 5,
+            Self::Bulk(Bulk::Regions { .. }) => 6,
         }
     }
 
@@ -73,7 +119,7 @@ impl Matter {
         reader: &Reader<S, K>,
     ) -> Result<bool, ReadError> {
         let kv = &*reader.shared.kv;
-        let is_later = |known: Option<WallMs>| known.is_none_or(|known| known < at);
+        let is_later = |known: Option<WallMs>| is_before(known, at);
         Ok(match self {
             Self::Certificate(device) => {
                 is_later(reader.device(device)?.map(|row| row.enrolled_at))
@@ -89,9 +135,29 @@ impl Matter {
             Self::Confirmation(device) => reader
                 .device(device)?
                 .is_some_and(|row| !row.confirmed && row.admitted_at <= at),
-            Self::Framework(id, version) => reader.framework(id, version)?.is_none(),
-            Self::Regions(parent) => is_later(stated_at(kv, &keys::stated_regions(parent))?),
+            Self::Bulk(bulk) => reader.lacks(bulk, at)?,
             Self::Move(unit) => is_later(stated_at(kv, &keys::stated_move(unit))?),
+        })
+    }
+}
+
+fn is_before(known: Option<WallMs>, at: WallMs) -> bool {
+    known.is_none_or(|known| known < at)
+}
+
+impl<S: Storage, K: Kv> Reader<S, K> {
+    /// Whether a statement of this time says what the journal does not say already. A version of a
+    /// framework never changes; of regions the latest counts.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn lacks(&self, bulk: &Bulk, at: WallMs) -> Result<bool, ReadError> {
+        Ok(match bulk {
+            Bulk::Framework { id, version } => self.framework(id, version)?.is_none(),
+            Bulk::Regions { parent } => {
+                let stated = stated_at(&*self.shared.kv, &keys::stated_regions(parent))?;
+                is_before(stated, at)
+            }
         })
     }
 }

@@ -149,9 +149,13 @@ impl Pushes {
             self.splitting = Some((offer, splitter));
             return Some(fragment.into());
         }
-        let (items, returned) = (vec![PushItem::Large(splitter.item())], offer.returned);
+        let push = Push {
+            items: vec![PushItem::Large(splitter.item())],
+            returned: offer.returned,
+            statements: false,
+        };
         self.sent(offer);
-        Some(Push { items, returned }.into())
+        Some(push.into())
     }
 
     /// Fills a frame with the runs that fit, all returned or none.
@@ -169,7 +173,12 @@ impl Pushes {
             items.push(PushItem::Run(offer.bytes.clone()));
             self.sent(offer);
         }
-        (!items.is_empty()).then(|| Push { items, returned }.into())
+        let push = Push {
+            items,
+            returned,
+            statements: false,
+        };
+        (!push.items.is_empty()).then(|| push.into())
     }
 
     fn sent(&mut self, offer: Offer) {

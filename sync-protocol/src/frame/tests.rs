@@ -1,3 +1,4 @@
+use bukti_core::ledger::Bulk;
 use proptest::prelude::*;
 
 use super::*;
@@ -106,7 +107,7 @@ impl Source<'_> {
     }
 
     fn frame(&mut self) -> Frame {
-        match self.byte() % 18 {
+        match self.byte() % 20 {
             0 => Hello {
                 version: u32::from(self.byte()),
                 token: self.some(|source| source.bytes(100).into()),
@@ -194,6 +195,7 @@ impl Source<'_> {
                     bytes => PushItem::Run(bytes),
                 }),
                 returned: self.byte() % 2 == 1,
+                statements: self.byte() % 2 == 1,
             }
             .into(),
             11 => Accepted {
@@ -229,6 +231,27 @@ impl Source<'_> {
                 bytes: self.number(),
             }
             .into(),
+            17 => Holding {
+                statements: self.many(20, |source| HeldStatement {
+                    item: ItemId(source.array()),
+                    bytes: source.number(),
+                    at: source.time(),
+                    about: match source.byte() % 2 {
+                        0 => Bulk::Framework {
+                            id: source.text(40),
+                            version: source.text(40),
+                        },
+                        _ => Bulk::Regions {
+                            parent: source.scope(),
+                        },
+                    },
+                }),
+            }
+            .into(),
+            18 => Wanted {
+                items: self.many(64, |source| ItemId(source.array())),
+            }
+            .into(),
             _ => {
                 let code = ByeCode::ALL[usize::from(self.byte()) % ByeCode::ALL.len()].clone();
                 let bye = Bye::new(code, self.text(400));
@@ -242,7 +265,7 @@ impl Source<'_> {
 proptest! {
     #[test]
     fn every_frame_reads_back_from_both_encodings(
-        kind in 0_u8..18,
+        kind in 0_u8..20,
         mut bytes in prop::collection::vec(any::<u8>(), 0..4_500),
     ) {
         bytes.insert(0, kind);
@@ -391,6 +414,7 @@ fn counts_are_bounded_even_where_deflate_makes_room_for_more() {
     let push = Push {
         items: vec![PushItem::Run(vec![0; 20]); limits::PUSH_ITEMS_MAX + 1],
         returned: false,
+        statements: false,
     };
     let bytes = encode(&push.into(), Features::DEFLATE);
     assert_eq!(decode(&bytes), Err(FrameError::Limit("runs")));

@@ -22,8 +22,8 @@ use crate::deflate::unpack;
 use crate::feed::{Feed, Start};
 use crate::fragment::{Assembler, FragmentError};
 use crate::frame::{
-    Accepted, Features, Frame, Hello, Missing, Numbered, Placed, Push, Rejected, Statements,
-    Subscribe, Void, encode,
+    Accepted, Features, Frame, Hello, Holding, Missing, Numbered, Placed, Push, Rejected,
+    Statements, Subscribe, Void, Wanted, encode,
 };
 use crate::item::PushItem;
 use crate::limits;
@@ -40,9 +40,11 @@ pub(super) struct Live {
     /// What comes is dropped until the device's statements are in: they count first.
     awaits_statements: bool,
     voided: bool,
-    /// Statements that the journal has not taken in, and the runs that wait for that.
-    taking_back: usize,
+    /// Bytes of statements that the journal has not taken in, as they were handed on, and the runs
+    /// and names that wait for that.
+    taking_back: VecDeque<u64>,
     behind_statements: Vec<Submission>,
+    named_behind: Vec<Holding>,
     comparing: Comparing,
     allowance: Allowance,
     outbound: Outbound,
@@ -88,8 +90,9 @@ impl Live {
             confirmed: row.confirmed,
             awaits_statements: readmitted,
             voided: readmitted,
-            taking_back: 0,
+            taking_back: VecDeque::new(),
             behind_statements: Vec::new(),
+            named_behind: Vec::new(),
             comparing: Comparing::default(),
             allowance: Allowance::new(hello.credit),
             outbound: Outbound::new(hello.held.clone()),
@@ -120,7 +123,8 @@ impl Live {
 
     /// Whether so much waits for the journal that the device gets no more credit.
     pub(super) fn is_behind(&self) -> bool {
-        self.unjudged_bytes > limits::UNJUDGED_BYTES || self.unjudged.len() > limits::UNJUDGED_RUNS
+        let bytes = self.unjudged_bytes + self.taking_back.iter().sum::<u64>();
+        bytes > limits::UNJUDGED_BYTES || self.unjudged.len() > limits::UNJUDGED_RUNS
     }
 
     /// The next frame of the feed that credit allows.
@@ -169,6 +173,12 @@ impl Live {
                 self.comparing
                     .asked(reader, (self.device, self.peer), &asked, outbound, outputs)
             }
+            Frame::Holding(holding) => self.holding(reader, holding, outputs),
+            Frame::Push(push) if push.statements => {
+                self.returned_statements(reader, push, assembler, outputs)?;
+                window.settle(frame_bytes as u64);
+                Ok(())
+            }
             Frame::Push(push) => {
                 let credit = self.push(push, frame_bytes as u64, assembler, outputs)?;
                 window.settle(credit);
@@ -201,6 +211,7 @@ impl Live {
             | Frame::LeftScope(_)
             | Frame::Statements(_)
             | Frame::Void(_)
+            | Frame::Wanted(_)
             | Frame::Bye(_) => Err(out_of_place(&frame).into()),
         }
     }
@@ -247,20 +258,78 @@ impl Live {
         self.awaits_statements = !statements.last;
         self.comparing
             .count_statements(statements.statements.len())?;
-        let server = reader.server();
-        let signed = statements.statements.into_iter().map(Vec::from);
-        let statements: Vec<Vec<u8>> = signed
-            .filter(|bytes| Signed::open(bytes, &server).is_ok())
-            .collect();
-        if !statements.is_empty() {
-            let carrier = self.device;
-            self.taking_back += 1;
-            outputs.push_back(Output::TakeBack {
-                carrier,
-                statements,
-            });
-        }
+        let statements = statements.statements.into_iter().map(Vec::from);
+        self.take_back(reader, statements.collect(), outputs);
         Ok(())
+    }
+
+    /// Says which of the named statements the journal lacks, once it has those that came before.
+    fn holding<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        holding: Holding,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), End> {
+        self.comparing.count_statements(holding.statements.len())?;
+        if !self.taking_back.is_empty() {
+            self.named_behind.push(holding);
+            return Ok(());
+        }
+        self.answer_holding(reader, holding, outputs)
+    }
+
+    fn answer_holding<S: Storage, K: Kv>(
+        &self,
+        reader: &Reader<S, K>,
+        holding: Holding,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), End> {
+        let mut items = Vec::new();
+        for named in holding.statements {
+            let fits = named.bytes <= bukti_core::limits::RETURNED_STATEMENT_BYTES_MAX as u64;
+            if fits && reader.lacks(&named.about, named.at)? {
+                items.push(named.item);
+            }
+        }
+        let wanted = Wanted { items };
+        outputs.push_back(Output::Send(encode(&wanted.into(), self.peer)));
+        Ok(())
+    }
+
+    /// Takes statements in that are too long for a frame of theirs. Whether they were asked for is
+    /// no matter: what the journal has is passed over.
+    fn returned_statements<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        push: Push,
+        assembler: &mut Assembler,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), Bye> {
+        let bytes_max = bukti_core::limits::RETURNED_STATEMENT_BYTES_MAX;
+        let items = push.items.into_iter();
+        let statements = items.map(|item| bytes_of(item, assembler, bytes_max));
+        let statements = statements.collect::<Result<_, _>>()?;
+        self.take_back(reader, statements, outputs);
+        Ok(())
+    }
+
+    fn take_back<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        mut statements: Vec<Vec<u8>>,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        let server = reader.server();
+        statements.retain(|bytes| Signed::open(bytes, &server).is_ok());
+        if statements.is_empty() {
+            return;
+        }
+        let bytes: usize = statements.iter().map(Vec::len).sum();
+        self.taking_back.push_back(bytes as u64);
+        outputs.push_back(Output::TakeBack {
+            carrier: self.device,
+            statements,
+        });
     }
 
     /// Looks at each run by itself and hands on what passes. Answers the credit that is free at
@@ -277,16 +346,7 @@ impl Live {
         // The run whose outcome gives the credit back.
         let mut last = None;
         for item in push.items {
-            let bytes = match item {
-                PushItem::Run(bytes) => bytes,
-                PushItem::Large(name) => {
-                    let packed = assembler
-                        .take(&name)
-                        .map_err(|error| bad_fragment(&error))?;
-                    unpack(&packed, bukti_core::limits::RUN_BYTES_MAX)
-                        .map_err(|error| Bye::new(ByeCode::Fragment, sentence(&error)))?
-                }
-            };
+            let bytes = bytes_of(item, assembler, bukti_core::limits::RUN_BYTES_MAX)?;
             match self.look_at(&bytes)? {
                 Look::Fit(run) => {
                     let bytes = bytes.len() as u64;
@@ -313,7 +373,7 @@ impl Live {
             return Ok(credit);
         };
         waits.credit += credit;
-        if self.taking_back > 0 {
+        if !self.taking_back.is_empty() {
             self.behind_statements.append(&mut batch);
         } else if !batch.is_empty() {
             outputs.push_back(Output::Submit(batch));
@@ -322,12 +382,23 @@ impl Live {
     }
 
     /// The journal took statements in: runs may be judged by them.
-    pub(super) fn taken_back(&mut self, outputs: &mut VecDeque<Output>) {
-        self.taking_back = self.taking_back.saturating_sub(1);
-        if self.taking_back == 0 && !self.behind_statements.is_empty() {
+    pub(super) fn taken_back<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), End> {
+        self.taking_back.pop_front();
+        if !self.taking_back.is_empty() {
+            return Ok(());
+        }
+        if !self.behind_statements.is_empty() {
             let batch = std::mem::take(&mut self.behind_statements);
             outputs.push_back(Output::Submit(batch));
         }
+        for holding in std::mem::take(&mut self.named_behind) {
+            self.answer_holding(reader, holding, outputs)?;
+        }
+        Ok(())
     }
 
     /// Judges what can be judged without a document. The error is for bytes that do not even name
@@ -409,6 +480,19 @@ impl Live {
         }
         self.outbound.look();
         Ok(())
+    }
+}
+
+/// What an item of a push is, as it is or sent before in fragments.
+fn bytes_of(item: PushItem, assembler: &mut Assembler, max: usize) -> Result<Vec<u8>, Bye> {
+    match item {
+        PushItem::Run(bytes) => Ok(bytes),
+        PushItem::Large(name) => {
+            let packed = assembler
+                .take(&name)
+                .map_err(|error| bad_fragment(&error))?;
+            unpack(&packed, max).map_err(|error| Bye::new(ByeCode::Fragment, sentence(&error)))
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use bukti_core::ledger::{Outcome, Verdict};
 use super::setting::{Pipe, Server, VILLAGE, noise, plain};
 use crate::bye::ByeCode;
 use crate::client::{self, Event};
-use crate::fragment::ItemId;
+use crate::fragment::{ItemId, Splitter};
 use crate::frame::{Features, Fragment, Frame, Push, encode};
 use crate::item::{Item, PushItem};
 use crate::limits;
@@ -172,16 +172,32 @@ fn fragments_that_lie_end_the_session() {
         fragment(0, 100, 100),
         fragment(0, 10, 20),
         fragment(u64::MAX, u64::MAX, 20),
-        fragment(0, limits::RUN_ITEM_BYTES_MAX as u64 + 1, 20),
+        fragment(0, limits::STATEMENT_ITEM_BYTES_MAX as u64 + 1, 20),
         plain(Push {
             items: vec![PushItem::Large(ItemId([6; 16]))],
             returned: false,
+            statements: false,
         }),
     ] {
         let mut pipe = Pipe::run(&mut server, &mut phone);
         pipe.tell(&mut server, Input::Frame(&bad));
         assert_eq!(pipe.closed.unwrap().code, ByeCode::Fragment);
     }
+    // What may be a statement is too long for a run.
+    let packed = vec![0; limits::RUN_ITEM_BYTES_MAX + 1];
+    let mut splitter = Splitter::new(packed, &[]);
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    while let Some(fragment) = splitter.next_fragment() {
+        pipe.tell(&mut server, Input::Frame(&plain(fragment)));
+    }
+    assert_eq!(pipe.closed, None);
+    let push = Push {
+        items: vec![PushItem::Large(splitter.item())],
+        returned: false,
+        statements: false,
+    };
+    pipe.tell(&mut server, Input::Frame(&plain(push)));
+    assert_eq!(pipe.closed.unwrap().code, ByeCode::Fragment);
 }
 
 #[test]
@@ -207,6 +223,7 @@ fn a_device_stops_at_its_credit_while_the_journal_is_slow() {
             Input::Frame(&plain(Push {
                 items,
                 returned: false,
+                statements: false,
             })),
         );
     }
@@ -227,6 +244,7 @@ fn a_device_has_one_flight_while_it_is_challenged() {
     let push = plain(Push {
         items: vec![PushItem::Run(vec![7; 4_080])],
         returned: false,
+        statements: false,
     });
     for _ in 0..limits::FLIGHT_BYTES / push.len() as u64 {
         pipe.tell(&mut server, Input::Frame(&push));
@@ -255,6 +273,7 @@ fn a_run_that_comes_again_before_its_outcome_is_not_submitted_again() {
         Frame::from(Push {
             items,
             returned: false,
+            statements: false,
         })
     };
     let packed = encode(&copies(limits::PUSH_ITEMS_MAX), Features::DEFLATE);
@@ -331,6 +350,7 @@ fn nothing_of_a_flight_is_taken_or_answered_once_it_shows_a_stale_store() {
         Input::Frame(&plain(Push {
             items,
             returned: false,
+            statements: false,
         })),
     );
     assert_eq!((pipe.submitted, pipe.closed.as_ref()), (submitted, None));

@@ -107,6 +107,7 @@ fn a_run_whose_signature_does_not_hold_is_rejected_by_name_and_noise_ends_the_se
         Input::Frame(&plain(Push {
             items: vec![PushItem::Run(vec![7; 40])],
             returned: false,
+            statements: false,
         })),
     );
     assert_eq!(pipe.closed.unwrap().code, ByeCode::Malformed);

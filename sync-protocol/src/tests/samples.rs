@@ -6,6 +6,7 @@ use bukti_core::envelope::{Body, DocumentKind, Envelope, Root, Run, Seen};
 use bukti_core::id::{
     Chain, ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, RunId, ServerId,
 };
+use bukti_core::ledger::Bulk;
 use bukti_core::record::{Certificate, Fact, JournalFact, Record, Signed, Statement};
 use bukti_core::scope::Scope;
 use ed25519_dalek::{Signer, SigningKey};
@@ -13,9 +14,10 @@ use ed25519_dalek::{Signer, SigningKey};
 use crate::bye::{Bye, ByeCode};
 use crate::fragment::{Held, ItemId};
 use crate::frame::{
-    Accepted, Challenge, Credit, Enrol, Enrolled, Features, Feed, Fragment, Frame, Hello,
-    LeftScope, Limits, Listed, Missing, Numbered, Placed, Proof, Push, Ranged, Reconcile, Rejected,
-    ScopeDigest, Stale, Statements, Subscribe, Survived, UpToDate, Void, Welcome,
+    Accepted, Challenge, Credit, Enrol, Enrolled, Features, Feed, Fragment, Frame, HeldStatement,
+    Hello, Holding, LeftScope, Limits, Listed, Missing, Numbered, Placed, Proof, Push, Ranged,
+    Reconcile, Rejected, ScopeDigest, Stale, Statements, Subscribe, Survived, UpToDate, Void,
+    Wanted, Welcome,
 };
 use crate::item::{self, FeedItem, Item, PushItem};
 use crate::reconcile::{HeadTag, ListedDocument, Range};
@@ -276,6 +278,13 @@ pub(crate) fn frames() -> Vec<Frame> {
                 PushItem::Large(ItemId([12; 16])),
             ],
             returned: true,
+            statements: false,
+        }
+        .into(),
+        Push {
+            items: vec![PushItem::Large(ItemId([12; 16]))],
+            returned: false,
+            statements: true,
         }
         .into(),
         Accepted {
@@ -345,6 +354,32 @@ pub(crate) fn frames() -> Vec<Frame> {
                 position: 9,
                 chain: Chain([6; 32]),
             },
+        }
+        .into(),
+        Holding {
+            statements: vec![
+                HeldStatement {
+                    item: ItemId([12; 16]),
+                    bytes: 98_304,
+                    at: TIME,
+                    about: Bulk::Framework {
+                        id: "desa-antikorupsi".into(),
+                        version: "2024".into(),
+                    },
+                },
+                HeldStatement {
+                    item: ItemId([13; 16]),
+                    bytes: 26_000,
+                    at: TIME,
+                    about: Bulk::Regions {
+                        parent: "13.76".parse().unwrap(),
+                    },
+                },
+            ],
+        }
+        .into(),
+        Wanted {
+            items: vec![ItemId([12; 16])],
         }
         .into(),
     ]

@@ -232,6 +232,8 @@ pub(super) struct Phone {
     pub(super) certificate: Vec<u8>,
     /// What it holds of the server's statements.
     pub(super) statements: Vec<Vec<u8>>,
+    /// What of them it owes to a server that lost records.
+    pub(super) owed: Vec<Vec<u8>>,
     pub(super) compare: bool,
 }
 
@@ -249,6 +251,7 @@ impl Phone {
             journal: server.ledger.reader().journal(),
             certificate: Vec::new(),
             statements: Vec::new(),
+            owed: Vec::new(),
             compare: false,
         }
     }
@@ -270,6 +273,7 @@ impl Phone {
             held: self.partials.clone(),
             agent: "bukti-test 0.1.0".into(),
             certificate: self.certificate.clone(),
+            owed: self.owed.clone(),
             compare: self.compare,
         }
     }
@@ -374,6 +378,7 @@ impl Phone {
             Event::Missing { .. }
             | Event::Stale { .. }
             | Event::LeftScope(_)
+            | Event::StatementsHeld
             | Event::Progress { .. }
             | Event::Differs { .. }
             | Event::Bye(_) => {}

@@ -169,6 +169,7 @@ impl Oracle {
             }
             Event::Welcome { .. }
             | Event::Void
+            | Event::StatementsHeld
             | Event::Readmitted { .. }
             | Event::Differs { .. }
             | Event::Missing { .. }

@@ -200,10 +200,11 @@ impl Phone {
 
     /// Offers what waits to the session.
     pub fn offer(&mut self, now: Mono, effects: &mut Vec<Effect>) {
-        if self.session.is_none() {
+        let Some((_, session)) = &self.session else {
             return;
-        }
-        let Some(mut offers) = self.act(effects, |device, _| device.returns()) else {
+        };
+        let comparing = session.comparing();
+        let Some(mut offers) = self.act(effects, |device, _| device.returns(comparing)) else {
             return;
         };
         let Some(device) = &mut self.device else {

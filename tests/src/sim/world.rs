@@ -549,6 +549,7 @@ impl World {
             | Learned::Page { .. }
             | Learned::UpToDate { .. }
             | Learned::LeftScope(_)
+            | Learned::StatementsHeld
             | Learned::Progress { .. } => {}
         }
         let reader = self.server.reader();

@@ -131,6 +131,7 @@ fn opening(key: &SigningKey, enrolled: &Enrolled, token: Option<Vec<u8>>) -> Ope
         held: Vec::new(),
         agent: "test".into(),
         certificate: Vec::new(),
+        owed: Vec::new(),
         compare: false,
     }
 }
@@ -244,6 +245,7 @@ impl Attacker {
                 let push = Push {
                     items: vec![PushItem::Run(bytes)],
                     returned: false,
+                    statements: false,
                 };
                 let frame = encode(&push.into(), Features::NONE);
                 self.send(server, Some(token.clone()), frame, &mut done)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use bukti_tests::comparing::{self, copy_folder as copy};
 use bukti_tests::process::{Phone, Printed};
 
 use crate::field::{Door, Field, REGENCY, VILLAGE, listed, new_evidence, quarantined, text};
@@ -35,22 +36,6 @@ impl Place {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap() {
-            kind if kind.is_dir() => copy(&entry.path(), &target),
-            // A socket holds nothing.
-            kind if !kind.is_file() => {}
-            _file => {
-                fs::copy(entry.path(), target).unwrap();
-            }
-        }
-    }
-}
-
 /// Everything that a phone shows, as it is byte for byte the same on phones that hold the same.
 fn shown(phone: &Phone) -> BTreeMap<String, String> {
     let ids = listed(phone).into_iter().map(|row| text(&row["id"]));
@@ -63,6 +48,14 @@ fn shown(phone: &Phone) -> BTreeMap<String, String> {
 
 fn sync(phone: &Phone) -> Printed {
     phone.run(&["sync"])
+}
+
+/// Syncs over one connection, which the phone ends by itself once it has nothing more to do.
+fn sync_at_once(phone: &Phone) -> serde_json::Value {
+    let synced = phone.run(&["sync", "--json"]).ok().json();
+    assert_eq!(synced["up_to_date"], true, "{synced}");
+    assert_eq!(synced["connections"], 1, "{synced}");
+    synced
 }
 
 /// Every phone in turn, and again, so that the first hears of what the last one brought.
@@ -103,6 +96,19 @@ fn device_of(field: &Field, person: &str) -> String {
     )
 }
 
+/// The frameworks that the server has.
+fn frameworks(field: &Field) -> serde_json::Value {
+    field.admin(&["status", "--json"]).ok().json()["frameworks"].clone()
+}
+
+/// Where a piece of evidence belongs, in words.
+fn named_place(phone: &Phone, id: &str) -> String {
+    let shown = phone.run(&["evidence", "show", id]).ok().stdout;
+    let line = shown.lines().find(|line| line.contains("Lima Puluh Kota"));
+    line.unwrap_or_else(|| panic!("no place in {shown}"))
+        .to_owned()
+}
+
 fn edit(phone: &Phone, id: &str, title: &str) {
     phone.run(&["evidence", "edit", id, "--title", title]).ok();
 }
@@ -129,10 +135,20 @@ fn a_server_whose_folder_was_lost_gets_back_what_the_phones_hold() {
     place.serve(&["--key", key.to_str().unwrap(), "--public-url", &url]);
 
     // Let in by their certificates, they give and do not receive.
-    sync(&sari).ok();
+    sync_at_once(&sari);
     let waits = sari.run(&["status"]).ok().stdout;
     assert!(waits.contains("confirm"), "{waits}");
-    sync(&budi).ok();
+    sync_at_once(&budi);
+    for round in 0..2 {
+        edit(&sari, &ids[0], &format!("Menunggu {round}"));
+        for phone in [&sari, &budi] {
+            let synced = sync_at_once(phone);
+            assert_eq!(synced["awaits_confirmation"], true, "{synced}");
+            assert_eq!(synced["unsent"], 0, "{synced}");
+            let again = sync_at_once(phone);
+            assert_eq!(again["sent"], 0, "{again}");
+        }
+    }
     assert!(!shown(&sari).contains_key(&unsent));
     let devices = place.field.admin(&["devices"]).ok().stdout;
     assert!(devices.contains("unconfirmed"), "{devices}");
@@ -152,6 +168,38 @@ fn a_server_whose_folder_was_lost_gets_back_what_the_phones_hold() {
     edit(&budi, &ids[1], "Sesudahnya");
     meet(&[&sari, &budi]);
     assert_eq!(shown(&budi).len(), 9);
+}
+
+#[test]
+fn a_server_whose_folder_was_lost_has_framework_and_regions_again_without_an_import() {
+    let mut place = Place::open();
+    let sari = place.field.phone("Sari", "officer", VILLAGE);
+    let id = new_evidence(&sari, "Peraturan");
+    sync(&sari).ok();
+    let before = frameworks(&place.field);
+    assert_eq!(before.as_array().unwrap().len(), 1, "{before}");
+    let stands = named_place(&sari, &id);
+    let key = place.field.path("server.key");
+    fs::copy(place.field.data().join("server.key"), &key).unwrap();
+    place.field.stop();
+    fs::remove_dir_all(place.field.data()).unwrap();
+    let url = place.door.url();
+    place.serve(&["--key", key.to_str().unwrap(), "--public-url", &url]);
+    assert_eq!(frameworks(&place.field), serde_json::json!([]));
+
+    let synced = sync_at_once(&sari);
+    assert_eq!(synced["awaits_confirmation"], true, "{synced}");
+    assert_eq!(frameworks(&place.field), before);
+    let dewi = place.field.phone("Dewi", "officer", VILLAGE);
+    let hers = new_evidence(&dewi, "Peraturan lain");
+    assert_eq!(named_place(&dewi, &hers), stands);
+    place.field.verify();
+
+    // What the server has is named and no more.
+    let position = place.field.position();
+    let again = sync_at_once(&sari);
+    assert!(again["bytes_up"].as_u64().unwrap() < 2_000, "{again}");
+    assert_eq!(place.field.position(), position);
 }
 
 #[test]
@@ -318,4 +366,13 @@ fn a_phone_put_back_to_its_own_backup_goes_on() {
     assert_eq!(all.len(), 5);
     assert!(all[&ids[0]].contains("Sesudah cadangan"));
     assert!(all[&ids[1]].contains("Sesudah dikembalikan"));
+}
+
+#[test]
+fn seven_of_two_thousand_documents_are_found_and_given_back_within_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let compared = comparing::seven_that_differ(folder.path(), 2_000);
+    assert_eq!(compared.given, 7);
+    assert!(compared.is_within(), "{compared:?}");
+    assert!(compared.counted.comparing_round_trips > 0, "{compared:?}");
 }

@@ -99,6 +99,7 @@ impl Forger {
             held: Vec::new(),
             agent: "test".into(),
             certificate: Vec::new(),
+            owed: Vec::new(),
             compare: false,
         }
     }
@@ -395,7 +396,7 @@ impl OwnDevice {
                         for input in reaction.into_inputs() {
                             session.handle(0, input);
                         }
-                        let mut offers = self.device.returns().unwrap();
+                        let mut offers = self.device.returns(session.comparing()).unwrap();
                         offers.extend(self.device.offers());
                         session.handle(0, Input::Offer(offers));
                         self.device.conclude(0, session.comparing()).unwrap();

@@ -171,6 +171,7 @@ impl Answers {
             Event::Page { .. } | Event::UpToDate { .. } => return true,
             Event::Welcome { .. }
             | Event::Void
+            | Event::StatementsHeld
             | Event::Readmitted { .. }
             | Event::Differs { .. }
             | Event::LeftScope(_)

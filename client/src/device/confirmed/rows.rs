@@ -48,6 +48,10 @@ pub(in crate::device) struct Meta {
     #[n(15)]
     #[cbor(default)]
     pub(in crate::device) looks_for_left: bool,
+    /// Whether the server may have lost frameworks and regions that are here.
+    #[n(13)]
+    #[cbor(default)]
+    pub(in crate::device) owes_statements: bool,
     /// The incarnation in which `own_through` was reached. Positions of another say nothing: a
     /// server that lost records uses their numbers again.
     #[n(10)]

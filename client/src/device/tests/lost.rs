@@ -1,6 +1,6 @@
 //! Servers that lost what devices hold.
 
-use bukti_core::authority::Role;
+use bukti_core::authority::{Grant, Role};
 use bukti_core::digest::Digest;
 use bukti_core::envelope::{Envelope, Run};
 use bukti_core::evidence::Edit;
@@ -12,8 +12,9 @@ use bukti_sync_protocol::client::Event;
 
 use super::super::confirmed::encode;
 use super::super::giving::Part;
-use super::world::{NOW, Phone, WARD, World};
+use super::world::{NOW, Phone, WARD, World, evidence};
 use crate::device::Reaction;
+use crate::limits::RETURNED_RUNS_MAX;
 
 fn row(phone: &mut Phone, id: &DocumentId, row: &str) {
     let edit = [Edit::AddRow(row.into())];
@@ -22,6 +23,14 @@ fn row(phone: &mut Phone, id: &DocumentId, row: &str) {
 
 fn holds(world: &World, id: &DocumentId) -> bool {
     world.ledger.reader().document(id).unwrap().is_some()
+}
+
+fn accepted(events: &[Event]) -> usize {
+    let runs = events.iter().map(|event| match event {
+        Event::Accepted(runs) => runs.len(),
+        _other => 0,
+    });
+    runs.sum()
 }
 
 fn spoil(phone: &mut Phone) {
@@ -37,6 +46,10 @@ fn agrees(world: &World, phone: &mut Phone, ids: &[DocumentId]) {
         there.sort_unstable();
         let here = phone.device().confirmed.document(id).unwrap().unwrap();
         assert_eq!(here.heads, there);
+        for row in phone.device().confirmed.envelopes(id).unwrap() {
+            let there = world.ledger.reader().position_of(&row.envelope.run());
+            assert_eq!(there.unwrap(), Some(row.position), "of a run");
+        }
     }
     let status = phone.device().status().unwrap();
     assert!(status.differs.is_empty());
@@ -131,6 +144,29 @@ fn a_server_rolled_back_gets_everything_back_and_nobody_edits_twice() {
 }
 
 #[test]
+fn what_was_received_in_a_session_is_not_given_back_in_it() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let old = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let backup = world.journal.duplicate();
+    let lost = world.create(&mut siti, "Baru");
+    world.sync(&mut siti);
+    world.restore(backup);
+    // A frame each: some are fed when the server names one more of them that is not.
+    for number in 0..4 {
+        let text: String = (0..300_u64)
+            .map(|word| format!("{:x} ", (word * 7_919 + number) * 0x1_0000_2b3d))
+            .collect();
+        let edit = [Edit::Narrative(text)];
+        siti.device().edit(NOW, &old, &edit).unwrap();
+    }
+    world.answers_late = true;
+    world.sync(&mut siti);
+    agrees(&world, &mut siti, &[old, lost]);
+}
+
+#[test]
 fn a_server_founded_anew_with_the_same_key_is_given_everything() {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);
@@ -151,6 +187,9 @@ fn a_server_founded_anew_with_the_same_key_is_given_everything() {
     assert_eq!(siti.titles().len(), 2);
     let device = siti.device().id();
     assert!(holds(&anew, &old) && holds(&anew, &new));
+    let events = anew.sync(&mut siti);
+    assert_eq!(accepted(&events), 0, "what was received is not sent twice");
+    assert_eq!(siti.device().findings().unwrap(), []);
     anew.ledger.confirm(NOW, device).unwrap();
     anew.sync(&mut siti);
     agrees(&anew, &mut siti, &[old, new]);
@@ -205,45 +244,196 @@ fn of_three_hundred_documents_seven_that_differ_are_exchanged() {
     world.restore(backup);
     let before = world.ledger.reader().watermark().position;
     let events = world.sync(&mut siti);
-    let accepted: usize = events
-        .iter()
-        .map(|event| match event {
-            Event::Accepted(runs) => runs.len(),
-            _other => 0,
-        })
-        .sum();
-    assert_eq!(accepted, 7, "only what the server lacks is pushed");
+    assert_eq!(accepted(&events), 7, "only what the server lacks is pushed");
     assert!(world.ledger.reader().watermark().position >= before + 7);
     let all: Vec<_> = ids.into_iter().chain(new).collect();
     agrees(&world, &mut siti, &all);
 }
 
 #[test]
-fn a_store_that_was_lost_after_a_rollback_is_noticed_although_positions_began_again() {
+fn a_store_thrown_back_behind_a_rollback_is_noticed_although_positions_began_again() {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);
-    let backup = world.journal.duplicate();
+    let elsewhere = "13.76.02.1002";
+    let mut budi = world.phone("Budi", Role::Officer, elsewhere);
     let id = world.create(&mut siti, "Papan");
-    for number in 0..5 {
-        row(&mut siti, &id, &format!("1.{number}"));
-    }
     world.sync(&mut siti);
+    let backup = world.journal.duplicate();
+    // What he wrote and does not give back is what positions fall behind by.
+    for _ in 0..20 {
+        let (random, scope) = (world.draw(), elsewhere.parse().unwrap());
+        let created = budi.device().create(NOW, random, &scope, &evidence("Lain"));
+        created.unwrap();
+    }
+    world.sync(&mut budi);
+    row(&mut siti, &id, "1.1");
+    world.sync(&mut siti);
+    let high = siti.snapshot();
     world.restore(backup);
     world.sync(&mut siti);
-    let snapshot = siti.snapshot();
+    let mut incarnation = siti.device().incarnation();
+    let low = siti.snapshot();
+    assert_eq!(siti.device().incarnation(), incarnation, "nothing was lost");
+    for (store, edit) in [(low, "2.2"), (high, "3.3")] {
+        row(&mut siti, &id, edit);
+        world.sync(&mut siti);
+        siti.close();
+        let kv = MemoryKv::new();
+        kv.restore(&store);
+        siti.open(kv);
+        assert_ne!(siti.device().incarnation(), incarnation, "{edit}");
+        row(&mut siti, &id, &format!("{edit}.1"));
+        world.sync(&mut siti);
+        agrees(&world, &mut siti, &[id]);
+        incarnation = siti.device().incarnation();
+    }
+    let rows = siti.device().show(&id).unwrap().evidence.rows;
+    assert_eq!(rows.len(), 5, "{rows:?}");
+}
+
+#[test]
+fn of_a_document_that_both_sides_changed_only_what_the_server_lacks_is_given_back() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let mut budi = world.phone("Budi", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    row(&mut siti, &id, "1.1");
+    world.sync(&mut siti);
+    world.sync(&mut budi);
+    let backup = world.journal.duplicate();
     row(&mut siti, &id, "2.2");
     world.sync(&mut siti);
-    let incarnation = siti.device().incarnation();
-    siti.close();
-    let kv = MemoryKv::new();
-    kv.restore(&snapshot);
-    siti.open(kv);
-    assert_ne!(siti.device().incarnation(), incarnation);
-    row(&mut siti, &id, "3.3");
-    world.sync(&mut siti);
+    world.restore(backup);
+    row(&mut budi, &id, "3.3");
+    world.sync(&mut budi);
+    let events = world.sync(&mut siti);
+    assert_eq!(accepted(&events), 1, "the server's heads are known by then");
     agrees(&world, &mut siti, &[id]);
-    let rows = siti.device().show(&id).unwrap().evidence.rows;
-    assert!(rows.contains("2.2") && rows.contains("3.3"));
+    let events = world.sync(&mut budi);
+    assert_eq!(accepted(&events), 0);
+    agrees(&world, &mut budi, &[id]);
+}
+
+#[test]
+fn an_unconfirmed_device_is_done_in_one_session_whatever_it_holds() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let mut budi = world.phone("Budi", Role::Officer, WARD);
+    let ids: Vec<_> = (0..3)
+        .map(|number| world.create(&mut siti, &format!("Bukti {number}")))
+        .collect();
+    world.sync(&mut siti);
+    world.sync(&mut budi);
+    let mut anew = World::founded(1, JournalId([8; 16]));
+    for late in [false, true] {
+        anew.answers_late = late;
+        for (phone, name) in [(&mut siti, "1"), (&mut budi, "2")] {
+            row(phone, &ids[0], &format!("{name}.{late}"));
+            let new = anew.create(phone, name);
+            anew.sync(phone);
+            let status = phone.device().status().unwrap();
+            assert!(status.awaits_confirmation);
+            assert_eq!((status.unsent, status.findings), (0, 0));
+            assert!(holds(&anew, &new));
+            let events = anew.sync(phone);
+            assert_eq!(accepted(&events), 0, "what was received is not sent twice");
+        }
+    }
+    for phone in [&mut siti, &mut budi] {
+        let device = phone.device().id();
+        anew.ledger.confirm(NOW, device).unwrap();
+    }
+    anew.sync(&mut siti);
+    anew.sync(&mut budi);
+    anew.sync(&mut siti);
+    agrees(&anew, &mut siti, &ids);
+    agrees(&anew, &mut budi, &ids);
+    assert_eq!(siti.shown(&ids[0]), budi.shown(&ids[0]));
+}
+
+#[test]
+fn grants_that_a_rolled_back_server_states_count_at_whatever_position() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let backup = world.journal.duplicate();
+    let device = siti.device().id();
+    for number in 0..9 {
+        world.create(&mut siti, &format!("Bukti {number}"));
+    }
+    world.sync(&mut siti);
+    let grant = |scope: &str| Grant {
+        role: Role::Officer,
+        scope: scope.parse().unwrap(),
+    };
+    world
+        .ledger
+        .grant(NOW + 1, device, vec![grant("13.76")])
+        .unwrap();
+    world.sync(&mut siti);
+    world.restore(backup);
+    world
+        .ledger
+        .grant(NOW + 2, device, vec![grant("13.76.01")])
+        .unwrap();
+    world.sync(&mut siti);
+    assert_eq!(siti.device().grants(), [grant("13.76.01")]);
+}
+
+#[test]
+fn statements_are_given_back_wherever_the_session_was_cut() {
+    let mut frames = 0;
+    let mut last = false;
+    while !last {
+        let mut world = World::new();
+        let mut siti = world.phone("Siti", Role::Officer, WARD);
+        let mut eko = world.phone("Eko", Role::Officer, WARD);
+        let eko = eko.device().id();
+        world.create(&mut siti, "Papan");
+        world.sync(&mut siti);
+        let backup = world.journal.duplicate();
+        world.ledger.revoke(NOW, eko).unwrap();
+        world.sync(&mut siti);
+        world.restore(backup);
+        let (events, _) = world.session(&mut siti, frames);
+        last = events
+            .iter()
+            .any(|event| matches!(event, Event::UpToDate { .. }));
+        world.sync(&mut siti);
+        let row = world.ledger.reader().device(&eko).unwrap().unwrap();
+        assert!(row.revoked_at.is_some(), "cut after {frames} frames");
+        frames += 1;
+    }
+    assert!(frames > 5, "it was cut");
+}
+
+#[test]
+fn frameworks_and_regions_are_owed_until_the_server_says_that_it_has_them() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    let framework = include_bytes!("../../../../core/frameworks/desa-antikorupsi.json");
+    let imported = world
+        .ledger
+        .import_framework(NOW, "desa", framework.to_vec());
+    imported.unwrap();
+    world.sync(&mut siti);
+    assert_eq!(siti.device().frameworks().unwrap().len(), 1);
+    let owed = |phone: &mut Phone| phone.device().opening(Vec::new(), "").unwrap().owed.len();
+    assert_eq!(owed(&mut siti), 0);
+    let mut anew = World::founded(1, JournalId([8; 16]));
+    let mut frames = 0;
+    while anew.ledger.reader().frameworks().count() == 0 {
+        frames += 1;
+        anew.session(&mut siti, frames);
+        assert!(frames < 60, "it comes in the end");
+        siti.reopen();
+    }
+    anew.sync(&mut siti);
+    assert_eq!(owed(&mut siti), 0);
+    assert!(holds(&anew, &id));
+    assert_eq!(siti.device().frameworks().unwrap().len(), 1);
 }
 
 #[test]
@@ -254,9 +444,15 @@ fn a_difference_that_stays_is_one_finding_and_no_loop() {
     world.sync(&mut siti);
     // The sum is wrong, whatever is compared.
     spoil(&mut siti);
+    world.sync(&mut siti);
+    assert_eq!(
+        siti.device().findings().unwrap(),
+        [],
+        "the digest may be older than what was compared"
+    );
     for _ in 0..3 {
-        world.sync(&mut siti);
         siti.reopen();
+        world.sync(&mut siti);
     }
     let findings = siti.device().findings().unwrap();
     assert_eq!(findings.len(), 1, "{findings:?}");
@@ -313,4 +509,75 @@ fn readmission_with_a_crash(call: u64, on_tail: bool, store_is_behind: bool) -> 
     assert!(holds(&anew, &old) && holds(&anew, &new), "call {call}");
     assert_eq!(siti.titles().len(), 2, "call {call}");
     done
+}
+
+#[test]
+fn grants_that_the_server_lost_hold_until_it_states_others() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let device = siti.device().id();
+    let mut events = world.sync(&mut siti);
+    let wide = Grant {
+        role: Role::Officer,
+        scope: "13.76".parse().unwrap(),
+    };
+    world
+        .ledger
+        .grant(NOW + 1, device, vec![wide.clone()])
+        .unwrap();
+    world.sync(&mut siti);
+    assert_eq!(siti.device().grants(), std::slice::from_ref(&wide));
+    siti.device()
+        .handle_event(NOW, [3; 16], &Event::Void)
+        .unwrap();
+    assert_eq!(siti.device().grants(), std::slice::from_ref(&wide));
+    // The certificate comes again and stands behind them now.
+    events.retain(|event| matches!(event, Event::Page { .. }));
+    assert!(!events.is_empty());
+    for page in events {
+        siti.device().handle_event(NOW, [4; 16], &page).unwrap();
+    }
+    assert_eq!(siti.device().grants(), [wide]);
+}
+
+#[test]
+fn what_is_given_back_is_read_from_the_store_as_the_server_answers() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let ids: Vec<_> = (0..RETURNED_RUNS_MAX + 10)
+        .map(|number| world.create(&mut siti, &format!("Bukti {number}")))
+        .collect();
+    world.sync(&mut siti);
+    siti.device().opening(Vec::new(), "").unwrap();
+    for id in ids {
+        let all = Part::Beyond(Vec::new());
+        siti.device().session.giving.add(id, all);
+    }
+    let first = siti.device().returns(false).unwrap();
+    assert_eq!(first.len(), RETURNED_RUNS_MAX);
+    assert_eq!(siti.device().returns(false).unwrap(), []);
+    let answer = Event::Accepted(first.iter().map(|offer| (offer.run, 1)).collect());
+    siti.device().handle_event(NOW, [5; 16], &answer).unwrap();
+    assert_eq!(siti.device().returns(false).unwrap().len(), 10);
+}
+
+#[test]
+fn a_returned_run_that_is_refused_stays_and_is_counted() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    siti.device().opening(Vec::new(), "").unwrap();
+    let all = Part::Beyond(Vec::new());
+    siti.device().session.giving.add(id, all);
+    let run = siti.device().returns(false).unwrap()[0].run;
+    let rejected = Event::Rejected {
+        run,
+        code: "quota".into(),
+        sentence: "Too much.".into(),
+    };
+    siti.device().handle_event(NOW, [5; 16], &rejected).unwrap();
+    let status = siti.device().status().unwrap();
+    assert_eq!((status.not_taken_back, status.quarantined), (1, 0));
+    assert_eq!(siti.titles(), ["Papan"]);
 }

@@ -9,7 +9,7 @@ use bukti_core::id::{DocumentId, Incarnation, JournalId, ServerId};
 use bukti_core::journal;
 use bukti_core::journal::memory::MemoryStorage;
 use bukti_core::kv::{MemoryKv, MemorySnapshot};
-use bukti_core::ledger::{EnrolError, Ledger, Options};
+use bukti_core::ledger::{EnrolError, Ledger, Options, Outcome, Submission};
 use bukti_core::record::{Invitation, invitation_hash};
 use bukti_sync_protocol::client::{Event, Input};
 use bukti_sync_protocol::link::InvitationLink;
@@ -33,6 +33,19 @@ pub(crate) struct World {
     /// What invitation links name.
     pub(crate) url: String,
     drawn: u64,
+    /// Whether the journal takes runs in between two frames and the session hears of it after the
+    /// second, as where a thread of its own does the taking.
+    pub(crate) answers_late: bool,
+    submitted: Vec<Submission>,
+}
+
+/// How a connection ended.
+struct Ended {
+    events: Vec<Event>,
+    /// The device wants another.
+    restarts: bool,
+    /// The device has nothing more to do, or the connection is closed.
+    done: bool,
 }
 
 impl World {
@@ -59,6 +72,8 @@ impl World {
             url: "https://bukti.example".into(),
             // What two worlds draw is never the same.
             drawn: u64::from(id.0[0]) << 32,
+            answers_late: false,
+            submitted: Vec::new(),
         }
     }
 
@@ -139,7 +154,8 @@ impl World {
         bytes
     }
 
-    /// Syncs until both sides have nothing more to say, over as many connections as that takes.
+    /// Syncs until both sides have nothing more to say, over as many connections as that takes. The
+    /// device is done then: it would wait for ever otherwise.
     pub(crate) fn sync(&mut self, phone: &mut Phone) -> Vec<Event> {
         self.try_sync(phone).unwrap()
     }
@@ -148,9 +164,10 @@ impl World {
     pub(crate) fn try_sync(&mut self, phone: &mut Phone) -> Result<Vec<Event>, DeviceError> {
         let mut events = Vec::new();
         for _ in 0..5 {
-            let (learned, restarts) = self.try_session(phone, usize::MAX)?;
-            events.extend(learned);
-            if !restarts {
+            let ended = self.try_session(phone, usize::MAX)?;
+            events.extend(ended.events);
+            if !ended.restarts {
+                assert!(ended.done, "the device waits for what never comes");
                 return Ok(events);
             }
         }
@@ -159,14 +176,11 @@ impl World {
 
     /// One connection, cut after so many frames; tells whether the device wants another.
     pub(crate) fn session(&mut self, phone: &mut Phone, frames: usize) -> (Vec<Event>, bool) {
-        self.try_session(phone, frames).unwrap()
+        let ended = self.try_session(phone, frames).unwrap();
+        (ended.events, ended.restarts)
     }
 
-    fn try_session(
-        &mut self,
-        phone: &mut Phone,
-        frames: usize,
-    ) -> Result<(Vec<Event>, bool), DeviceError> {
+    fn try_session(&mut self, phone: &mut Phone, frames: usize) -> Result<Ended, DeviceError> {
         let device = phone.device();
         let mut exchange = Exchange::open(device, 0, Vec::new(), "test")?;
         let nonce = [self.draw(), self.draw()].concat().try_into().unwrap();
@@ -195,17 +209,34 @@ impl World {
                 break;
             }
             left -= 1;
+            let judged = self.judge_submitted();
             if let Some(frame) = up.pop_front() {
                 down.extend(self.drive(&mut session, server::Input::Frame(&frame)));
-            } else if let Some(frame) = down.pop_front() {
+            } else if judged.is_none() {
+                let Some(frame) = down.pop_front() else {
+                    break;
+                };
                 input = Some(frame);
-            } else {
-                break;
+            }
+            if let Some(outcomes) = judged {
+                down.extend(self.drive(&mut session, server::Input::Judged(outcomes)));
+                down.extend(self.drive(&mut session, server::Input::Advanced));
             }
         }
         let restarts = exchange.restarts();
+        let done = exchange.is_closed() || exchange.is_done(device);
         exchange.finish(device)?;
-        Ok((events, restarts))
+        Ok(Ended {
+            events,
+            restarts,
+            done,
+        })
+    }
+
+    /// What the journal says to runs that were put off.
+    fn judge_submitted(&mut self) -> Option<Vec<Outcome>> {
+        let batch = std::mem::take(&mut self.submitted);
+        (!batch.is_empty()).then(|| self.ledger.accept(NOW, batch).unwrap())
     }
 
     pub(crate) fn drive(
@@ -227,6 +258,10 @@ impl World {
             let answer = match output {
                 server::Output::Send(bytes) => {
                     frames.push(bytes);
+                    continue;
+                }
+                server::Output::Submit(batch) if self.answers_late => {
+                    self.submitted.extend(batch);
                     continue;
                 }
                 server::Output::Submit(batch) => {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bukti_core::authority::Role;
 use bukti_core::evidence::Edit;
-use bukti_core::id::DocumentId;
+use bukti_core::id::{DocumentId, JournalId, ServerId};
 use bukti_core::ledger::Submission;
 use bukti_core::ledger::testing::{NOW, Phone, enrol};
 use bukti_core::validate::CheckedRun;
@@ -15,16 +15,15 @@ use bukti_server::folder::Folder;
 use bukti_server::metrics::Metrics;
 use bukti_sync_protocol::token::TokenKey;
 
-use crate::wire::Address;
-
 /// Documents that one device may create in a day; the folders here are made in one.
-pub(crate) const DOCUMENTS_PER_PHONE: usize = bukti_core::limits::DEVICE_DOCUMENTS_PER_DAY as usize;
+pub const DOCUMENTS_PER_PHONE: usize = bukti_core::limits::DEVICE_DOCUMENTS_PER_DAY as usize;
 
 /// Where everybody writes.
-pub(crate) const VILLAGE: &str = "13.07.05.2001";
+pub const VILLAGE: &str = "13.07.05.2001";
 
 /// A folder under construction.
-pub(crate) struct Making {
+#[derive(Debug)]
+pub struct Making {
     ledger: Ledger,
     tokens: TokenKey,
     phones: u64,
@@ -32,7 +31,10 @@ pub(crate) struct Making {
 
 impl Making {
     /// Founds a journal.
-    pub(crate) fn found(root: &Path) -> Self {
+    ///
+    /// # Panics
+    /// If the folder exists or cannot be made.
+    pub fn found(root: &Path) -> Self {
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(root)
@@ -49,7 +51,7 @@ impl Making {
     }
 
     /// Enrols another device.
-    pub(crate) fn phone(&mut self, role: Role, at: &str) -> Phone {
+    pub fn phone(&mut self, role: Role, at: &str) -> Phone {
         self.phones += 1;
         let phone = Phone::new(self.phones);
         enrol(&mut self.ledger, &phone, role, at);
@@ -57,7 +59,7 @@ impl Making {
     }
 
     /// Has as many officers as the daily limit asks for write `count` documents of one run each.
-    pub(crate) fn documents(&mut self, count: usize) {
+    pub fn documents(&mut self, count: usize) {
         let mut left = count;
         while left > 0 {
             let mut phone = self.phone(Role::Officer, VILLAGE);
@@ -72,7 +74,10 @@ impl Making {
     }
 
     /// Has the ledger take runs.
-    pub(crate) fn accept(&mut self, carrier: &Phone, runs: Vec<CheckedRun>) {
+    ///
+    /// # Panics
+    /// If its disk fails.
+    pub fn accept(&mut self, carrier: &Phone, runs: Vec<CheckedRun>) {
         let carrier = carrier.id();
         let batch = runs
             .into_iter()
@@ -85,22 +90,30 @@ impl Making {
         self.ledger.accept(NOW, batch).expect("the ledger goes on");
     }
 
-    /// Ends the making; what is needed to be let in, but for the socket.
-    pub(crate) fn finish(self) -> impl Fn(std::net::SocketAddr) -> Address {
+    /// Ends the making.
+    pub fn finish(self) -> Made {
         let reader = self.ledger.reader();
-        let (server, journal) = (reader.server(), reader.journal());
-        let tokens = self.tokens.clone();
-        move |socket| Address {
-            socket,
-            server,
-            journal,
-            tokens: tokens.clone(),
+        Made {
+            server: reader.server(),
+            journal: reader.journal(),
+            tokens: self.tokens,
         }
     }
 }
 
+/// What a device needs to be let in by a server of a folder that was made.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// Its key.
+    pub server: ServerId,
+    /// Its journal.
+    pub journal: JournalId,
+    /// What signs its tokens.
+    pub tokens: TokenKey,
+}
+
 /// A document of 20 edits after its creation, a run each, as a person makes them.
-pub(crate) fn edited_document(phone: &mut Phone, edits: usize) -> (DocumentId, Vec<CheckedRun>) {
+pub fn edited_document(phone: &mut Phone, edits: usize) -> (DocumentId, Vec<CheckedRun>) {
     let (document, created) = phone.create(VILLAGE);
     let mut runs = vec![created];
     let mut narrative = String::new();
