@@ -18,5 +18,4 @@ mod service;
 mod sim;
 mod space;
 mod standing;
-mod wire;
 mod wrong_use;
