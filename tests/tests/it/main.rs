@@ -9,6 +9,7 @@ mod field;
 mod hostile;
 mod kill;
 mod loss;
+mod matrix;
 mod reach;
 mod readme;
 mod recovery;
