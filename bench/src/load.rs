@@ -170,11 +170,7 @@ async fn listen(address: &Address, phones: &[Phone]) -> JoinSet<()> {
         for _ in 0..CONNECTIONS_PER_DEVICE {
             let mut wire = Wire::open(address, phone, None).await;
             wire.up_to_date().await;
-            listening.spawn(async move {
-                loop {
-                    wire.next().await;
-                }
-            });
+            listening.spawn(wire.listen());
         }
     }
     listening

@@ -2,6 +2,7 @@
 
 use bukti_core::authority::Role;
 use bukti_tests::process::Server;
+use bukti_tests::wire::Traffic;
 use std::time::Instant;
 
 use crate::verdict;
@@ -34,11 +35,11 @@ pub(crate) async fn measure() -> bool {
         let cursor = first.cursor.clone();
         drop(first);
         let started = Instant::now();
-        let mut traffic = crate::wire::Traffic::default();
+        let mut traffic = Traffic::default();
         for _ in 0..REPEATS {
             let mut again = Wire::open(&address, &reader, cursor.clone()).await;
             assert_eq!(again.up_to_date().await, 0, "nothing changed");
-            traffic = again.traffic;
+            traffic = again.traffic();
         }
         let each = started.elapsed().as_secs_f64() / f64::from(REPEATS);
         let ratio = each / *base.get_or_insert(each);

@@ -1,19 +1,15 @@
-//! A device on the wire: a [`ClientSession`] over a real WebSocket, without a store of its own, so
-//! that what is measured is the server and the protocol.
+//! A device on the wire: an honest session without a store of its own, so that what is measured is
+//! the server and the protocol.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::Duration;
 
 use bukti_core::id::DeviceId;
 use bukti_core::ledger::testing::Phone;
 use bukti_core::validate::CheckedRun;
-use bukti_sync_protocol::client::{ClientSession, Event, Input, Opening, Output};
+use bukti_sync_protocol::client::{Event, Input, Opening};
 use bukti_tests::folder::Made;
-use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use bukti_tests::wire::{Line, Traffic};
 
 /// Where a server is and how devices are let in.
 #[derive(Debug, Clone)]
@@ -30,30 +26,15 @@ impl Address {
     }
 }
 
-/// WebSocket messages and their bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Traffic {
-    /// Messages sent.
-    pub(crate) frames_up: u64,
-    /// Their bytes.
-    pub(crate) bytes_up: u64,
-    /// Messages received.
-    pub(crate) frames_down: u64,
-    /// Their bytes.
-    pub(crate) bytes_down: u64,
-}
-
 /// A session over a socket.
 pub(crate) struct Wire {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    session: ClientSession,
-    events: VecDeque<Event>,
-    opened: Instant,
-    /// What went over the wire.
-    pub(crate) traffic: Traffic,
+    line: Line,
     /// The cursor that came last.
     pub(crate) cursor: Option<Vec<u8>>,
 }
+
+/// How long a listener waits at a time.
+const LISTENING: Duration = Duration::from_secs(3_600);
 
 /// Tokens of this program hold until the year 2100.
 const TOKEN_UNTIL: i64 = 4_102_444_800_000;
@@ -61,10 +42,6 @@ const TOKEN_UNTIL: i64 = 4_102_444_800_000;
 impl Wire {
     /// Opens a session on a token that holds.
     pub(crate) async fn open(address: &Address, phone: &Phone, cursor: Option<Vec<u8>>) -> Self {
-        let url = format!("ws://{}/v1/sync", address.socket);
-        let (socket, _) = tokio_tungstenite::connect_async(url)
-            .await
-            .expect("the server listens");
         let device: DeviceId = phone.id();
         let opening = Opening {
             key: phone.key().clone(),
@@ -81,17 +58,10 @@ impl Wire {
             owed: Vec::new(),
             compare: false,
         };
-        let opened = Instant::now();
-        let mut wire = Self {
-            socket,
-            session: ClientSession::new(opening, 0),
-            events: VecDeque::new(),
-            opened,
-            traffic: Traffic::default(),
+        Self {
+            line: Line::open(address.socket, opening, Vec::new()).await,
             cursor: None,
-        };
-        wire.perform().await;
-        wire
+        }
     }
 
     /// Pushes runs, in order.
@@ -100,9 +70,12 @@ impl Wire {
             .into_iter()
             .map(|run| (run.id(), run.run().to_bytes()).into())
             .collect();
-        let now = self.now();
-        self.session.handle(now, Input::Offer(runs));
-        self.perform().await;
+        self.line.give(Input::Offer(runs)).await;
+    }
+
+    /// What went over the socket.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.line.traffic()
     }
 
     /// The next thing that happens; pages and positions count as stored at once.
@@ -110,23 +83,10 @@ impl Wire {
     /// # Panics
     /// If the server ends the session.
     pub(crate) async fn next(&mut self) -> Event {
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                match &event {
-                    Event::Page { cursor, .. } | Event::UpToDate { cursor, .. } => {
-                        self.cursor = Some(cursor.clone());
-                        let now = self.now();
-                        self.session.handle(now, Input::Applied);
-                        self.perform().await;
-                    }
-                    Event::Bye(bye) => panic!("the server ended the session: {bye}"),
-                    Event::Stale { highest } => panic!("the server holds up to {highest:?}"),
-                    _ => {}
-                }
-                return event;
-            }
-            self.receive().await;
-        }
+        let event = self.line.next().await;
+        let event = event.expect("the server keeps the connection");
+        self.store(&event).await;
+        event
     }
 
     /// The same, or nothing if nothing happens until `deadline`.
@@ -134,12 +94,34 @@ impl Wire {
     /// # Panics
     /// As [`Wire::next`].
     pub(crate) async fn next_until(&mut self, deadline: tokio::time::Instant) -> Option<Event> {
-        while self.events.is_empty() {
-            // Only the reading is given up: what was read is dealt with whole.
-            let message = tokio::time::timeout_at(deadline, self.socket.next()).await;
-            self.take_in(message.ok()?).await;
+        let event = self.line.next_until(deadline).await;
+        assert!(
+            !self.line.is_closed() || event.is_some(),
+            "the server keeps the connection"
+        );
+        let event = event?;
+        self.store(&event).await;
+        Some(event)
+    }
+
+    /// Takes in whatever comes, for as long as the task lives.
+    pub(crate) async fn listen(mut self) {
+        loop {
+            let later = tokio::time::Instant::now() + LISTENING;
+            self.next_until(later).await;
         }
-        Some(self.next().await)
+    }
+
+    async fn store(&mut self, event: &Event) {
+        match event {
+            Event::Page { cursor, .. } | Event::UpToDate { cursor, .. } => {
+                self.cursor = Some(cursor.clone());
+                self.line.give(Input::Applied).await;
+            }
+            Event::Bye(bye) => panic!("the server ended the session: {bye}"),
+            Event::Stale { highest } => panic!("the server holds up to {highest:?}"),
+            _ => {}
+        }
     }
 
     /// Reads until everything in scope is here; gives the items that came.
@@ -166,47 +148,6 @@ impl Wire {
                 Event::Rejected { code, sentence, .. } => panic!("{code}: {sentence}"),
                 Event::Missing { hashes, .. } => panic!("missing {hashes:?}"),
                 _ => {}
-            }
-        }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    async fn receive(&mut self) {
-        let message = self.socket.next().await;
-        self.take_in(message).await;
-    }
-
-    async fn take_in(&mut self, message: Option<Result<Message, WsError>>) {
-        match message {
-            Some(Ok(Message::Binary(bytes))) => {
-                self.traffic.frames_down += 1;
-                self.traffic.bytes_down += bytes.len() as u64;
-                let now = self.now();
-                self.session.handle(now, Input::Frame(&bytes));
-                self.perform().await;
-            }
-            Some(Ok(_)) => {}
-            Some(Err(error)) => panic!("the connection broke: {error}"),
-            None => panic!("the server closed the connection"),
-        }
-    }
-
-    async fn perform(&mut self) {
-        while let Some(output) = self.session.poll() {
-            match output {
-                Output::Send(bytes) => {
-                    self.traffic.frames_up += 1;
-                    self.traffic.bytes_up += bytes.len() as u64;
-                    self.socket
-                        .send(Message::Binary(bytes.into()))
-                        .await
-                        .expect("the server reads");
-                }
-                Output::Event(event) => self.events.push_back(event),
-                Output::Close => return,
             }
         }
     }

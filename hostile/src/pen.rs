@@ -35,8 +35,22 @@ impl Pen {
     /// # Panics
     /// If the scope is none.
     pub fn begin(key: &SigningKey, scope: &str, random: u16, incarnation: u16) -> Self {
+        Self::begin_kind(DocumentKind::Evidence, key, scope, random, incarnation)
+    }
+
+    /// The same with a document of any kind.
+    ///
+    /// # Panics
+    /// If the scope is none.
+    pub fn begin_kind(
+        kind: DocumentKind,
+        key: &SigningKey,
+        scope: &str,
+        random: u16,
+        incarnation: u16,
+    ) -> Self {
         let root = Root {
-            kind: DocumentKind::Evidence,
+            kind,
             scope: scope.parse().expect("a scope"),
             random: spread(random),
         };

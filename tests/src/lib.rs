@@ -1,7 +1,8 @@
 //! What the tests, the demo and the measurements of the whole system share: a bad network
-//! ([`link`]), real processes ([`process`]) with folders of any size ([`folder`]), the main job shown
-//! for real ([`demo`]), what comparing takes ([`comparing`], by the frames on a [`tap`]), and the whole
-//! system in one thread, decided by a seed ([`sim`]).
+//! ([`link`]), real processes ([`process`]) with folders of any size ([`folder`]), the protocol in
+//! their own hands ([`wire`]), the main job shown for real ([`demo`]), what comparing takes
+//! ([`comparing`], by the frames on a [`tap`]), and the whole system in one thread, decided by a
+//! seed ([`sim`]).
 
 pub mod comparing;
 pub mod demo;
@@ -10,3 +11,4 @@ pub mod link;
 pub mod process;
 pub mod sim;
 pub mod tap;
+pub mod wire;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use bukti_core::authority::{Audience, audience};
+use bukti_core::authority::audience;
 use bukti_core::envelope::{DocumentKind, Run};
 use bukti_core::evidence;
 use bukti_core::id::{DeviceId, DocumentId, Position, RunId, WallMs};
@@ -228,12 +228,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
         }
         for (id, row) in self.confirmed.documents()? {
             let admitted = audience(&self.grants, self.placements.lineage(&row.scope));
-            let stays = match admitted {
-                Some(Audience::Unit) => true,
-                Some(Audience::All) => row.published || row.kind == DocumentKind::Statement,
-                None => false,
-            };
-            if !stays {
+            let stays = |admitted| row.audiences().any(|of| of == admitted);
+            if !admitted.is_some_and(stays) {
                 self.leave_scope(&id)?;
             }
         }

@@ -10,7 +10,7 @@ use bukti_sync_protocol::limits::FRAME_BYTES_MAX;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::field::Field;
-use crate::wire::{Heard, Wire};
+use bukti_tests::wire::{Heard, Wire};
 
 /// Closed because of what was sent.
 const POLICY: Option<u16> = Some(1008);

@@ -25,7 +25,7 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
 use crate::field::{Field, VILLAGE, listed, text};
-use crate::wire::{Answers, Enrolled, Heard, Wire, push};
+use bukti_tests::wire::{Answers, Enrolled, Heard, Wire, push};
 
 /// Inputs of an ordinary test run.
 const INPUTS: usize = 500;

@@ -21,7 +21,7 @@ use bukti_sync_protocol::link::InvitationLink;
 use ed25519_dalek::SigningKey;
 
 use crate::field::{Field, OTHER_VILLAGE, REGENCY, VILLAGE, new_evidence, text};
-use crate::wire::{Enrolled, Heard, Wire, push};
+use bukti_tests::wire::{Enrolled, Heard, Wire, push};
 
 #[tokio::test]
 async fn every_refusal_comes_back_with_its_code_and_harms_nobody() {

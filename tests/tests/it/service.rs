@@ -20,7 +20,7 @@ use ed25519_dalek::SigningKey;
 use serde_json::Value;
 
 use crate::field::{Field, REGENCY, VILLAGE, listed, new_evidence, quarantined, text};
-use crate::wire::{Heard, Wire};
+use bukti_tests::wire::{Heard, Wire};
 
 /// Bounds a failure; nothing here takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);

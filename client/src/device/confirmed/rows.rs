@@ -139,8 +139,10 @@ pub(in crate::device) struct DocumentRow {
 }
 
 impl DocumentRow {
+    /// The audiences it is in, as the server counts them: a statement is published by being made.
     pub(in crate::device) fn audiences(&self) -> impl Iterator<Item = Audience> {
-        let (unit, all) = (!self.left, !self.left && self.published);
+        let published = self.published || self.kind == DocumentKind::Statement;
+        let (unit, all) = (!self.left, !self.left && published);
         let unit = unit.then_some(Audience::Unit);
         unit.into_iter().chain(all.then_some(Audience::All))
     }
@@ -255,5 +257,32 @@ pub(super) fn audience_byte(audience: Audience) -> u8 {
     match audience {
         Audience::Unit => 0,
         Audience::All => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drafts_are_the_units_and_statements_are_everybodys_whatever_they_say() {
+        let row = |kind, published| DocumentRow {
+            kind,
+            scope: Scope::all(),
+            published,
+            heads: Vec::new(),
+            position: 1,
+            received_at: 0,
+            updated_at: 0,
+            left: false,
+            title: Title::of(&bukti_core::evidence::view(&automerge::Automerge::new())),
+        };
+        let audiences = |kind, published| row(kind, published).audiences().collect::<Vec<_>>();
+        let everybodys = [Audience::Unit, Audience::All];
+        for kind in [DocumentKind::Evidence, DocumentKind::Reference] {
+            assert_eq!(audiences(kind, false), [Audience::Unit]);
+            assert_eq!(audiences(kind, true), everybodys);
+        }
+        assert_eq!(audiences(DocumentKind::Statement, false), everybodys);
     }
 }
