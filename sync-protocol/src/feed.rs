@@ -9,6 +9,7 @@
 //! believed only about what the device already has.
 
 mod ahead;
+mod draft;
 mod frontier;
 mod item;
 mod owed;
@@ -29,6 +30,7 @@ use bukti_core::placement::Placements;
 use bukti_core::scope::Scope;
 
 use self::ahead::{Ahead, Next};
+use self::draft::{Draft, Made};
 use self::item::{Wholes, fact, is_due, record, whole};
 use self::owed::Owed;
 use self::reading::{Reading, wanted};
@@ -716,65 +718,6 @@ enum Step {
     Full,
     /// Nothing is left.
     Done,
-}
-
-/// What a place in the journal gives for this device.
-#[derive(Debug)]
-enum Made {
-    /// Nothing.
-    Nothing,
-    /// An item and, for a whole document, the position up to which it contains everything.
-    Item(Item, Option<(DocumentId, Position)>),
-    /// Something that surely does not fit.
-    TooLarge,
-}
-
-/// A page under construction.
-#[derive(Debug)]
-struct Draft {
-    items: Vec<Item>,
-    left: Vec<DocumentId>,
-    bytes: usize,
-    bytes_max: usize,
-}
-
-impl Draft {
-    fn new(bytes_max: usize) -> Self {
-        Self {
-            items: Vec::new(),
-            left: Vec::new(),
-            bytes: 0,
-            bytes_max,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.left.is_empty()
-    }
-
-    /// Whether so much may be added: the first item always may.
-    fn has_room(&self, bytes: usize) -> bool {
-        self.items.is_empty() || self.bytes.saturating_add(bytes) <= self.bytes_max
-    }
-
-    /// Adds what was made for `position`, or gives nothing if the page is full without it.
-    fn place(&mut self, made: Made, wholes: &mut Wholes, position: Position) -> Option<Step> {
-        let (item, whole) = match made {
-            Made::Nothing => return Some(Step::Passed),
-            Made::TooLarge => return None,
-            Made::Item(item, whole) => (item, whole),
-        };
-        let bytes = item.to_bytes().len();
-        if !self.has_room(bytes) {
-            return None;
-        }
-        self.bytes += bytes;
-        self.items.push(item);
-        if let Some((document, as_of)) = whole.filter(|(_, as_of)| *as_of > position) {
-            wholes.remember(document, as_of);
-        }
-        Some(Step::Passed)
-    }
 }
 
 #[cfg(test)]

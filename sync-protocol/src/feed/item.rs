@@ -10,8 +10,9 @@ use bukti_core::placement::Placements;
 use bukti_core::record::Record;
 
 use super::ahead::Found;
+use super::draft::{Draft, Made};
 use super::reading::Reading;
-use super::{Addressee, Draft, FeedError, Made};
+use super::{Addressee, FeedError};
 use crate::item::{Envelope, Item};
 use crate::limits;
 
