@@ -150,6 +150,17 @@ impl Placements {
         self.units.get(unit)
     }
 
+    /// Position of the last move of a unit that stands inside `prefix` by now; 0 if none there was
+    /// ever moved. The prefix itself does not count.
+    pub fn last_move_inside(&self, prefix: &Scope) -> Position {
+        let inside = self
+            .units
+            .iter()
+            .filter(|(unit, _)| *unit != prefix && self.covers(prefix, unit));
+        let last = inside.map(|(_, placement)| placement.position).max();
+        last.unwrap_or(0)
+    }
+
     /// A scope with everything that reaches it.
     pub fn lineage(&self, scope: &Scope) -> Lineage {
         let mut steps = vec![(scope.clone(), 0)];

@@ -33,7 +33,7 @@ use self::ahead::{Ahead, Next};
 use self::draft::{Draft, Made};
 use self::item::{Wholes, fact, is_due, record, whole};
 use self::owed::Owed;
-use self::reading::{Reading, wanted};
+use self::reading::{Reading, has, wanted};
 use self::transfer::{Passage, Transfer};
 use crate::cursor::Cursor;
 use crate::item::Item;
@@ -78,6 +78,12 @@ struct Bounds {
 impl Bounds {
     fn transfer(self, at: Position, below: Position) -> Transfer {
         Transfer::of(at, below, self.frontier)
+    }
+
+    /// How far a move has gone by that was being passed. Whatever readings go on from the cursor's
+    /// marks gain no more by it than those did, and others begin behind it.
+    fn transfer_of(self, cursor: &Cursor) -> Option<Transfer> {
+        cursor.passing.map(|(at, below)| self.transfer(at, below))
     }
 }
 
@@ -192,7 +198,7 @@ impl Feed {
             grants: grants.to_vec(),
             requested: requested.to_vec(),
             tells_grants: readings.is_empty(),
-            transfer: passing(&cursor, &readings, bounds),
+            transfer: bounds.transfer_of(&cursor),
             readings,
             placements,
             start,
@@ -369,7 +375,7 @@ impl Feed {
         let resume = |subscription| Reading::resume(subscription, &cursor, &placements, watermark);
         self.readings = wanted.into_iter().map(resume).collect();
         (self.ahead, self.owed) = (None, None);
-        self.transfer = passing(&cursor, &self.readings, self.bounds);
+        self.transfer = self.bounds.transfer_of(&cursor);
         self.tells_grants = self.readings.is_empty();
         (self.grants, self.placements) = (grants.to_vec(), placements);
         Ok(())
@@ -417,8 +423,8 @@ impl Feed {
                 })
                 .map(|reading| reading.seen.position)
         };
-        if let Some(sent_upto) = row.as_ref().and_then(reads) {
-            let made = whole(reader, &document, draft)?;
+        if let Some((row, sent_upto)) = row.and_then(|row| reads(&row).map(|upto| (row, upto))) {
+            let made = whole(reader, &document, &row, draft)?;
             let Some(step) = draft.place(made, &mut self.wholes, sent_upto) else {
                 return Ok(Step::Full);
             };
@@ -454,7 +460,7 @@ impl Feed {
         let Some(ahead) = &mut self.ahead else {
             return Ok(Step::Done);
         };
-        let Some(next) = ahead.first(reader, &self.readings, &self.placements)? else {
+        let Some(next) = ahead.first(reader, &self.readings)? else {
             let upto = ahead.upto();
             self.ahead = None;
             self.settle(upto);
@@ -483,10 +489,9 @@ impl Feed {
                 }
             }
             Next::Record(found) => {
-                let reading = &self.readings[found.reading];
-                let placements = &self.placements;
+                let (readings, placements) = (&self.readings, &self.placements);
                 let (to, wholes) = (&self.reader, &self.wholes);
-                record(reader, found, reading, placements, to, wholes, draft)?
+                record(reader, found, readings, placements, to, wholes, draft)?
             }
         };
         let passed = next.position();
@@ -551,7 +556,7 @@ impl Feed {
             }
             Passage::Leaves => return Ok(Some(Step::Full)),
             Passage::Comes => {
-                let made = whole(reader, &document, draft)?;
+                let made = whole(reader, &document, &row, draft)?;
                 if draft.place(made, &mut self.wholes, moved.at).is_none() {
                     return Ok(Some(Step::Full));
                 }
@@ -569,15 +574,23 @@ impl Feed {
         let owed = self
             .owed
             .get_or_insert_with(|| Owed::new(self.bounds.frontier));
-        let Some(next) = owed.first(reader, &self.readings, &self.placements)? else {
+        let Some(next) = owed.first(reader, &self.readings)? else {
             self.owed = None;
             self.readings
                 .iter_mut()
                 .for_each(|reading| reading.floor = 0);
             return Ok(Step::Passed);
         };
-        let made = whole(reader, &next.document, draft)?;
+        let row = reader
+            .document(&next.document)?
+            .ok_or(FeedError::NoDocument(next.document))?;
+        let lineage = self.placements.lineage(&row.scope);
         let sent_upto = self.readings[next.reading].seen.position;
+        let made = if has(&self.readings, &row, &lineage, sent_upto) {
+            Made::Nothing
+        } else {
+            whole(reader, &next.document, &row, draft)?
+        };
         let Some(step) = draft.place(made, &mut self.wholes, sent_upto) else {
             return Ok(Step::Full);
         };
@@ -680,18 +693,6 @@ impl Feed {
         let marks: usize = prefixes.map(|prefix| MARK + prefix.len()).sum();
         (8 + marks + PASSING + PLACE * (places.len() + 1)).min(limits::CURSOR_BYTES_MAX)
     }
-}
-
-/// How far a move has gone by that is being passed. What a cursor says of it holds only for the
-/// readings that it speaks of.
-fn passing(cursor: &Cursor, readings: &[Reading], bounds: Bounds) -> Option<Transfer> {
-    let same = cursor.marks.len() == readings.len()
-        && cursor.marks.iter().zip(readings).all(|(mark, reading)| {
-            let of = &reading.subscription;
-            (&mark.prefix, mark.audience) == (&of.prefix, of.audience)
-        });
-    let (at, below) = cursor.passing.filter(|_| same)?;
-    Some(bounds.transfer(at, below))
 }
 
 /// Whether this journal has every chain value that the cursor names.

@@ -93,14 +93,34 @@ fn nothing_is_moved_onto_itself_below_itself_or_out_of_all_regions() {
     }
 }
 
+const MOVED: [&str; 8] = [
+    "11",
+    "12",
+    "11.01",
+    "11.02",
+    "12.01",
+    "11.01.01",
+    "12.01.02",
+    "11.01.01.2001",
+];
+
+/// Moves those of `moves` that are possible, one a position, and shows each to `look`.
+fn moved(moves: Vec<(usize, usize)>, mut look: impl FnMut(&Placements, &Placements)) -> Placements {
+    let mut placements = Placements::default();
+    for (position, (unit, parent)) in (1..).zip(moves) {
+        let before = placements.clone();
+        let _ = placements.place(position, &scope(MOVED[unit]), &scope(MOVED[parent]));
+        look(&before, &placements);
+    }
+    placements
+}
+
 proptest! {
     #[test]
     fn every_lineage_ends_with_all_whatever_was_moved(
         moves in proptest::collection::vec((0_usize..8, 0_usize..8), 0..30),
     ) {
-        const UNITS: [&str; 8] = [
-            "11", "12", "11.01", "11.02", "12.01", "11.01.01", "12.01.02", "11.01.01.2001",
-        ];
+        const UNITS: [&str; 8] = MOVED;
         let mut placements = Placements::default();
         for (position, (unit, parent)) in (1..).zip(moves) {
             let before = placements.lineage(&scope(UNITS[unit]));
@@ -120,6 +140,37 @@ proptest! {
                 let lineage = placements.lineage(&scope(unit));
                 prop_assert!(lineage.iter().count() <= 5);
                 prop_assert!(lineage.is_below(&Scope::all()));
+            }
+        }
+    }
+
+    #[test]
+    fn since_never_sinks_while_a_scope_goes_on_being_reached(
+        moves in proptest::collection::vec((0_usize..8, 0_usize..8), 0..30),
+    ) {
+        moved(moves, |before, after| {
+            for unit in MOVED.map(scope) {
+                let (before, after) = (before.lineage(&unit), after.lineage(&unit));
+                for prefix in after.iter().filter(|prefix| before.is_below(prefix)) {
+                    assert!(before.since(prefix) <= after.since(prefix), "{unit} of {prefix}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn what_lay_inside_a_prefix_since_its_last_move_lay_in_all_that_reached_the_prefix(
+        moves in proptest::collection::vec((0_usize..8, 0_usize..8), 0..30),
+        at in 0_u64..30,
+    ) {
+        let placements = moved(moves, |_, _| {});
+        for unit in MOVED.map(scope) {
+            let lineage = placements.lineage(&unit);
+            for prefix in lineage.iter().filter(|one| placements.last_move_inside(one) <= at) {
+                let above = placements.lineage(prefix);
+                for outer in above.iter().filter(|outer| above.since(outer) <= Some(at)) {
+                    prop_assert!(lineage.since(outer) <= Some(at), "{} in {} in {}", unit, prefix, outer);
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What came after a device's position: records of the scopes that changed, and statements.
 
+use std::collections::BTreeMap;
+
 use bukti_core::envelope::Seen;
 use bukti_core::id::{DocumentId, Position};
 use bukti_core::journal::{Place, Storage};
@@ -10,7 +12,6 @@ use bukti_core::scope::Scope;
 use super::FeedError;
 use super::frontier::Frontier;
 use super::reading::Reading;
-use bukti_core::placement::Placements;
 
 /// The way from the readings to a watermark, in the order of the journal.
 #[derive(Debug)]
@@ -37,8 +38,6 @@ pub(super) struct Found {
     pub(super) document: DocumentId,
     pub(super) place: Place,
     pub(super) scope: Scope,
-    /// Index of the reading.
-    pub(super) reading: usize,
 }
 
 /// A [`Found`] without what the frontier keys it by.
@@ -47,7 +46,6 @@ struct Source {
     document: DocumentId,
     place: Place,
     scope: Scope,
-    reading: usize,
 }
 
 #[derive(Debug)]
@@ -90,7 +88,6 @@ impl Ahead {
         &mut self,
         reader: &Reader<S, K>,
         readings: &[Reading],
-        placements: &Placements,
     ) -> Result<Option<Next>, FeedError> {
         if matches!(self.fact, NextFact::Unasked) {
             self.fact = self.next_fact(reader, readings)?;
@@ -98,7 +95,7 @@ impl Ahead {
         let records = match &mut self.records {
             Some(records) if !records.is_spent() => records,
             Some(_) | None => {
-                let records = self.look_for_records(reader, readings, placements)?;
+                let records = self.look_for_records(reader, readings)?;
                 self.records.insert(records)
             }
         };
@@ -117,7 +114,6 @@ impl Ahead {
                 document: source.document,
                 place: source.place,
                 scope: source.scope.clone(),
-                reading: source.reading,
             })),
             (NextFact::At(..) | NextFact::Unasked | NextFact::None, None) => None,
         })
@@ -137,13 +133,7 @@ impl Ahead {
                     return Ok(());
                 };
                 records.pop_first();
-                self.look_in(
-                    reader,
-                    &mut records,
-                    found.scope,
-                    found.reading,
-                    found.position,
-                )?;
+                self.look_in(reader, &mut records, found.scope, found.position)?;
                 self.records = Some(records);
             }
         }
@@ -173,20 +163,22 @@ impl Ahead {
         &self,
         reader: &Reader<S, K>,
         readings: &[Reading],
-        placements: &Placements,
     ) -> Result<Frontier<Position, Source>, FeedError> {
-        let mut records = Frontier::new(self.places_max);
-        for (index, reading) in readings.iter().enumerate() {
+        // A scope that several prefixes reach is read once, from where the last of them stands.
+        let mut changed: BTreeMap<Scope, Position> = BTreeMap::new();
+        for reading in readings {
             let after = reading.seen.position.max(self.reached);
             if after >= self.upto.position {
                 continue;
             }
-            let prefix = &reading.subscription.prefix;
-            for scope in reader.changed_scopes(prefix, after)? {
-                if reading.reads(&placements.lineage(&scope)).is_some() {
-                    self.look_in(reader, &mut records, scope, index, after)?;
-                }
+            for scope in reader.changed_scopes(&reading.subscription.prefix, after)? {
+                let from = changed.entry(scope).or_insert(after);
+                *from = (*from).min(after);
             }
+        }
+        let mut records = Frontier::new(self.places_max);
+        for (scope, after) in changed {
+            self.look_in(reader, &mut records, scope, after)?;
         }
         Ok(records)
     }
@@ -196,7 +188,6 @@ impl Ahead {
         reader: &Reader<S, K>,
         records: &mut Frontier<Position, Source>,
         scope: Scope,
-        reading: usize,
         after: Position,
     ) -> Result<(), FeedError> {
         let mut found = reader.scope_records(&scope, after, self.upto.position);
@@ -208,7 +199,6 @@ impl Ahead {
                     document,
                     place,
                     scope,
-                    reading,
                 },
             );
         }

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use bukti_core::id::{DocumentId, Position};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
-use bukti_core::ledger::{EnvelopeRow, FactRow, Reader, Topic};
+use bukti_core::ledger::{DocumentRow, EnvelopeRow, FactRow, Reader, Topic};
 use bukti_core::placement::Placements;
 use bukti_core::record::Record;
 
 use super::ahead::Found;
 use super::draft::{Draft, Made};
-use super::reading::Reading;
+use super::reading::{Reading, has};
 use super::{Addressee, FeedError};
 use crate::item::{Envelope, Item};
 use crate::limits;
@@ -101,12 +101,12 @@ pub(super) fn fact<S: Storage, K: Kv>(
     ))
 }
 
-/// What a record means to the reader of its scope: nothing, the run, or the whole document if it
-/// is through this record that the reader may see it.
+/// What a record means to the readers of its scope: nothing, the run, or the whole document if it
+/// is through this record that the device may see it.
 pub(super) fn record<S: Storage, K: Kv>(
     reader: &Reader<S, K>,
     found: &Found,
-    reading: &Reading,
+    readings: &[Reading],
     placements: &Placements,
     addressee: &Addressee,
     wholes: &Wholes,
@@ -121,19 +121,13 @@ pub(super) fn record<S: Storage, K: Kv>(
     let row = reader
         .document(document)?
         .ok_or(FeedError::NoDocument(*document))?;
-    let Some(entered) = row.entered(reading.audience()) else {
-        return Ok(Made::Nothing);
-    };
-    if entered <= reading.floor || *position < entered {
+    let lineage = placements.lineage(&found.scope);
+    if !has(readings, &row, &lineage, *position) {
         return Ok(Made::Nothing);
     }
-    // What was written elsewhere comes with the whole document, at the move that brought it.
-    let since = reading.reads(&placements.lineage(&found.scope));
-    if since.is_none_or(|since| *position < since) {
-        return Ok(Made::Nothing);
-    }
-    if *position == entered && row.entered_unit < entered {
-        return whole(reader, document, draft);
+    let had = has(readings, &row, &lineage, position.saturating_sub(1));
+    if !had && row.entered_unit < *position {
+        return whole(reader, document, &row, draft);
     }
     let Record::Changes(changes) = reader.record(found.place)? else {
         return Err(FeedError::NoRecord(*position));
@@ -168,19 +162,18 @@ pub(super) fn record<S: Storage, K: Kv>(
 pub(super) fn whole<S: Storage, K: Kv>(
     reader: &Reader<S, K>,
     document: &DocumentId,
+    row: &DocumentRow,
     draft: &Draft,
 ) -> Result<Made, FeedError> {
-    let missing = FeedError::NoDocument(*document);
-    let Some(row) = reader.document(document)? else {
-        return Err(missing);
-    };
     let bytes = row
         .saved_bytes
         .saturating_add(row.runs.saturating_mul(ENVELOPE_BYTES_MIN));
     if !draft.has_room(usize::try_from(bytes).unwrap_or(usize::MAX)) {
         return Ok(Made::TooLarge);
     }
-    let whole = reader.whole(document)?.ok_or(missing)?;
+    let whole = reader
+        .whole(document)?
+        .ok_or(FeedError::NoDocument(*document))?;
     let as_of = whole.row.last_position;
     let envelope = |row: EnvelopeRow| Envelope {
         position: row.position,
@@ -196,4 +189,23 @@ pub(super) fn whole<S: Storage, K: Kv>(
         envelopes: whole.envelopes.into_iter().map(envelope).collect(),
     };
     Ok(Made::Item(item, Some((*document, as_of))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_whole_documents_are_remembered_and_no_more() {
+        let document = |number: usize| DocumentId([u8::try_from(number).unwrap(); 16]);
+        let mut wholes = Wholes::default();
+        for number in 0..=limits::WHOLES_REMEMBERED_MAX {
+            wholes.remember(document(number), 10);
+        }
+        assert_eq!(wholes.0.len(), limits::WHOLES_REMEMBERED_MAX);
+        assert!(!wholes.contain(&document(0), 10) && wholes.contain(&document(1), 10));
+        assert!(!wholes.contain(&document(1), 11));
+        wholes.forget_upto(10);
+        assert!(wholes.0.is_empty());
+    }
 }

@@ -11,13 +11,13 @@ use bukti_core::scope::Scope;
 use super::FeedError;
 use super::frontier::Frontier;
 use super::reading::Reading;
-use bukti_core::placement::Placements;
 
 /// What is still owed. It holds no state of its own: the floors say all, and the frontier only
 /// saves looking again.
 #[derive(Debug)]
 pub(super) struct Owed {
-    entries: Option<Frontier<Reverse<Position>, Source>>,
+    /// A document may be owed to several readings, by one entry.
+    entries: Option<Frontier<(Reverse<Position>, usize), Source>>,
     places_max: usize,
 }
 
@@ -34,7 +34,6 @@ pub(super) struct Next {
 struct Source {
     document: DocumentId,
     scope: Scope,
-    reading: usize,
 }
 
 impl Owed {
@@ -50,22 +49,21 @@ impl Owed {
         &mut self,
         reader: &Reader<S, K>,
         readings: &[Reading],
-        placements: &Placements,
     ) -> Result<Option<Next>, FeedError> {
         let entries = match &mut self.entries {
             Some(entries) if !entries.is_spent() => entries,
-            Some(_) | None => self.entries.insert(look_everywhere(
-                reader,
-                readings,
-                placements,
-                self.places_max,
-            )?),
+            Some(_) | None => {
+                self.entries
+                    .insert(look_everywhere(reader, readings, self.places_max)?)
+            }
         };
-        Ok(entries.first().map(|(Reverse(entered), source)| Next {
-            entered,
-            document: source.document,
-            reading: source.reading,
-        }))
+        Ok(entries
+            .first()
+            .map(|((Reverse(entered), reading), source)| Next {
+                entered,
+                document: source.document,
+                reading,
+            }))
     }
 
     /// Leaves the first one behind; its reading's floor lies below it by then.
@@ -77,14 +75,8 @@ impl Owed {
         let Some(entries) = &mut self.entries else {
             return Ok(());
         };
-        if let Some((_, source)) = entries.pop_first() {
-            look_in(
-                reader,
-                entries,
-                source.scope,
-                source.reading,
-                &readings[source.reading],
-            )?;
+        if let Some(((_, reading), source)) = entries.pop_first() {
+            look_in(reader, entries, source.scope, reading, &readings[reading])?;
         }
         Ok(())
     }
@@ -93,19 +85,15 @@ impl Owed {
 fn look_everywhere<S: Storage, K: Kv>(
     reader: &Reader<S, K>,
     readings: &[Reading],
-    placements: &Placements,
     places_max: usize,
-) -> Result<Frontier<Reverse<Position>, Source>, FeedError> {
+) -> Result<Frontier<(Reverse<Position>, usize), Source>, FeedError> {
     let mut entries = Frontier::new(places_max);
     for (index, reading) in readings.iter().enumerate() {
         if reading.floor == 0 {
             continue;
         }
         for scope in reader.scopes_below(&reading.subscription.prefix) {
-            let scope = scope?;
-            if reading.reads(&placements.lineage(&scope)).is_some() {
-                look_in(reader, &mut entries, scope, index, reading)?;
-            }
+            look_in(reader, &mut entries, scope?, index, reading)?;
         }
     }
     Ok(entries)
@@ -113,7 +101,7 @@ fn look_everywhere<S: Storage, K: Kv>(
 
 fn look_in<S: Storage, K: Kv>(
     reader: &Reader<S, K>,
-    entries: &mut Frontier<Reverse<Position>, Source>,
+    entries: &mut Frontier<(Reverse<Position>, usize), Source>,
     scope: Scope,
     index: usize,
     reading: &Reading,
@@ -121,14 +109,7 @@ fn look_in<S: Storage, K: Kv>(
     let mut found = reader.entries(&scope, reading.audience(), reading.floor);
     if let Some((entered, document)) = found.next().transpose()? {
         drop(found);
-        entries.offer(
-            Reverse(entered),
-            Source {
-                document,
-                scope,
-                reading: index,
-            },
-        );
+        entries.offer((Reverse(entered), index), Source { document, scope });
     }
     Ok(())
 }

@@ -1,10 +1,39 @@
 //! What a device reads and how far it is: its grants, narrowed to what it asked for, and its
 //! cursor, as far as that still fits them.
+//!
+//! # What a mark vouches for
+//!
+//! A mark is a prefix, an audience, a position `seen` and a `floor`. It speaks of every document
+//! that the prefix reaches by now and that is in the audience, wherever other marks of the device
+//! lie: each mark stands alone, so that grants which come and go beside it change nothing about it.
+//! Of such a document, which *entered* the audience at one position and has been reached *since*
+//! another without a break, it says one of these:
+//!
+//! | entered | since | |
+//! |---|---|---|
+//! | up to `floor` | | owed: it comes whole |
+//! | above `floor`, up to `seen` | up to `seen` | the device has all of it up to `seen` |
+//! | above `floor`, before `since` | behind `seen` | it comes whole at the move that stands at `since` |
+//! | behind `seen` and `since` | | it comes by its records, from that entry on |
+//!
+//! The feed keeps this true. `seen` advances over records and moves in the order of the journal,
+//! and each is sent as what it means by the table. `floor` sinks only while `seen` stands at the
+//! watermark, and below a document only when the device has it. A move that comes later can turn
+//! the second line into the third, which sends more than it must. It cannot turn the third into the
+//! second, since `since` never sinks while the prefix goes on reaching the document.
+//!
+//! What the device has by one mark is not sent whole for another ([`has`]): then both say it, and
+//! either remains true without the other.
+//!
+//! A subscription that has no mark of its own takes over another if all that it says is true of the
+//! subscription, too; by which rule stands at [`Reading::resume`].
+
+use std::cmp::Reverse;
 
 use bukti_core::authority::{Audience, Grant};
 use bukti_core::envelope::Seen;
 use bukti_core::id::Position;
-use bukti_core::ledger::Subscription;
+use bukti_core::ledger::{DocumentRow, Subscription};
 use bukti_core::placement::{Lineage, Placements};
 use bukti_core::scope::Scope;
 
@@ -69,13 +98,20 @@ fn narrowed(grants: &[Grant], requested: &[Scope], placements: &Placements) -> V
 
 impl Reading {
     /// Goes on where the cursor says, or starts with every document owed.
+    ///
+    /// A mark of the same prefix serves as it stands. One of another serves if that has reached this
+    /// one since `seen` or longer and no unit inside was moved behind `seen`: whatever lies inside
+    /// has lain below the mark's prefix all the time then. A mark of the wider audience serves for
+    /// the narrower one only if it owes nothing, since a document enters the two at different
+    /// positions.
     pub(super) fn resume(
         subscription: Subscription,
         cursor: &Cursor,
         placements: &Placements,
         watermark: Seen,
     ) -> Self {
-        let known = Self::known(&subscription, cursor, placements);
+        let known = Self::known(&subscription, cursor, placements)
+            .map(|mark| (mark.seen, mark.floor, mark.facts));
         let (seen, floor, facts) = known.unwrap_or((watermark, watermark.position, 0));
         Self {
             subscription,
@@ -86,48 +122,26 @@ impl Reading {
         }
     }
 
-    /// What the cursor's marks say together about the subscription, if they speak for all of it.
-    ///
-    /// Its prefix must lie in one of them, and must have when that was made: what came under it by
-    /// a later move was not sent for it. Marks inside the prefix speak for their part instead;
-    /// they remain after a grant on a narrower scope was taken back. A mark of the wider audience
-    /// speaks for the narrower one only if it owes nothing, since a document enters the two at
-    /// different positions.
-    fn known(
+    fn known<'a>(
         subscription: &Subscription,
-        cursor: &Cursor,
+        cursor: &'a Cursor,
         placements: &Placements,
-    ) -> Option<(Seen, Position, Position)> {
+    ) -> Option<&'a Mark> {
         let Subscription {
-            prefix,
-            audience,
-            except,
+            prefix, audience, ..
         } = subscription;
         let lineage = placements.lineage(prefix);
-        let around = cursor.marks.iter().filter(|mark| {
+        let moved_inside = placements.last_move_inside(prefix);
+        let reaches = |mark: &&Mark| {
             let since = lineage.since(&mark.prefix);
-            since.is_some_and(|since| since <= mark.seen.position)
-        });
-        let base = around.max_by_key(|mark| placements.lineage(&mark.prefix).iter().count())?;
-        let within = cursor.marks.iter().filter(|mark| {
-            let inside = placements.lineage(&mark.prefix);
-            mark.prefix != *prefix
-                && inside.is_below(prefix)
-                && !except.iter().any(|except| inside.is_below(except))
-        });
-        let (mut seen, mut floor) = (base.seen, 0);
-        for mark in within.chain([base]) {
-            let speaks = mark.audience == *audience
-                || (mark.audience.includes(*audience) && mark.floor == 0);
-            if !speaks {
-                return None;
-            }
-            if mark.seen.position < seen.position {
-                seen = mark.seen;
-            }
-            floor = floor.max(mark.floor);
-        }
-        Some((seen, floor, base.facts))
+            mark.prefix == *prefix
+                || since.is_some_and(|since| since.max(moved_inside) <= mark.seen.position)
+        };
+        let includes = |mark: &&Mark| {
+            mark.audience == *audience || (mark.audience.includes(*audience) && mark.floor == 0)
+        };
+        let serving = cursor.marks.iter().filter(reaches).filter(includes);
+        serving.min_by_key(|mark| (mark.floor, Reverse(mark.seen.position)))
     }
 
     /// The reading as a cursor keeps it.
@@ -149,14 +163,36 @@ impl Reading {
 
     /// Whether documents of a scope are read here; gives since when.
     pub(super) fn reads(&self, lineage: &Lineage) -> Option<Position> {
-        let since = lineage.since(&self.subscription.prefix);
-        since.filter(|_| self.subscription.covers(lineage))
+        lineage.since(&self.subscription.prefix)
+    }
+
+    /// Whether the device has everything of a document up to `position` by this reading, once the
+    /// feed has come so far.
+    fn vouches(&self, row: &DocumentRow, lineage: &Lineage, position: Position) -> bool {
+        let reached = self.reads(lineage).is_some_and(|since| since <= position);
+        let entered = row.entered(self.audience());
+        reached && entered.is_some_and(|entered| self.floor < entered && entered <= position)
     }
 
     /// The reader's audience.
     pub(super) fn audience(&self) -> Audience {
         self.subscription.audience
     }
+}
+
+/// Whether the device has everything of a document up to `position` by any of the readings, once
+/// the feed has come so far.
+///
+/// This alone says what a place in the journal brings: nothing, if the device does not have the
+/// document behind it; what stands there, if it had it before; the whole document otherwise.
+pub(super) fn has(
+    readings: &[Reading],
+    row: &DocumentRow,
+    lineage: &Lineage,
+    position: Position,
+) -> bool {
+    let mut readings = readings.iter();
+    readings.any(|reading| reading.vouches(row, lineage, position))
 }
 
 #[cfg(test)]

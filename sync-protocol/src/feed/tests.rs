@@ -1,7 +1,9 @@
 //! Feeds over a real ledger: one property against a reference, and what single rules promise.
 
 mod device;
+mod grants_and_moves;
 mod histories;
+mod promises;
 mod world;
 
 use bukti_core::authority::Role;

@@ -1,9 +1,10 @@
 //! What a unit's move means to a reader: its documents come whole, or leave.
 //!
 //! A move stands in the journal like everything else. When a feed comes to it, the documents that
-//! are below the unit go by, newest first: those that a reading gained by this move are sent whole,
-//! and those that no reading holds any more are named as left. The feed stays below the move until
-//! all went by, and the cursor says how far they did, so that a cut costs no more than elsewhere.
+//! are below the unit go by, newest first: those that a reading gained by this move are sent whole
+//! unless the device has them by another, and those that no reading holds any more are named as
+//! left. The feed stays below the move until all went by, and the cursor says how far they did, so
+//! that a cut costs no more than elsewhere.
 
 use std::cmp::Reverse;
 
@@ -17,7 +18,7 @@ use bukti_core::scope::Scope;
 
 use super::FeedError;
 use super::frontier::Frontier;
-use super::reading::Reading;
+use super::reading::{Reading, has};
 
 /// A move that is being passed.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub(super) struct Transfer {
 /// What becomes of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Passage {
-    /// A reading gained it.
+    /// A reading gained it, and no other had it.
     Comes,
     /// It was to be read and is not any more.
     Leaves,
@@ -95,15 +96,11 @@ impl Transfer {
         placements: &Placements,
     ) -> Passage {
         let lineage = placements.lineage(&row.scope);
-        let entered = |reading: &Reading| row.entered(reading.audience());
-        let gained = |reading: &&Reading| {
-            // What entered at or below the floor is owed, and will come whole with that.
-            let due = entered(reading).is_some_and(|at| reading.floor < at && at < self.at);
-            reading.seen.position < self.at && due && reading.reads(&lineage) == Some(self.at)
-        };
-        if readings.iter().any(|reading| gained(&reading)) {
+        let had = has(readings, row, &lineage, self.at.saturating_sub(1));
+        if !had && has(readings, row, &lineage, self.at) {
             return Passage::Comes;
         }
+        let entered = |reading: &Reading| row.entered(reading.audience());
         let holds =
             |reading: &Reading| reading.reads(&lineage).is_some() && entered(reading).is_some();
         let held = |reading: &Reading| {

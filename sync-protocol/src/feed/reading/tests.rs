@@ -200,19 +200,64 @@ fn a_lowered_audience_goes_on_only_if_nothing_was_owed() {
 }
 
 #[test]
-fn a_part_that_falls_back_to_the_prefix_around_it_is_not_forgotten() {
+fn a_mark_stands_alone_whatever_lay_inside_it() {
     let outer = || mark("13", Audience::All, 600, 0);
     let whole = || subscription("13", Audience::All, &[]);
-    let sent = mark("13.76", Audience::Unit, 500, 0);
-    assert_eq!(
-        resumed(whole(), &[outer(), sent]),
-        (500, 0, 500),
-        "from the earlier place"
-    );
-    let owing = mark("13.76", Audience::Unit, 700, 3);
-    assert_eq!(resumed(whole(), &[outer(), owing.clone()]), ANEW);
-    let apart = subscription("13", Audience::All, &["13.76"]);
-    assert_eq!(resumed(apart, &[outer(), owing]), (600, 0, 600));
+    for inside in [
+        mark("13.76", Audience::Unit, 500, 0),
+        mark("13.76", Audience::Unit, 700, 3),
+    ] {
+        assert_eq!(resumed(whole(), &[outer(), inside.clone()]), (600, 0, 600));
+        let apart = subscription("13", Audience::All, &["13.76"]);
+        assert_eq!(resumed(apart, &[outer(), inside]), (600, 0, 600));
+    }
+}
+
+#[test]
+fn of_several_marks_that_serve_the_one_that_owes_least_and_came_furthest_does() {
+    let inside = || subscription("13.76.01", Audience::All, &[]);
+    let marks = [
+        mark("13.76", Audience::All, 900, 40),
+        mark("13", Audience::Unit, 500, 0),
+        mark("all", Audience::All, 600, 0),
+    ];
+    assert_eq!(resumed(inside(), &marks), (600, 0, 600));
+    let own = mark("13.76.01", Audience::All, 700, 0);
+    let marks = [marks.as_slice(), &[own]].concat();
+    assert_eq!(resumed(inside(), &marks), (700, 0, 700));
+}
+
+/// Position of a reading of a prefix by a mark of another around it, where units were moved.
+fn resumed_where(moves: &[(Position, &str, &str)], prefix: &str, around: Mark) -> Position {
+    let mut placements = Placements::default();
+    for (position, unit, parent) in moves {
+        placements
+            .place(*position, &scope(unit), &scope(parent))
+            .unwrap();
+    }
+    let cursor = Cursor {
+        marks: vec![around],
+        passing: None,
+    };
+    let inside = subscription(prefix, Audience::All, &[]);
+    let reading = Reading::resume(inside, &cursor, &placements, WATERMARK);
+    reading.seen.position
+}
+
+#[test]
+fn a_mark_serves_a_prefix_inside_it_only_if_it_was_read_with_all_that_is_in_it() {
+    let around = || mark("13", Audience::All, 600, 0);
+    let resumed = |moves: &[_], prefix| resumed_where(moves, prefix, around());
+    let known = [(500, "14.01", "13")];
+    assert_eq!(resumed(&known, "14.01"), 600, "it came before the mark");
+    let late = [(700, "14.01", "13")];
+    assert_eq!(resumed(&late, "14.01"), 1_000, "it came behind it");
+    let inside = [(500, "14.01", "13"), (700, "14.01.01", "13.76")];
+    assert_eq!(resumed(&inside, "13.76"), 1_000, "a part of it came behind");
+    let elsewhere = [(700, "14.01.01", "14.02"), (800, "13.76.01", "13.77")];
+    assert_eq!(resumed(&elsewhere, "13.76"), 600);
+    let itself = [(700, "13.76.01", "13.77")];
+    assert_eq!(resumed(&itself, "13.76.01"), 600, "it never left");
 }
 
 #[test]

@@ -144,7 +144,7 @@ impl Device {
             .flatten()
     }
 
-    fn apply(&mut self, world: &World, page: Page, budget: usize) {
+    pub(super) fn apply(&mut self, world: &World, page: Page, budget: usize) {
         let bytes: usize = page.items.iter().map(|item| item.to_bytes().len()).sum();
         assert!(
             page.items.len() <= 1 || bytes + page.cursor.len() <= budget,

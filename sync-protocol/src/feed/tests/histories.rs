@@ -60,8 +60,16 @@ enum Event {
     },
 }
 
-const UNITS: [&str; 4] = ["13.76.01.1001", "13.76/dinkes", "13.76.01", "14.01.01.1001"];
-const PARENTS: [&str; 6] = ["13.76.01", "13.76", "13.76.02", "14.01.01", "14.01", "14"];
+const UNITS: [&str; 5] = [
+    "13.76.01.1001",
+    "13.76/dinkes",
+    "13.76.01",
+    "14.01.01.1001",
+    "14.01",
+];
+const PARENTS: [&str; 7] = [
+    "13.76.01", "13.76", "13.76.02", "14.01.01", "14.01", "14", "13",
+];
 
 fn event() -> impl Strategy<Value = Event> {
     let index = any::<Index>;
@@ -92,8 +100,8 @@ fn event_with_grants() -> impl Strategy<Value = Event> {
 
 fn event_with_moves() -> impl Strategy<Value = Event> {
     prop_oneof![
-        12 => event(),
-        1 => (any::<Index>(), any::<Index>())
+        12 => event_with_grants(),
+        2 => (any::<Index>(), any::<Index>())
             .prop_map(|(unit, parent)| Event::Move { unit, parent }),
     ]
 }
@@ -115,6 +123,19 @@ fn grants() -> Vec<Vec<(Role, &'static str)>> {
         vec![(Role::UnitHead, "14.01"), (Role::Observer, "13.76.01.1001")],
         Vec::new(),
     ]
+}
+
+/// What a reader may be granted instead: the same, and what is a step up, down or aside from it.
+fn other_grants() -> Vec<Vec<(Role, &'static str)>> {
+    let beside = vec![
+        vec![(Role::Verifier, "13"), (Role::Officer, SCOPES[0])],
+        vec![(Role::Officer, "13.76.01")],
+        vec![(Role::Verifier, "13.76.01")],
+        vec![(Role::Officer, "13.76"), (Role::Officer, "14")],
+        vec![(Role::Officer, "13.76.02"), (Role::Officer, "14.01")],
+        vec![(Role::Observer, "14"), (Role::Officer, SCOPES[3])],
+    ];
+    [grants(), beside].concat()
 }
 
 fn readers(world: &World, bounds: Bounds) -> Vec<Device> {
@@ -204,7 +225,7 @@ impl Play {
                     .for_each(|device| self.world.revoke(device));
             }
             Event::Regrant { reader, to } => {
-                let kinds = grants();
+                let kinds = other_grants();
                 let roles = &kinds[to.index(kinds.len())];
                 let roles = roles
                     .iter()
@@ -243,8 +264,18 @@ impl Play {
     }
 }
 
+/// These histories are long: 48 of each in an ordinary run, more in proportion with
+/// `PROPTEST_CASES`.
+fn config() -> ProptestConfig {
+    let told = ProptestConfig::default();
+    ProptestConfig {
+        cases: (told.cases * 3 / 16).max(1),
+        ..told
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(config())]
 
     #[test]
     fn every_reader_ends_with_exactly_what_is_theirs(
@@ -268,7 +299,7 @@ proptest! {
     }
 
     #[test]
-    fn whoever_reads_where_units_move_ends_with_what_is_theirs_then(
+    fn whoever_is_granted_other_scopes_while_units_move_ends_with_what_is_theirs_then(
         events in proptest::collection::vec(event_with_moves(), 20..140),
         frontier in 1_usize..6,
     ) {

@@ -1,8 +1,9 @@
 //! A server in memory, people who write on it, and what it should have told whom.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bukti_core::authority::{Audience, Grant, Role};
 use bukti_core::change::Parsed;
@@ -23,11 +24,43 @@ use ed25519_dalek::SigningKey;
 
 pub(super) type TestReader = Reader<MemoryStorage, CountingKv>;
 
-/// Rows in memory that count how often they are read.
+/// Rows in memory that count how often they are read, and let something happen in between.
 #[derive(Debug, Default)]
 pub(super) struct CountingKv {
     rows: MemoryKv,
     reads: AtomicU64,
+    between: Between,
+}
+
+/// What happens before a scan to come.
+#[derive(Default)]
+struct Between(Mutex<Option<(usize, Happening)>>);
+
+type Happening = Box<dyn FnOnce() + Send>;
+
+impl fmt::Debug for Between {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Between")
+    }
+}
+
+impl Between {
+    fn count_down(&self) {
+        let due = {
+            let mut waiting = self.0.lock().unwrap();
+            match waiting.take() {
+                Some((0, happens)) => Some(happens),
+                Some((scans, happens)) => {
+                    *waiting = Some((scans - 1, happens));
+                    None
+                }
+                None => None,
+            }
+        };
+        if let Some(happens) = due {
+            happens();
+        }
+    }
 }
 
 impl CountingKv {
@@ -43,6 +76,7 @@ impl Kv for CountingKv {
     }
 
     fn scan<'a>(&'a self, from: &[u8], to: &[u8], direction: Direction) -> Rows<'a> {
+        self.between.count_down();
         self.reads.fetch_add(1, Ordering::Relaxed);
         let rows = self.rows.scan(from, to, direction);
         Box::new(rows.inspect(|_| {
@@ -162,6 +196,11 @@ impl World {
 
     pub(super) fn reads(&self) -> u64 {
         self.kv.reads()
+    }
+
+    /// Lets something happen once so many more scans of the rows have begun.
+    pub(super) fn after_scans(&self, scans: usize, happens: impl FnOnce() + Send + 'static) {
+        *self.kv.between.0.lock().unwrap() = Some((scans, Box::new(happens)));
     }
 
     /// Device and incarnation of a writer.

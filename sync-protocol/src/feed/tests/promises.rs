@@ -1,0 +1,253 @@
+//! What single rules of the feed promise, each by a case that breaks without it.
+
+use std::sync::{Arc, Mutex};
+
+use super::grants_and_moves::{finish, one_item, rest};
+use super::*;
+
+const DISTRICT: &str = "13.76.01";
+const OTHER_DISTRICT: &str = "13.76.02";
+
+/// A world in which `device` has read everything but one edit in each of two villages.
+fn with_two_edits(device: &mut Device) -> World {
+    let mut world = World::new(1);
+    for place in [VILLAGE, NEIGHBOUR] {
+        world.create(0, &scope(place), false, "Begun");
+    }
+    world.commit();
+    finish(device, &world);
+    for document in 0..2 {
+        world.edit(0, document, false, false, "Edited");
+    }
+    world.commit();
+    device.regranted = true;
+    world
+}
+
+/// Gives a page during which, once so many scans have begun, the village is moved away.
+fn page_with_a_move(device: &mut Device, world: World, scans: usize) -> (Page, World) {
+    let reader = world.reader();
+    let feed = device.feed(&world);
+    let world = Arc::new(Mutex::new(world));
+    let theirs = Arc::clone(&world);
+    let moves = move || {
+        let mut world = theirs.lock().unwrap();
+        world.move_unit(&scope(VILLAGE), &scope(OTHER_DISTRICT));
+    };
+    world.lock().unwrap().after_scans(scans, moves);
+    let page = feed.next(&reader, PAGE_BYTES).unwrap().unwrap();
+    let world = Arc::into_inner(world).expect("the move happened");
+    (page, world.into_inner().unwrap())
+}
+
+#[test]
+fn a_unit_that_moves_while_a_page_is_made_shows_nothing_more_and_nothing_else_is_lost() {
+    let mut device = device(140, &[(Role::Officer, DISTRICT)]);
+    let world = with_two_edits(&mut device);
+    // The statements, the scopes that changed and the records of the first were looked for.
+    let (page, world) = page_with_a_move(&mut device, world, 3);
+    assert_eq!(kinds(&page), ["record"]);
+    assert_eq!(page.left.len(), 1);
+    device.apply(&world, page, PAGE_BYTES);
+    finish(&mut device, &world);
+}
+
+#[test]
+fn what_a_device_asked_for_comes_though_a_unit_moves_meanwhile() {
+    let mut device = device(141, &[(Role::Officer, DISTRICT)]);
+    let world = with_two_edits(&mut device);
+    let neighbours = world.scopes.iter().find(|(_, at)| **at == scope(NEIGHBOUR));
+    let asked = *neighbours.unwrap().0;
+    device.feed(&world).need([asked].into_iter());
+    // Its envelopes were read before.
+    let (page, world) = page_with_a_move(&mut device, world, 4);
+    assert_eq!(kinds(&page), ["whole"]);
+    device.apply(&world, page, PAGE_BYTES);
+    finish(&mut device, &world);
+}
+
+#[test]
+fn what_a_device_asked_for_does_not_come_once_its_grants_do_not_reach_it() {
+    let mut world = World::new(1);
+    world.create(0, &scope(VILLAGE), false, "Draft");
+    world.create(0, &scope(VILLAGE), true, "Published");
+    world.create(0, &scope("14.01.01.1001"), true, "Elsewhere");
+    world.commit();
+    let mut device = device(142, &[(Role::Officer, "13"), (Role::Officer, "14")]);
+    world.enrol(device.id, "13");
+    device.regrant(&mut world, device.grants.clone());
+    finish(&mut device, &world);
+    let everything: Vec<_> = world.scopes.keys().copied().collect();
+    device.feed(&world).need(everything.into_iter());
+    device.regrant(&mut world, vec![grant(Role::Verifier, "13")]);
+    let page = device.feed(&world).next(&world.reader(), 60_000).unwrap();
+    let page = page.unwrap();
+    assert_eq!(kinds(&page), ["whole"]);
+    device.apply(&world, page, 60_000);
+    finish(&mut device, &world);
+}
+
+#[test]
+fn a_device_that_only_gives_is_kept_nothing_for() {
+    let world = world_with(3);
+    let mut device = officer();
+    let feed = device.feed(&world);
+    feed.mute();
+    feed.need(world.scopes.keys().copied());
+    assert_eq!(feed.next(&world.reader(), PAGE_BYTES).unwrap(), None);
+    assert!(feed.needs.is_empty());
+    let end = feed.up_to_date(&world.reader()).unwrap().unwrap();
+    assert_eq!(Cursor::from_bytes(&end.cursor).unwrap(), Cursor::default());
+    device.cut(0);
+    device.held.cursor = Some(end.cursor);
+    assert_eq!(device.feed(&world).start_was(), Start::New);
+}
+
+#[test]
+fn nothing_is_up_to_date_before_what_is_owed_or_asked_for_and_the_last_grants_are_told() {
+    let mut world = world_with(2);
+    let mut device = officer();
+    while device.held.documents.is_empty() {
+        one_item(&mut device, &world);
+    }
+    assert_eq!(device.up_to_date(&world), None, "one is owed");
+    finish(&mut device, &world);
+    device.cut(0);
+    device.feed(&world).need(world.scopes.keys().copied());
+    assert_eq!(device.up_to_date(&world), None);
+    device.drain(&world, PAGE_BYTES);
+    assert!(device.up_to_date(&world).is_some());
+
+    let mut nobody = super::device(143, &[]);
+    world.enrol(nobody.id, VILLAGE);
+    nobody.regrant(&mut world, Vec::new());
+    assert_eq!(nobody.up_to_date(&world), None);
+    assert!(nobody.page(&world, PAGE_BYTES));
+    assert!(nobody.up_to_date(&world).is_some());
+}
+
+#[test]
+fn every_place_in_a_cursor_is_held_against_the_journal() {
+    let mut world = world_with(1);
+    let mut device = device(148, &[(Role::Officer, "13"), (Role::Officer, "14")]);
+    finish(&mut device, &world);
+    let mut cursor = Cursor::from_bytes(device.held.cursor.as_ref().unwrap()).unwrap();
+    world.create(0, &scope(VILLAGE), true, "Another place");
+    world.commit();
+    cursor.marks[1].seen = world.reader().watermark();
+    device.cut(0);
+    device.held.cursor = Some(cursor.to_bytes());
+    assert_eq!(device.feed(&world).start_was(), Start::Continued);
+    cursor.marks[1].seen.chain = Chain([0; 32]);
+    device.cut(0);
+    device.held.cursor = Some(cursor.to_bytes());
+    assert_eq!(device.feed(&world).start_was(), Start::Void);
+}
+
+#[test]
+fn how_far_one_move_was_passed_says_nothing_of_another() {
+    let mut world = world_with(3);
+    let mut device = device(144, &[(Role::Verifier, OTHER_DISTRICT)]);
+    finish(&mut device, &world);
+    world.move_unit(&scope(VILLAGE), &scope(OTHER_DISTRICT));
+    let mut cursor = Cursor::from_bytes(device.held.cursor.as_ref().unwrap()).unwrap();
+    cursor.passing = Some((world.reader().watermark().position + 1, 0));
+    device.cut(0);
+    device.held.cursor = Some(cursor.to_bytes());
+    device.regranted = true;
+    finish(&mut device, &world);
+    assert_eq!(device.held.documents.len(), 3);
+}
+
+#[test]
+fn what_left_a_prefix_before_it_was_granted_is_not_named_as_left() {
+    let mut world = World::new(1);
+    world.create(0, &scope(VILLAGE), true, "Never seen");
+    world.commit();
+    let mut device = device(145, &[(Role::Verifier, "14")]);
+    world.enrol(device.id, "14");
+    device.regrant(&mut world, device.grants.clone());
+    finish(&mut device, &world);
+    world.move_unit(&scope(VILLAGE), &scope(OTHER_DISTRICT));
+    let both = ["14", DISTRICT].map(|at| grant(Role::Verifier, at));
+    device.regrant(&mut world, both.to_vec());
+    let page = device.feed(&world).next(&world.reader(), PAGE_BYTES);
+    assert_eq!(page.unwrap().unwrap().left, []);
+}
+
+#[test]
+fn a_page_names_a_bounded_number_of_documents_as_left() {
+    let mut world = world_with(limits::LEFT_PER_PAGE + 6);
+    let mut device = device(146, &[(Role::Officer, DISTRICT)]);
+    finish(&mut device, &world);
+    world.move_unit(&scope(VILLAGE), &scope(OTHER_DISTRICT));
+    device.regranted = true;
+    let mut left = Vec::new();
+    while let Some(page) = device
+        .feed(&world)
+        .next(&world.reader(), PAGE_BYTES)
+        .unwrap()
+    {
+        left.push(page.left.len());
+        device.apply(&world, page, PAGE_BYTES);
+    }
+    assert_eq!(left.iter().sum::<usize>(), limits::LEFT_PER_PAGE + 6);
+    assert!(left.iter().all(|one| *one <= limits::LEFT_PER_PAGE));
+    device.expect_complete(&world);
+}
+
+/// Rows read by the page that tells of an added grant, where so many documents moved long ago.
+fn reads_to_be_granted_more(documents: usize) -> u64 {
+    let mut world = world_with(documents);
+    world.move_unit(&scope(VILLAGE), &scope(OTHER_DISTRICT));
+    let mut device = device(147, &[(Role::Officer, "13")]);
+    world.enrol(device.id, "13");
+    device.regrant(&mut world, device.grants.clone());
+    device.drain(&world, 60_000);
+    let both = ["13", "14"].map(|at| grant(Role::Officer, at));
+    device.regrant(&mut world, both.to_vec());
+    let before = world.reads();
+    device.drain(&world, PAGE_BYTES);
+    world.reads() - before
+}
+
+#[test]
+fn a_grant_that_is_added_looks_at_nothing_that_moved_before() {
+    assert_eq!(reads_to_be_granted_more(5), reads_to_be_granted_more(50));
+}
+
+/// Rows read until the newest of two documents has come and the other, with so many edits, does
+/// not fit beside it.
+fn reads_before_a_document_with(edits: usize) -> u64 {
+    let mut world = world_with(2);
+    for _ in 0..edits {
+        world.edit(0, 0, false, false, "Edited");
+    }
+    world.commit();
+    let mut device = officer();
+    let before = world.reads();
+    while device.held.documents.is_empty() {
+        one_item(&mut device, &world);
+    }
+    assert_eq!(device.held.documents.len(), 1);
+    world.reads() - before
+}
+
+#[test]
+fn a_document_that_does_not_fit_a_page_is_not_read_for_it() {
+    assert_eq!(
+        reads_before_a_document_with(2),
+        reads_before_a_document_with(20)
+    );
+}
+
+#[test]
+fn a_device_that_was_cut_while_it_was_owed_gets_the_rest() {
+    let world = world_with(4);
+    let mut device = officer();
+    while device.held.documents.len() < 2 {
+        one_item(&mut device, &world);
+    }
+    device.cut(0);
+    assert_eq!(rest(&mut device, &world), ["whole"; 2]);
+}
