@@ -234,11 +234,6 @@ impl<S: Storage, K: Kv> Device<S, K> {
         Ok(device)
     }
 
-    /// Gives back the confirmed store, closing the device.
-    pub fn into_kv(self) -> K {
-        self.confirmed.into_kv()
-    }
-
     /// Who this device is.
     pub fn identity(&self) -> &Identity {
         &self.identity

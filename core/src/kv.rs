@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::{fmt, io};
 
-pub use self::memory::{MemoryKv, MemorySnapshot};
+pub use self::memory::{KvFault, MemoryKv, MemorySnapshot};
 pub use self::sled::{SledKv, move_aside};
 
 mod memory;

@@ -20,6 +20,7 @@ pub mod random;
 pub mod script;
 pub mod server;
 pub mod shrink;
+pub mod troubles;
 pub mod world;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use std::sync::{Mutex, PoisonError};
 
 use self::check::Violation;
 use self::script::Step;
+use self::troubles::Troubles;
 use self::world::World;
 
 /// Runs of the world that shrinking may take.
@@ -126,10 +128,17 @@ pub struct Totals {
     pub connections: u64,
     /// Connections that were cut.
     pub cuts: u64,
-    /// Times a device or the server lost power or its process ended.
-    pub crashes: u64,
-    /// Times a disk was full.
-    pub full: u64,
+    /// What befell the server.
+    pub server: Troubles,
+    /// What befell the devices.
+    pub devices: Troubles,
+}
+
+impl Totals {
+    /// Losses of power and calls to disks that failed; see [`Troubles::crashes`].
+    pub fn crashes(&self) -> u64 {
+        self.server.crashes() + self.devices.crashes()
+    }
 }
 
 impl AddAssign for Totals {
@@ -143,8 +152,8 @@ impl AddAssign for Totals {
         self.stale += other.stale;
         self.connections += other.connections;
         self.cuts += other.cuts;
-        self.crashes += other.crashes;
-        self.full += other.full;
+        self.server += other.server;
+        self.devices += other.devices;
     }
 }
 
@@ -160,14 +169,14 @@ impl fmt::Display for Totals {
             stale,
             connections,
             cuts,
-            crashes,
-            full,
+            server,
+            devices,
         } = self;
         write!(
             f,
             "{seeds} seeds: {steps} steps, {events} events, {edits} edits, {accepted} accepted, \
-             {rejected} rejected, {stale} stale, {connections} connections, {cuts} cut, \
-             {crashes} crashes, {full} full disks"
+             {rejected} rejected, {stale} stale, {connections} connections, {cuts} cut\n\
+             server: {server}\ndevices: {devices}"
         )
     }
 }

@@ -117,10 +117,6 @@ impl<K: Kv> Confirmed<K> {
         Ok(store)
     }
 
-    pub(super) fn into_kv(self) -> K {
-        self.kv
-    }
-
     pub(super) fn meta(&self) -> &Meta {
         &self.meta
     }

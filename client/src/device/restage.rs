@@ -107,13 +107,27 @@ impl<S: Storage, K: Kv> Device<S, K> {
             let all: Vec<Pending> = self.tail.of(id).cloned().collect();
             let seeds = all.iter().filter(|pending| pending.reenter);
             let chosen = dependents(&all, seeds.map(Pending::id).collect());
-            let runs: Vec<&Pending> = all
-                .iter()
-                .filter(|pending| chosen.contains(&pending.id()))
-                .collect();
-            // What they build on may not be here yet; then they wait for the next time.
-            if let Some(staged) = self.stage(now, id, &runs, None)? {
-                self.seal_staged(now, staged, chosen.into_iter().collect())?;
+            let mut left: Vec<Pending> = all;
+            left.retain(|pending| chosen.contains(&pending.id()));
+            // Runs that do not build on each other may contradict each other: one was sealed before
+            // what a copy of the store had sealed under its number came here, the other behind that.
+            // Each gets a life of its own, on the state that it was made on.
+            let mut first = true;
+            while let Some(run) = left.first().map(Pending::id) {
+                let together = connected(&left, run);
+                let (runs, rest): (Vec<_>, Vec<_>) = left
+                    .into_iter()
+                    .partition(|pending| together.contains(&pending.id()));
+                left = rest;
+                if !first {
+                    self.tail.renew(self.tail.successor(), false)?;
+                }
+                first = false;
+                let runs: Vec<&Pending> = runs.iter().collect();
+                // What they build on may not be here yet; then they wait for the next time.
+                if let Some(staged) = self.stage(now, id, &runs, None)? {
+                    self.seal_staged(now, staged, together.into_iter().collect())?;
+                }
             }
             self.open.remove(&id);
         }

@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use bukti_core::authority::Role;
 use bukti_core::evidence::Edit;
 use bukti_core::id::Incarnation;
-use bukti_core::kv::MemoryKv;
 use bukti_sync_protocol::bye::ByeCode;
 use bukti_sync_protocol::server::{Input, ServerSession};
 use futures_util::{SinkExt, StreamExt};
@@ -98,8 +97,8 @@ async fn a_device_enrols_and_syncs_over_connections_that_are_cut() {
     let applicant = Applicant::open(phone.folders(), &link, [5; 32]).unwrap();
     let work = async {
         let enrolment = enrol(&applicant, &link).await.unwrap();
-        let life = Incarnation([6; 16]);
-        phone.device = Some(applicant.finish(MemoryKv::new(), &enrolment, life).unwrap());
+        let (life, rows) = (Incarnation([6; 16]), phone.close());
+        phone.device = Some(applicant.finish(rows, &enrolment, life).unwrap());
         let id = world.borrow_mut().create(&mut phone, "Papan");
         let text = [Edit::Narrative("Dipasang di depan kantor. ".repeat(400))];
         phone.device().edit(NOW, &id, &text).unwrap();

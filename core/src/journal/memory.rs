@@ -10,7 +10,7 @@
 //!   on seeing them: a second sync that succeeds proves nothing.
 //! - A rename or removal that failed may have been done all the same, which shows after a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -83,14 +83,26 @@ impl MemoryStorage {
         disk.fault = Some((at, fault));
     }
 
+    /// Voids a failure that is planned and has not happened.
+    pub fn fail_no_more(&self) {
+        self.disk().fault = None;
+    }
+
+    /// Whether a failure is planned and has not happened.
+    pub fn is_to_fail(&self) -> bool {
+        self.disk().fault.is_some()
+    }
+
     /// Lets one kind of sync do nothing and report success.
     pub fn without_sync(&self, skipped: Skipped) {
         self.disk().skipped = Some(skipped);
     }
 
-    /// Sets the free space; new files take theirs from it. Without this call it has no end.
+    /// Sets the free space; new files take theirs from it, and give it back when their last name is
+    /// gone. Without this call it has no end.
     pub fn set_free_bytes(&self, free: u64) {
-        self.disk().free = Some(free);
+        let mut disk = self.disk();
+        disk.capacity = Some(free.saturating_add(disk.used()));
     }
 
     /// How many calls were made.
@@ -162,9 +174,8 @@ impl Storage for MemoryStorage {
         if disk.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let space = disk.free.is_none_or(|free| free >= length);
+        let space = disk.free() >= length;
         let zeros = if failed.is_err() || !space { 0 } else { length };
-        disk.free = disk.free.map(|free| free - zeros);
         let file = disk.files.len();
         disk.files.push(Contents {
             seen: vec![0; usize::try_from(zeros).unwrap_or(usize::MAX)],
@@ -219,10 +230,6 @@ impl Storage for MemoryStorage {
         let mut disk = self.disk();
         let done = disk.call();
         let file = *disk.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        if let (Ok(()), Ok(replaced)) = (&done, disk.file(to)) {
-            let length = replaced.seen.len() as u64;
-            disk.free = disk.free.map(|free| free.saturating_add(length));
-        }
         let changes = [
             NameChange::Appear(to.to_owned(), file),
             NameChange::Vanish(from.to_owned()),
@@ -234,10 +241,7 @@ impl Storage for MemoryStorage {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut disk = self.disk();
         let done = disk.call();
-        let length = disk.file(name)?.seen.len() as u64;
-        if done.is_ok() {
-            disk.free = disk.free.map(|free| free.saturating_add(length));
-        }
+        disk.file(name)?;
         disk.change_names([NameChange::Vanish(name.to_owned())], done.is_ok());
         done
     }
@@ -245,7 +249,7 @@ impl Storage for MemoryStorage {
     fn free_bytes(&self) -> io::Result<u64> {
         let mut disk = self.disk();
         disk.call()?;
-        Ok(disk.free.unwrap_or(u64::MAX))
+        Ok(disk.free())
     }
 }
 
@@ -260,16 +264,33 @@ struct Disk {
     calls: u64,
     fault: Option<(u64, Fault)>,
     skipped: Option<Skipped>,
-    free: Option<u64>,
+    /// Bytes of all files that fit.
+    capacity: Option<u64>,
 }
 
 impl Disk {
     fn call(&mut self) -> io::Result<()> {
         self.calls += 1;
         match self.fault {
-            Some((at, fault)) if at == self.calls => Err(fault.error()),
+            Some((at, fault)) if at == self.calls => {
+                self.fault = None;
+                Err(fault.error())
+            }
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn used(&self) -> u64 {
+        let files: BTreeSet<usize> = self.names.values().copied().collect();
+        files
+            .iter()
+            .map(|file| self.files[*file].seen.len() as u64)
+            .sum()
+    }
+
+    fn free(&self) -> u64 {
+        self.capacity
+            .map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()))
     }
 
     fn file(&mut self, name: &str) -> io::Result<&mut Contents> {

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     eprintln!();
     match result {
         Ok(totals) => {
-            println!("{totals} in {:.1} s", started.elapsed().as_secs_f64());
+            println!("{totals}\nin {:.1} s", started.elapsed().as_secs_f64());
             ExitCode::SUCCESS
         }
         Err(failure) => {

@@ -1,6 +1,7 @@
 //! A device of a simulated world: the production device and session on a disk that loses power,
 //! with a clock that may say anything.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bukti_client::device::{Applicant, Device, DeviceError, Enrolment, Folders};
@@ -8,7 +9,7 @@ use bukti_client::limits::TAIL_RESERVE_BYTES;
 use bukti_core::envelope::{Body, DocumentKind, Envelope, Root, Run};
 use bukti_core::id::{ChangeHash, DeviceId, DocumentId, Incarnation, RunId, WallMs};
 use bukti_core::journal::memory::{Fault, MemoryStorage, Skipped};
-use bukti_core::kv::{Batch, Direction, Kv, KvError, MemoryKv, MemorySnapshot, Rows as KvRows};
+use bukti_core::kv::{MemoryKv, MemorySnapshot};
 use bukti_core::scope::Scope;
 use bukti_sync_protocol::Mono;
 use bukti_sync_protocol::client::{ClientSession, Event, Input, Output};
@@ -17,39 +18,14 @@ use ed25519_dalek::SigningKey;
 
 use super::random::Random;
 use super::script::{Forgery, Room, Rows};
-use super::server::{ConnectionId, NEVER, START_FAILS_PERCENT};
+use super::server::{ConnectionId, PROCESS_ALONE_PERCENT, START_CALLS, START_FAILS_PERCENT};
+use super::troubles::{Ended, Troubles, Unstarted, is_for_want_of_space};
 
 /// A device as the simulation runs it.
-pub type SimDevice = Device<MemoryStorage, SharedKv>;
+pub type SimDevice = Device<MemoryStorage, MemoryKv>;
 
 /// Snapshots of the confirmed rows that a crash may throw the store back to.
 const SNAPSHOTS_KEPT: usize = 6;
-
-/// Rows that outlive the process that uses them.
-#[derive(Debug, Clone, Default)]
-pub struct SharedKv(Arc<MemoryKv>);
-
-impl Kv for SharedKv {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        self.0.get(key)
-    }
-
-    fn scan<'a>(&'a self, from: &[u8], to: &[u8], direction: Direction) -> KvRows<'a> {
-        self.0.scan(from, to, direction)
-    }
-
-    fn apply(&self, batch: &Batch) -> Result<(), KvError> {
-        self.0.apply(batch)
-    }
-
-    fn flush(&self) -> Result<(), KvError> {
-        self.0.flush()
-    }
-
-    fn size_on_disk(&self) -> Result<u64, KvError> {
-        self.0.size_on_disk()
-    }
-}
 
 /// What a device wants done, in this order.
 #[derive(Debug)]
@@ -61,14 +37,14 @@ pub enum Effect {
     /// Close the connection, and connect again if there is reason to.
     Close,
     /// The process ended; what became of the confirmed rows.
-    Died(Rows),
+    Died(Ended, Rows),
 }
 
 /// A device that can lose power, be copied and be restored.
 #[derive(Debug)]
 pub struct Phone {
     folders: Folders<MemoryStorage>,
-    kv: SharedKv,
+    kv: MemoryKv,
     key: SigningKey,
     device: Option<SimDevice>,
     session: Option<(ConnectionId, ClientSession)>,
@@ -76,14 +52,38 @@ pub struct Phone {
     clock: WallMs,
     snapshots: Vec<MemorySnapshot>,
     kept: Option<Kept>,
-    /// A crash that is planned: what becomes of the rows.
-    doom: Option<Rows>,
+    /// Crashes that are planned. The first is waited for, each other one from the crash before it.
+    dooms: VecDeque<Doom>,
     room: Room,
     /// Runs that a dishonest program wants sent, too.
     forged: Vec<(RunId, Vec<u8>)>,
     random: Random,
+    /// What befell it.
+    pub troubles: Troubles,
     faults: Vec<String>,
 }
+
+/// A crash that is planned.
+#[derive(Debug, Clone, Copy)]
+struct Doom {
+    /// The step that plans it; none plans a start that fails.
+    step: Option<u64>,
+    disk: Disk,
+    /// The call to this disk that fails.
+    call: u64,
+    rows: Rows,
+}
+
+/// One of a device's folders, as if each were on a disk of its own.
+#[derive(Debug, Clone, Copy)]
+enum Disk {
+    Home,
+    Tail,
+    Quarantine,
+}
+
+/// Calls that a start makes to the folders of identity and quarantine, about.
+const SMALL_CALLS: u64 = 4;
 
 #[derive(Debug)]
 struct Kept {
@@ -106,11 +106,12 @@ impl Phone {
             tail: Arc::new(MemoryStorage::new()),
             quarantine: Arc::new(MemoryStorage::new()),
         };
-        let kv = SharedKv::default();
+        let kv = MemoryKv::new();
         let applicant = Applicant::open(folders.clone(), link, random.bytes())?;
         let key = applicant.key().clone();
         let incarnation = Incarnation(random.bytes());
         let device = applicant.finish(kv.clone(), &enrol(&key), incarnation)?;
+        let snapshots = vec![kv.snapshot()];
         Ok(Self {
             folders,
             kv,
@@ -118,12 +119,13 @@ impl Phone {
             device: Some(device),
             session: None,
             clock: 0,
-            snapshots: Vec::new(),
+            snapshots,
             kept: None,
-            doom: None,
+            dooms: VecDeque::new(),
             room: Room::Plenty,
             forged: Vec::new(),
             random,
+            troubles: Troubles::default(),
             faults: Vec::new(),
         })
     }
@@ -146,6 +148,11 @@ impl Phone {
     /// The connection of its session.
     pub fn connection(&self) -> Option<ConnectionId> {
         self.session.as_ref().map(|(connection, _)| *connection)
+    }
+
+    /// Whether its disk has no space for anything new.
+    pub fn is_short_of_space(&self) -> bool {
+        self.room != Room::Plenty
     }
 
     /// When its session wants a tick.
@@ -178,7 +185,10 @@ impl Phone {
         let device = self.device.as_mut()?;
         match act(device, &mut self.random) {
             Ok(done) => Some(done),
-            Err(error) if error.is_refusal() => None,
+            Err(error) if error.is_refusal() => {
+                self.troubles.put_off += u64::from(is_for_want_of_space(&error));
+                None
+            }
             Err(error) => {
                 self.failed(&error, effects);
                 None
@@ -248,7 +258,7 @@ impl Phone {
             Err(error) => return self.failed(&error, effects),
         };
         if self.random.chance(20) {
-            self.snapshots.push(self.kv.0.snapshot());
+            self.snapshots.push(self.kv.snapshot());
             if self.snapshots.len() > SNAPSHOTS_KEPT {
                 self.snapshots.remove(0);
             }
@@ -325,7 +335,7 @@ impl Phone {
     pub fn keep(&mut self) {
         self.kept = Some(Kept {
             folders: duplicate(&self.folders),
-            rows: self.kv.0.snapshot(),
+            rows: self.kv.snapshot(),
         });
     }
 
@@ -337,99 +347,179 @@ impl Phone {
         self.folders = duplicate(&kept.folders);
         // A backup may hold only what cannot be fetched again.
         if self.random.chance(60) {
-            self.kv.0.restore(&kept.rows);
+            self.kv.restore(&kept.rows);
         }
-        self.set_room(self.room);
-        self.device = None;
-        self.session = None;
-        effects.push(Effect::Died(Rows::Earlier));
+        self.take_space();
+        self.end_process(Ended::Restored, Rows::Earlier, effects);
         true
     }
 
-    /// Plans a loss of power during a call to the disk, or loses it at once.
-    pub fn crash(&mut self, call: Option<u64>, rows: Rows, effects: &mut Vec<Effect>) {
-        if self.device.is_none() || self.doom.is_some() {
-            return;
-        }
-        let Some(call) = call else {
-            return self.lose_power(rows, effects);
+    /// Plans a crash during a call to a disk, or lets it lose power at once. One that does not run
+    /// crashes when it starts.
+    pub fn crash(&mut self, step: u64, call: Option<u64>, rows: Rows, effects: &mut Vec<Effect>) {
+        let call = match call {
+            None if self.device.is_some() => return self.lose_power(rows, Ended::Idle, effects),
+            None => self.random.between(1, START_CALLS),
+            Some(call) => call,
         };
-        self.doom = Some(rows);
-        let folder = self.random.weighted(&[(5, 0), (1, 1)]);
-        match folder {
-            0 => self.folders.tail.fail_at(call, Fault::Io),
-            _ => self.folders.quarantine.fail_at(call, Fault::Io),
+        // A device that runs does not look at its identity.
+        let home = u64::from(self.device.is_none());
+        let disk =
+            self.random
+                .weighted(&[(5, Disk::Tail), (1, Disk::Quarantine), (home, Disk::Home)]);
+        let step = Some(step);
+        self.dooms.push_back(Doom::new(step, disk, call, rows));
+        if self.dooms.len() == 1 {
+            self.arm();
         }
     }
 
-    fn failed(&mut self, error: &DeviceError, effects: &mut Vec<Effect>) {
-        let explained = self.doom.is_some() || self.room != Room::Plenty;
-        if explained && self.random.chance(40) {
-            // The call that failed ends the process; the machine and its cache go on.
-            return self.end_process(Rows::Stay, effects);
+    /// What a step planned has had its time: if it did not come, the power goes instead. False if
+    /// the device has to run first.
+    pub fn overdue(&mut self, step: u64, effects: &mut Vec<Effect>) -> bool {
+        let planned = self.dooms.iter().position(|doom| doom.step == Some(step));
+        let Some(planned) = planned else {
+            return true;
+        };
+        if self.device.is_none() {
+            return false;
         }
-        let rows = self.doom.unwrap_or_else(|| {
-            if explained {
-                return Rows::Stay;
-            }
-            self.faults
-                .push(format!("a device failed for no reason: {error:?}"));
-            Rows::Stay
-        });
-        self.lose_power(rows, effects);
+        if let Some(doom) = self.dooms.remove(planned) {
+            self.lose_power(doom.rows, Ended::Idle, effects);
+        }
+        true
     }
 
-    /// Lets a call to each of its disks fail; the call before that was to fail does not.
-    fn fail_at(&self, call: u64) {
+    fn disks(&self) -> [&MemoryStorage; 3] {
         let Folders {
             home,
             tail,
             quarantine,
         } = &self.folders;
-        for folder in [home, tail, quarantine] {
-            folder.fail_at(call, Fault::Io);
+        [home, tail, quarantine]
+    }
+
+    fn disk(&self, disk: Disk) -> &MemoryStorage {
+        let [home, tail, quarantine] = self.disks();
+        match disk {
+            Disk::Home => home,
+            Disk::Tail => tail,
+            Disk::Quarantine => quarantine,
         }
     }
 
-    fn end_process(&mut self, rows: Rows, effects: &mut Vec<Effect>) {
-        self.fail_at(NEVER);
+    fn disarm(&self) {
+        for disk in self.disks() {
+            disk.fail_no_more();
+        }
+    }
+
+    fn arm(&self) {
+        self.disarm();
+        if let Some(doom) = self.dooms.front() {
+            self.disk(doom.disk).fail_at(doom.call, Fault::Io);
+        }
+    }
+
+    /// The crash whose call failed: what becomes of the rows.
+    fn take_struck(&mut self) -> Option<Rows> {
+        let doom = self.dooms.front()?;
+        if self.disk(doom.disk).is_to_fail() {
+            return None;
+        }
+        self.dooms.pop_front().map(|doom| doom.rows)
+    }
+
+    fn failed(&mut self, error: &DeviceError, effects: &mut Vec<Effect>) {
+        let (rows, full) = match self.take_struck() {
+            Some(rows) => (rows, false),
+            None => {
+                if !self.is_short_of_space() || !is_for_want_of_space(error) {
+                    self.faults
+                        .push(format!("a device failed for no reason: {error:?}"));
+                }
+                (Rows::Stay, true)
+            }
+        };
+        // The call that failed ends the process; the machine and its cache may go on.
+        if self.random.chance(PROCESS_ALONE_PERCENT) {
+            let how = if full { Ended::NoRoom } else { Ended::Call };
+            let rows = self.lose_unflushed(rows);
+            return self.end_process(how, rows, effects);
+        }
+        let how = if full {
+            Ended::NoRoom
+        } else {
+            Ended::CallAndPower
+        };
+        self.lose_power(rows, how, effects);
+    }
+
+    fn end_process(&mut self, how: Ended, rows: Rows, effects: &mut Vec<Effect>) {
+        self.troubles.ended(how);
+        self.disarm();
         self.device = None;
         self.session = None;
-        self.doom = None;
-        effects.push(Effect::Died(rows));
+        effects.push(Effect::Died(how, rows));
     }
 
     fn crash_disks(&mut self) {
+        let [home, tail, quarantine] = self.disks().map(MemoryStorage::clone);
         let random = &mut self.random;
-        for folder in [
-            &self.folders.home,
-            &self.folders.tail,
-            &self.folders.quarantine,
-        ] {
-            folder.crash(&mut |below| random.index(below));
+        for disk in [home, tail, quarantine] {
+            disk.crash(&mut |below| random.index(below));
         }
     }
 
-    fn lose_power(&mut self, rows: Rows, effects: &mut Vec<Effect>) {
+    fn lose_power(&mut self, rows: Rows, how: Ended, effects: &mut Vec<Effect>) {
         self.crash_disks();
+        self.throw_back(rows);
+        self.end_process(how, rows, effects);
+    }
+
+    fn throw_back(&mut self, rows: Rows) {
+        let before = self.kv.snapshot();
         match rows {
             Rows::Stay => {}
             Rows::Earlier => {
-                if !self.snapshots.is_empty() {
-                    let which = self.random.index(self.snapshots.len());
-                    self.kv.0.restore(&self.snapshots[which]);
-                }
+                let which = self.random.index(self.snapshots.len());
+                self.kv.restore(&self.snapshots[which]);
+                self.troubles.rows_earlier += u64::from(self.kv.snapshot() != before);
             }
-            Rows::Vanish => self.kv.0.restore(&MemorySnapshot::default()),
+            Rows::Vanish => {
+                self.kv.restore(&MemorySnapshot::default());
+                self.troubles.rows_gone += 1;
+            }
         }
-        self.end_process(rows, effects);
+    }
+
+    /// A process that ends alone leaves what it handed to the system, and perhaps no more.
+    fn lose_unflushed(&mut self, rows: Rows) -> Rows {
+        match rows {
+            Rows::Stay => Rows::Stay,
+            Rows::Earlier | Rows::Vanish => {
+                let before = self.kv.snapshot();
+                self.kv.restore(&self.kv.flushed());
+                self.troubles.rows_earlier += u64::from(self.kv.snapshot() != before);
+                Rows::Earlier
+            }
+        }
     }
 
     /// Sets the space on its disk.
     pub fn set_room(&mut self, room: Room) {
         self.room = room;
+        match room {
+            Room::Plenty => {}
+            Room::Reserve => self.troubles.reserve += 1,
+            Room::None => self.troubles.full += 1,
+        }
+        self.take_space();
+    }
+
+    fn take_space(&self) {
         for folder in [&self.folders.tail, &self.folders.quarantine] {
-            folder.set_free_bytes(match room {
+            folder.set_free_bytes(match self.room {
                 Room::Plenty => u64::MAX / 2,
                 Room::Reserve => TAIL_RESERVE_BYTES - 1,
                 Room::None => 0,
@@ -442,29 +532,41 @@ impl Phone {
         if self.device.is_some() {
             return true;
         }
-        let fails = self.random.chance(START_FAILS_PERCENT);
-        if fails {
-            let call = self.random.between(1, 14);
-            self.fail_at(call);
+        if self.dooms.is_empty() && self.random.chance(START_FAILS_PERCENT) {
+            let disk =
+                self.random
+                    .weighted(&[(1, Disk::Home), (2, Disk::Tail), (1, Disk::Quarantine)]);
+            let call = self.random.between(1, START_CALLS);
+            self.dooms
+                .push_front(Doom::new(None, disk, call, Rows::Stay));
         }
+        self.arm();
         let opened = Device::open(self.folders.clone(), self.kv.clone());
-        self.fail_at(NEVER);
+        let struck = opened.is_err() && self.take_struck().is_some();
+        if self.dooms.front().is_some_and(|doom| doom.step.is_none()) {
+            self.dooms.pop_front();
+            self.disarm();
+        }
         match opened {
             Ok(device) => {
                 self.device = Some(device);
                 true
             }
-            Err(_) if fails => {
-                if self.random.chance(50) {
+            Err(_) if struck => {
+                let power = self.random.chance(50);
+                if power {
                     self.crash_disks();
                 }
+                self.troubles.unstarted(match power {
+                    true => Unstarted::CallAndPower,
+                    false => Unstarted::Call,
+                });
                 false
             }
             // It is started again once there is space. A store that was thrown back needs a new life
             // before anything else, and that is written down.
-            Err(error)
-                if self.room != Room::Plenty && (self.room == Room::None || error.is_refusal()) =>
-            {
+            Err(error) if self.is_short_of_space() && is_for_want_of_space(&error) => {
+                self.troubles.unstarted(Unstarted::NoRoom);
                 true
             }
             Err(error) => {
@@ -475,11 +577,26 @@ impl Phone {
         }
     }
 
-    /// Voids planned crashes and makes space, so that the world can come to rest.
+    /// Makes space and ends the process once more, so that the world can come to rest.
     pub fn calm(&mut self, effects: &mut Vec<Effect>) {
         self.set_room(Room::Plenty);
         if self.device.is_some() {
-            self.lose_power(Rows::Stay, effects);
+            self.lose_power(Rows::Stay, Ended::AtRest, effects);
+        }
+    }
+}
+
+impl Doom {
+    fn new(step: Option<u64>, disk: Disk, call: u64, rows: Rows) -> Self {
+        let call = match disk {
+            Disk::Tail => call,
+            Disk::Home | Disk::Quarantine => 1 + call % SMALL_CALLS,
+        };
+        Self {
+            step,
+            disk,
+            call,
+            rows,
         }
     }
 }

@@ -65,7 +65,7 @@ pub enum Act {
         /// Which.
         device: usize,
     },
-    /// The copy, if there is one, takes the place of the store.
+    /// The copy takes the place of the store; without one, one is made.
     Restore {
         /// Which.
         device: usize,
@@ -294,7 +294,14 @@ impl Drawing<'_> {
 
     fn trouble_of_disks(&mut self) -> Act {
         let device = self.device();
-        let call = self.random.between(1, 24);
+        // An edit takes few calls, a start more.
+        let last = self.random.weighted(&[(2, 4), (2, 9), (1, 24)]);
+        let call = self.random.between(1, last);
+        let stage = self.random.weighted(&[
+            (6, Stage::Call(call)),
+            (1, Stage::BeforeWriting),
+            (1, Stage::BeforeAnswering),
+        ]);
         let rows = self.rows();
         let room = self.random.weighted(&[(2, Room::Reserve), (1, Room::None)]);
         let for_ms = self.random.between(500, 60_000);
@@ -307,13 +314,9 @@ impl Drawing<'_> {
                     rows,
                 },
             ),
-            (
-                8,
-                Act::CrashServer {
-                    stage: Stage::Call(call),
-                    rows,
-                },
-            ),
+            (8, Act::CrashServer { stage, rows }),
+            (1, Act::Keep { device }),
+            (1, Act::Restore { device }),
             (
                 2,
                 Act::FillDevice {

@@ -25,6 +25,7 @@ use ed25519_dalek::SigningKey;
 use super::Planted;
 use super::random::Random;
 use super::script::{Room, Rows, SERVER_START, Stage};
+use super::troubles::{Ended, Troubles, Unstarted, is_for_want_of_space};
 
 /// Names one connection for good.
 pub type ConnectionId = u64;
@@ -40,8 +41,10 @@ const BATCH_RUNS_MAX: usize = 16;
 const SNAPSHOTS_KEPT: usize = 6;
 /// Starts of a hundred during which a call to the disk fails.
 pub(super) const START_FAILS_PERCENT: u64 = 12;
-/// A call that no world comes to.
-pub(super) const NEVER: u64 = u64::MAX / 2;
+/// Calls to the disk that a start makes, about.
+pub(super) const START_CALLS: u64 = 14;
+/// Ends of a hundred, over a call that failed, after which the machine and its cache go on.
+pub(super) const PROCESS_ALONE_PERCENT: u64 = 40;
 /// Connections of one device at a time; the oldest gives way.
 const CONNECTIONS_PER_DEVICE: usize = 4;
 
@@ -58,7 +61,7 @@ pub enum Effect {
     /// Something waits in the queue.
     Queued,
     /// The process ended.
-    Died,
+    Died(Ended),
 }
 
 /// A server that can lose power.
@@ -73,14 +76,26 @@ pub struct Server {
     queue: VecDeque<Queued>,
     partials: BTreeMap<DeviceId, Vec<PartialItem>>,
     snapshots: VecDeque<MemorySnapshot>,
-    doom: Option<(Stage, Rows)>,
+    /// Crashes that are planned. The first is waited for, each other one from the crash before it.
+    dooms: VecDeque<Doom>,
     room: Room,
     planted: Option<Planted>,
     random: Random,
     /// The last position that readers saw.
     watermark: Position,
+    /// What befell it.
+    pub troubles: Troubles,
     /// What went wrong that nothing in the world explains.
     faults: Vec<String>,
+}
+
+/// A crash that is planned.
+#[derive(Debug, Clone, Copy)]
+struct Doom {
+    /// The step that plans it; none plans a start that fails.
+    step: Option<u64>,
+    stage: Stage,
+    rows: Rows,
 }
 
 #[derive(Debug)]
@@ -146,17 +161,21 @@ impl Server {
             queue: VecDeque::new(),
             partials: BTreeMap::new(),
             snapshots: VecDeque::new(),
-            doom: None,
+            dooms: VecDeque::new(),
             room: Room::Plenty,
             planted,
             random,
             watermark: 0,
+            troubles: Troubles::default(),
             faults: Vec::new(),
         })
     }
 
-    /// From here on a planted fault has its effect.
-    pub fn begin(&self) {
+    /// From here on a planted fault has its effect, and rows may be thrown back to what they are.
+    pub fn begin(&mut self) {
+        if self.snapshots.is_empty() {
+            self.snapshots.push_back(self.kv.snapshot());
+        }
         match self.planted {
             Some(Planted::UnsyncedServer) => self.storage.without_sync(Skipped::Files),
             Some(Planted::UnsyncedNames) => self.storage.without_sync(Skipped::Folder),
@@ -172,6 +191,11 @@ impl Server {
     /// Whether it runs.
     pub fn is_up(&self) -> bool {
         self.ledger.is_some()
+    }
+
+    /// Whether its disk has no space for anything new.
+    pub fn is_short_of_space(&self) -> bool {
+        self.room != Room::Plenty
     }
 
     /// Reads what counts, if it runs.
@@ -296,8 +320,7 @@ impl Server {
                         Ok(enrolled) => Ok(enrolled),
                         Err(bukti_core::ledger::EnrolError::Refused(refusal)) => Err(refusal),
                         Err(bukti_core::ledger::EnrolError::Ledger(error)) => {
-                            self.faults.push(format!("enrolling failed: {error}"));
-                            return;
+                            return self.ended_serving(connection, &error, effects);
                         }
                     };
                     serving.session.handle(&cx, Input::Enrolled(enrolled));
@@ -309,10 +332,7 @@ impl Server {
                     let ledger = self.ledger.as_mut().expect("it was up a moment ago");
                     match ledger.readmit(wall(now), device, &certificate) {
                         Ok(enrolled) => serving.session.handle(&cx, Input::Enrolled(enrolled)),
-                        Err(error) => {
-                            self.faults.push(format!("readmitting failed: {error}"));
-                            return;
-                        }
+                        Err(error) => return self.ended_serving(connection, &error, effects),
                     }
                 }
                 Output::TakeBack {
@@ -321,17 +341,14 @@ impl Server {
                 } => {
                     let ledger = self.ledger.as_mut().expect("it was up a moment ago");
                     if let Err(error) = ledger.take_back(wall(now), carrier, statements) {
-                        self.faults.push(format!("taking back failed: {error}"));
-                        return;
+                        return self.ended_serving(connection, &error, effects);
                     }
                     serving.session.handle(&cx, Input::TakenBack);
                 }
                 Output::Find(finding) => {
                     let ledger = self.ledger.as_mut().expect("it was up a moment ago");
                     if let Err(error) = ledger.find(wall(now), finding) {
-                        self.faults
-                            .push(format!("keeping a finding failed: {error}"));
-                        return;
+                        return self.ended_serving(connection, &error, effects);
                     }
                 }
                 Output::Bound(device) => {
@@ -341,13 +358,7 @@ impl Server {
                     ahead.extend(self.make_room(device, effects));
                 }
                 Output::Failed(reason) => {
-                    if let Some((Stage::Call(_), rows)) = self.doom {
-                        effects.push(Effect::Close(connection));
-                        self.lose_power(rows, effects);
-                        return;
-                    }
-                    self.faults
-                        .push(format!("a session of the server failed: {reason}"));
+                    return self.ended_serving(connection, &reason, effects);
                 }
                 Output::Close(bye) => {
                     if bye.code == ByeCode::Malformed || bye.code == ByeCode::Credit {
@@ -415,15 +426,11 @@ impl Server {
 
     /// Commits what is queued and answers it.
     pub fn commit(&mut self, now: Mono, effects: &mut Vec<Effect>) {
-        if self.queue.is_empty() {
+        if self.queue.is_empty() || !self.is_up() {
             return;
         }
-        let Some(ledger) = &mut self.ledger else {
-            return;
-        };
-        if let Some((Stage::BeforeWriting, rows)) = self.doom {
-            self.lose_power(rows, effects);
-            return;
+        if let Some(rows) = self.take_doom(Stage::BeforeWriting) {
+            return self.lose_power(rows, Ended::Unwritten, effects);
         }
         let many = self.random.between(1, BATCH_RUNS_MAX as u64) as usize;
         let taken: Vec<Queued> = self.queue.drain(..many.min(self.queue.len())).collect();
@@ -431,17 +438,16 @@ impl Server {
             .iter()
             .map(|queued| queued.submission.clone())
             .collect();
+        let ledger = self.ledger.as_mut().expect("it was up a moment ago");
         let outcomes = match ledger.accept(wall(now), batch) {
             Ok(outcomes) => outcomes,
-            Err(error) => {
-                self.ended(&error, effects);
-                return;
-            }
+            Err(error) => return self.ended(&error, effects),
         };
-        if let Some((Stage::BeforeAnswering, rows)) = self.doom {
-            self.lose_power(rows, effects);
-            return;
+        if let Some(rows) = self.take_doom(Stage::BeforeAnswering) {
+            return self.lose_power(rows, Ended::Unanswered, effects);
         }
+        let full = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Full);
+        self.troubles.put_off += outcomes.iter().filter(full).count() as u64;
         if self.random.chance(30) {
             self.snapshots.push_back(self.kv.snapshot());
             if self.snapshots.len() > SNAPSHOTS_KEPT {
@@ -500,70 +506,143 @@ impl Server {
         };
         match act(ledger, wall(now)) {
             Ok(_) => self.advanced(now, effects),
-            Err(AdminError::Invalid(_) | AdminError::Full) => {}
+            Err(AdminError::Invalid(_)) => {}
+            Err(AdminError::Full) => self.troubles.put_off += 1,
             Err(AdminError::Ledger(error)) => self.ended(&error, effects),
         }
     }
 
-    /// Plans where the server loses power.
-    pub fn crash(&mut self, stage: Stage, rows: Rows, effects: &mut Vec<Effect>) {
-        if self.ledger.is_none() || self.doom.is_some() {
-            return;
+    /// Plans where the server crashes, or lets it lose power at once. One that does not run crashes
+    /// when it starts.
+    pub fn crash(&mut self, step: u64, stage: Stage, rows: Rows, effects: &mut Vec<Effect>) {
+        let stage = match stage {
+            Stage::Idle if self.is_up() => return self.lose_power(rows, Ended::Idle, effects),
+            Stage::Idle => Stage::Call(self.random.between(1, START_CALLS)),
+            Stage::BeforeWriting | Stage::BeforeAnswering | Stage::Call(_) => stage,
+        };
+        let step = Some(step);
+        self.dooms.push_back(Doom { step, stage, rows });
+        if self.dooms.len() == 1 {
+            self.arm();
         }
-        match stage {
-            Stage::Idle => self.lose_power(rows, effects),
-            Stage::BeforeWriting | Stage::BeforeAnswering => self.doom = Some((stage, rows)),
-            Stage::Call(call) => {
-                self.storage.fail_at(call, Fault::Io);
-                self.doom = Some((stage, rows));
+    }
+
+    /// What a step planned has had its time: if it did not come, the power goes instead. False if
+    /// the server has to run first.
+    pub fn overdue(&mut self, step: u64, effects: &mut Vec<Effect>) -> bool {
+        let planned = self.dooms.iter().position(|doom| doom.step == Some(step));
+        let Some(planned) = planned else {
+            return true;
+        };
+        if !self.is_up() {
+            return false;
+        }
+        if let Some(doom) = self.dooms.remove(planned) {
+            self.lose_power(doom.rows, Ended::Idle, effects);
+        }
+        true
+    }
+
+    fn arm(&self) {
+        match self.dooms.front().map(|doom| doom.stage) {
+            Some(Stage::Call(call)) => self.storage.fail_at(call, Fault::Io),
+            Some(Stage::Idle | Stage::BeforeWriting | Stage::BeforeAnswering) | None => {
+                self.storage.fail_no_more();
             }
         }
     }
 
-    fn ended(&mut self, error: &LedgerError, effects: &mut Vec<Effect>) {
-        match self.doom {
+    /// The crash that is due if it was planned for this stage: what becomes of the rows.
+    fn take_doom(&mut self, stage: Stage) -> Option<Rows> {
+        self.take_first(|doom| doom.stage == stage)
+    }
+
+    /// The crash whose call failed.
+    fn take_struck(&mut self) -> Option<Rows> {
+        let to_fail = self.storage.is_to_fail();
+        self.take_first(|doom| matches!(doom.stage, Stage::Call(_)) && !to_fail)
+    }
+
+    fn take_first(&mut self, is_due: impl FnOnce(&Doom) -> bool) -> Option<Rows> {
+        let due = self.dooms.front().is_some_and(is_due);
+        let doom = due.then(|| self.dooms.pop_front()).flatten();
+        doom.map(|doom| doom.rows)
+    }
+
+    /// The process ends while it does what a session asked for.
+    fn ended_serving(
+        &mut self,
+        connection: ConnectionId,
+        error: &dyn std::fmt::Debug,
+        effects: &mut Vec<Effect>,
+    ) {
+        effects.push(Effect::Close(connection));
+        self.ended(error, effects);
+    }
+
+    fn ended(&mut self, error: &dyn std::fmt::Debug, effects: &mut Vec<Effect>) {
+        match self.take_struck() {
             // The call that failed ends the process; the machine and its cache may go on.
-            Some((Stage::Call(_), _)) if self.random.chance(40) => self.end_process(effects),
-            Some((_, rows)) => self.lose_power(rows, effects),
+            Some(rows) if self.random.chance(PROCESS_ALONE_PERCENT) => {
+                self.throw_back(rows);
+                self.end_process(Ended::Call, effects);
+            }
+            Some(rows) => self.lose_power(rows, Ended::CallAndPower, effects),
             None => {
                 self.faults
                     .push(format!("the ledger ended for no reason: {error:?}"));
-                self.lose_power(Rows::Stay, effects);
+                self.lose_power(Rows::Stay, Ended::Idle, effects);
             }
         }
     }
 
-    fn end_process(&mut self, effects: &mut Vec<Effect>) {
-        self.storage.fail_at(NEVER, Fault::Io);
+    fn end_process(&mut self, how: Ended, effects: &mut Vec<Effect>) {
+        self.troubles.ended(how);
+        self.storage.fail_no_more();
         self.ledger = None;
-        self.doom = None;
         for connection in std::mem::take(&mut self.sessions).into_keys() {
             effects.push(Effect::Close(connection));
         }
         self.queue.clear();
         self.partials.clear();
-        effects.push(Effect::Died);
+        effects.push(Effect::Died(how));
     }
 
-    fn lose_power(&mut self, rows: Rows, effects: &mut Vec<Effect>) {
-        self.end_process(effects);
+    fn lose_power(&mut self, rows: Rows, how: Ended, effects: &mut Vec<Effect>) {
+        self.crash_disk();
+        self.throw_back(rows);
+        self.end_process(how, effects);
+    }
+
+    fn crash_disk(&mut self) {
         let random = &mut self.random;
         self.storage.crash(&mut |below| random.index(below));
+    }
+
+    fn throw_back(&mut self, rows: Rows) {
+        let before = self.kv.snapshot();
         match rows {
             Rows::Stay => {}
             Rows::Earlier => {
-                if !self.snapshots.is_empty() {
-                    let which = self.random.index(self.snapshots.len());
-                    self.kv.restore(&self.snapshots[which]);
-                }
+                let which = self.random.index(self.snapshots.len());
+                self.kv.restore(&self.snapshots[which]);
+                self.troubles.rows_earlier += u64::from(self.kv.snapshot() != before);
             }
-            Rows::Vanish => self.kv.restore(&MemorySnapshot::default()),
+            Rows::Vanish => {
+                self.kv.restore(&MemorySnapshot::default());
+                self.troubles.rows_gone += 1;
+            }
         }
     }
 
     /// Sets the space on its disk.
     pub fn set_room(&mut self, room: Room) {
         self.room = room;
+        match room {
+            Room::Plenty => {}
+            Room::Reserve => self.troubles.reserve += 1,
+            Room::None => self.troubles.full += 1,
+        }
         self.storage.set_free_bytes(match room {
             Room::Plenty => u64::MAX / 2,
             Room::Reserve => RESERVE_BYTES - 1,
@@ -576,11 +655,8 @@ impl Server {
         if self.ledger.is_some() {
             return true;
         }
-        let fails = self.random.chance(START_FAILS_PERCENT);
-        if fails {
-            let call = self.random.between(1, 14);
-            self.storage.fail_at(call, Fault::Io);
-        }
+        self.plan_start();
+        self.arm();
         let opened = Ledger::open(
             self.storage.clone(),
             Arc::clone(&self.kv),
@@ -588,22 +664,32 @@ impl Server {
             options(),
             &mut |_progress| {},
         );
-        self.storage.fail_at(NEVER, Fault::Io);
+        let struck = opened.is_err() && self.take_struck().is_some();
+        if self.take_first(|doom| doom.step.is_none()).is_some() {
+            self.storage.fail_no_more();
+        }
         match opened {
             Ok((ledger, _opened)) => {
                 self.ledger = Some(ledger);
                 self.begin();
                 true
             }
-            Err(_) if fails => {
-                if self.random.chance(50) {
-                    let random = &mut self.random;
-                    self.storage.crash(&mut |below| random.index(below));
+            Err(_) if struck => {
+                let power = self.random.chance(50);
+                if power {
+                    self.crash_disk();
                 }
+                self.troubles.unstarted(match power {
+                    true => Unstarted::CallAndPower,
+                    false => Unstarted::Call,
+                });
                 false
             }
             // It is started again once there is space.
-            Err(_) if self.room == Room::None => true,
+            Err(error) if self.room == Room::None && is_for_want_of_space(&error) => {
+                self.troubles.unstarted(Unstarted::NoRoom);
+                true
+            }
             Err(error) => {
                 self.faults
                     .push(format!("the server does not come up again: {error:?}"));
@@ -612,11 +698,23 @@ impl Server {
         }
     }
 
-    /// Voids planned crashes and makes space, so that the world can come to rest.
+    /// Lets a call of this start fail now and then, unless one is to fail anyway.
+    fn plan_start(&mut self) {
+        let planned = self.dooms.front().map(|doom| doom.stage);
+        if !matches!(planned, Some(Stage::Call(_))) && self.random.chance(START_FAILS_PERCENT) {
+            self.dooms.push_front(Doom {
+                step: None,
+                stage: Stage::Call(self.random.between(1, START_CALLS)),
+                rows: Rows::Stay,
+            });
+        }
+    }
+
+    /// Makes space and ends the process once more, so that the world can come to rest.
     pub fn calm(&mut self, effects: &mut Vec<Effect>) {
         self.set_room(Room::Plenty);
         if self.ledger.is_some() {
-            self.lose_power(Rows::Stay, effects);
+            self.lose_power(Rows::Stay, Ended::AtRest, effects);
         }
     }
 

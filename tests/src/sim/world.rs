@@ -54,6 +54,8 @@ enum Event {
     DeviceUp(usize),
     /// There is space again, on the disk of a device or of the server.
     Space(Option<usize>),
+    /// The crash that a step planned has had its time, on a device or the server.
+    Overdue(Option<usize>, u64),
 }
 
 /// A world in the middle of what happens to it.
@@ -69,6 +71,8 @@ pub struct World {
     signals: Vec<Signal>,
     standing: Vec<Standing>,
     dialling: BTreeSet<usize>,
+    /// Steps of people whose device does not run: they wait for it.
+    postponed: Vec<Vec<usize>>,
     lines: BTreeMap<ConnectionId, Line>,
     connections: ConnectionId,
     /// Ticks that are planned, by connection and whether for the server.
@@ -137,6 +141,7 @@ impl World {
             phones,
             standing,
             dialling: BTreeSet::new(),
+            postponed: vec![Vec::new(); setup.devices],
             lines: BTreeMap::new(),
             connections: 0,
             ticks: BTreeMap::new(),
@@ -164,6 +169,10 @@ impl World {
         self.oracle
             .at_rest(&self.server, &mut self.phones, &self.standing)?;
         self.totals.steps = steps.len() as u64;
+        self.totals.server = self.server.troubles;
+        for phone in &self.phones {
+            self.totals.devices += phone.troubles;
+        }
         Ok(self.totals)
     }
 
@@ -267,7 +276,8 @@ impl World {
             | Event::Commit
             | Event::ServerUp
             | Event::DeviceUp(_)
-            | Event::Space(_) => eprintln!("      {now:>12} ms  {event:?}"),
+            | Event::Space(_)
+            | Event::Overdue(..) => eprintln!("      {now:>12} ms  {event:?}"),
         }
     }
 
@@ -275,7 +285,7 @@ impl World {
     fn happen(&mut self, event: Event, steps: &[Step]) -> Result<Option<usize>, Violation> {
         let now = self.agenda.now();
         match event {
-            Event::Step(index) => self.step(&steps[index]),
+            Event::Step(index) => self.step(index, &steps[index]),
             Event::Dial(device) => {
                 self.dialling.remove(&device);
                 self.connect(device)?;
@@ -303,7 +313,6 @@ impl World {
             }
             Event::ServerUp => {
                 if !self.server.start() {
-                    self.totals.crashes += 1;
                     self.agenda.plan(now + 1_000, Event::ServerUp);
                 }
                 if let Some(reader) = self.server.reader() {
@@ -313,8 +322,12 @@ impl World {
             }
             Event::DeviceUp(device) => {
                 if !self.phones[device].start() {
-                    self.totals.crashes += 1;
                     self.agenda.plan(now + 1_000, Event::DeviceUp(device));
+                }
+                if self.phones[device].device().is_some() {
+                    for index in std::mem::take(&mut self.postponed[device]) {
+                        self.agenda.plan(now, Event::Step(index));
+                    }
                 }
                 self.dial(device, 500);
                 Ok(Some(device))
@@ -329,7 +342,29 @@ impl World {
                 self.agenda.plan(now + 1_000, Event::DeviceUp(device));
                 Ok(Some(device))
             }
+            Event::Overdue(machine, step) => {
+                if !self.overdue(machine, step)? {
+                    let later = Event::Overdue(machine, step);
+                    self.agenda.plan(now + 5_000, later);
+                }
+                Ok(machine)
+            }
         }
+    }
+
+    fn overdue(&mut self, machine: Option<usize>, step: u64) -> Result<bool, Violation> {
+        let mut done = false;
+        match machine {
+            Some(device) => self.with_phone(device, |phone, _, effects| {
+                done = phone.overdue(step, effects);
+            })?,
+            None => {
+                let mut effects = Vec::new();
+                done = self.server.overdue(step, &mut effects);
+                self.perform_server(effects)?;
+            }
+        }
+        Ok(done)
     }
 
     fn arrive(
@@ -507,11 +542,10 @@ impl World {
                     }
                     self.dial(device, 1_000);
                 }
-                phone::Effect::Died(rows) => {
+                phone::Effect::Died(how, rows) => {
                     if self.trace {
-                        eprintln!("        device {device} loses power; its rows: {rows:?}");
+                        eprintln!("        device {device} ended: {how:?}; its rows: {rows:?}");
                     }
-                    self.totals.crashes += 1;
                     if rows != Rows::Stay {
                         self.oracle.thrown_back(device);
                     }
@@ -540,13 +574,13 @@ impl World {
             Learned::Bye(bye) if bye.code == ByeCode::Revoked => {
                 self.standing[device].revoked = true;
             }
+            Learned::Page { .. } => self.page_on_full_disks(device),
             Learned::Bye(_)
             | Learned::Welcome { .. }
             | Learned::Void
             | Learned::Readmitted { .. }
             | Learned::Differs { .. }
             | Learned::Missing { .. }
-            | Learned::Page { .. }
             | Learned::UpToDate { .. }
             | Learned::LeftScope(_)
             | Learned::StatementsHeld
@@ -555,6 +589,13 @@ impl World {
         let reader = self.server.reader();
         let grants = &self.standing[device].enrolled;
         self.oracle.learned(device, grants, reader.as_ref(), event)
+    }
+
+    fn page_on_full_disks(&mut self, device: usize) {
+        let phone = &mut self.phones[device];
+        phone.troubles.read_meanwhile += u64::from(phone.is_short_of_space());
+        let short = self.server.is_short_of_space() && self.server.is_up();
+        self.server.troubles.read_meanwhile += u64::from(short);
     }
 
     fn perform_server(&mut self, effects: Vec<server::Effect>) -> Result<(), Violation> {
@@ -571,11 +612,10 @@ impl World {
                         self.agenda.plan(now + QUEUE_MS, Event::Commit);
                     }
                 }
-                server::Effect::Died => {
+                server::Effect::Died(how) => {
                     if self.trace {
-                        eprintln!("        the server loses power");
+                        eprintln!("        the server ended: {how:?}");
                     }
-                    self.totals.crashes += 1;
                     let back = now + self.random.between(100, 15_000);
                     self.agenda.plan(back, Event::ServerUp);
                 }

@@ -3,6 +3,7 @@
 use std::num::NonZero;
 use std::thread;
 
+use bukti_tests::sim::troubles::Troubles;
 use bukti_tests::sim::{self, Planted, Setup, Totals};
 
 fn threads() -> usize {
@@ -31,7 +32,7 @@ fn four_devices_lose_nothing_and_end_equal_over_300_seeds() {
     assert!(totals.rejected > 100, "nothing was refused: {totals}");
     assert!(totals.stale > 10, "no store was restored: {totals}");
     assert!(totals.cuts > 1_000, "the network was too kind: {totals}");
-    assert!(totals.crashes > 1_000, "the power was too good: {totals}");
+    assert!(totals.crashes() > 1_000, "the power was too good: {totals}");
 }
 
 #[test]
@@ -49,8 +50,56 @@ fn small_worlds_whose_disks_fail_all_the_time_lose_nothing_over_500_seeds() {
     let totals = holds(10_000..10_500, &Setup::storage());
     assert!(totals.edits > 2_500, "too little happened: {totals}");
     assert!(totals.accepted > 2_500, "too little arrived: {totals}");
-    assert!(totals.crashes > 2_500, "the disks were too kind: {totals}");
-    assert!(totals.full > 500, "the disks were too large: {totals}");
+    assert!(
+        totals.crashes() > 4_000,
+        "the disks were too kind: {totals}"
+    );
+    // About half of what happens: a kind that is drawn and has no effect any more shows here.
+    let server = Troubles {
+        idle: 500,
+        unwritten: 90,
+        unanswered: 100,
+        calls_and_power: 200,
+        calls: 130,
+        starts_and_power: 250,
+        starts: 250,
+        no_room: 15,
+        restored: 0,
+        rows_earlier: 250,
+        rows_gone: 150,
+        reserve: 200,
+        full: 100,
+        put_off: 1_000,
+        read_meanwhile: 40,
+    };
+    let devices = Troubles {
+        idle: 700,
+        unwritten: 0,
+        unanswered: 0,
+        calls_and_power: 150,
+        calls: 80,
+        starts_and_power: 300,
+        starts: 300,
+        no_room: 8,
+        restored: 100,
+        rows_earlier: 250,
+        rows_gone: 150,
+        reserve: 200,
+        full: 100,
+        put_off: 90,
+        read_meanwhile: 60,
+    };
+    for (whose, happened, least) in [
+        ("the server", totals.server, server),
+        ("devices", totals.devices, devices),
+    ] {
+        for ((kind, happened), (_, least)) in happened.kinds().into_iter().zip(least.kinds()) {
+            assert!(
+                happened >= least,
+                "{whose}: {happened} {kind} of at least {least}: {totals}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -7,13 +7,13 @@ use bukti_core::authority::Role;
 use bukti_core::evidence::{self, Edit};
 use bukti_core::id::DocumentId;
 use bukti_core::journal::memory::{Fault, MemoryStorage};
-use bukti_core::kv::MemoryKv;
+use bukti_core::kv::{KvFault, MemoryKv, MemorySnapshot};
 use bukti_core::scope::Scope;
 use bukti_sync_protocol::bye::ByeCode;
 use bukti_sync_protocol::client::Event;
 
 use super::world::{NOW, Phone, WARD, World, evidence};
-use crate::device::{Device, DeviceError};
+use crate::device::DeviceError;
 use crate::limits::TAIL_RESERVE_BYTES;
 
 /// A call that nobody comes to.
@@ -28,17 +28,25 @@ enum Act {
     Trespass,
     Edit,
     Sync,
+    /// Somebody else edits the same document and begins another.
+    Other,
+    Reopen,
 }
 
-const ACTS: [Act; 9] = [
+const ACTS: [Act; 14] = [
     Act::Enrol,
     Act::Create,
     Act::Edit,
     Act::Sync,
+    Act::Other,
     Act::Edit,
     Act::Trespass,
     Act::Sync,
+    Act::Other,
+    Act::Reopen,
+    Act::Sync,
     Act::Edit,
+    Act::Reopen,
     Act::Sync,
 ];
 
@@ -56,6 +64,7 @@ enum End {
 struct Life {
     world: World,
     phone: Phone,
+    other: Phone,
     secret: [u8; 16],
     done: usize,
     document: Option<DocumentId>,
@@ -69,8 +78,10 @@ impl Life {
         let mut world = World::new();
         let secret = world.draw();
         world.invite(secret, "Siti", Role::Officer, WARD);
+        let other = world.phone("Budi", Role::Officer, WARD);
         Self {
             world,
+            other,
             phone: Phone::empty(),
             secret,
             done: 0,
@@ -104,6 +115,12 @@ impl Life {
             Act::Sync => drop(self.world.try_sync(&mut self.phone)?),
             Act::Create => self.document = Some(self.create(WARD, &mark)?),
             Act::Trespass => drop(self.create("13.71.01.1001", &mark)?),
+            Act::Other => self.work_elsewhere(mark),
+            Act::Reopen => {
+                let rows = self.phone.close();
+                self.phone.try_open(rows)?;
+                self.phone.device().set_local_checks(false);
+            }
             Act::Edit => {
                 let id = self.document.expect("it was created before");
                 let edit = [Edit::AddRow(mark.clone())];
@@ -123,6 +140,18 @@ impl Life {
         Ok(created.0)
     }
 
+    /// What arrives in full with the next page, as a record and as a new document.
+    fn work_elsewhere(&mut self, mark: String) {
+        self.world.sync(&mut self.other);
+        if let Some(id) = self.document {
+            let edit = [Edit::AddRow(mark.clone())];
+            self.other.device().edit(NOW, &id, &edit).unwrap();
+            self.promised.insert(mark);
+        }
+        self.world.create(&mut self.other, "Baliho");
+        self.world.sync(&mut self.other);
+    }
+
     /// The power goes; what was not synced stays if `choice` is 1.
     fn crash(&self, choice: usize) {
         for disk in self.disks() {
@@ -132,14 +161,19 @@ impl Life {
 
     /// The process starts anew; a device that is not enrolled yet is enrolled with what it has.
     fn start(&mut self, kv: MemoryKv) {
-        match Device::open(self.phone.folders(), kv) {
-            Ok(device) => {
-                self.phone.device = Some(device);
+        match self.phone.try_open(kv) {
+            Ok(()) => {
                 self.phone.device().set_local_checks(false);
                 self.done = self.done.max(1);
             }
             Err(DeviceError::NotEnrolled) if self.done == 0 => {}
             Err(error) => panic!("not opened again: {error:?}"),
+        }
+    }
+
+    fn catch_up(&mut self) {
+        if self.phone.device.is_some() {
+            self.world.sync(&mut self.phone);
         }
     }
 
@@ -183,6 +217,10 @@ impl Life {
         // What did not return and was kept all the same is there beside what was done again.
         assert!((1..=2).contains(&status.quarantined), "{status:?}");
         assert!(status.differs.is_empty());
+        let document = self.document.unwrap();
+        self.world.sync(&mut self.other);
+        assert_eq!(self.phone.shown(&document), self.other.shown(&document));
+        assert_eq!(self.phone.titles().len(), self.other.titles().len());
     }
 }
 
@@ -229,6 +267,90 @@ fn whichever_call_to_a_disk_fails_no_edit_that_returned_is_lost_and_the_device_g
     }
 }
 
+/// What the next process finds of rows whose store failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    /// All but the batch whose writing failed.
+    WithoutBatch,
+    /// That batch, too.
+    WithBatch,
+    /// What was flushed, and no more.
+    Flushed,
+    /// An empty store: a damaged one is moved aside.
+    Gone,
+}
+
+/// The same for a call to the store of confirmed rows.
+fn rows_fail_and_the_device_goes_on(call: u64, fault: KvFault, left: Rows, end: End) -> bool {
+    let mut life = Life::new();
+    life.phone.rows.fail_at(call, fault);
+    let lived = life.live();
+    let rows = life.phone.close();
+    assert_eq!(lived.is_err(), rows.has_failed(), "{lived:?}");
+    let Err(error) = lived else {
+        return false;
+    };
+    assert!(!error.is_refusal(), "{error}");
+    rows.open_anew(left == Rows::WithBatch);
+    match left {
+        Rows::WithoutBatch | Rows::WithBatch => {}
+        Rows::Flushed => rows.restore(&rows.flushed()),
+        Rows::Gone => rows.restore(&MemorySnapshot::default()),
+    }
+    match end {
+        End::Process => {}
+        End::PowerKeepsNothing => life.crash(0),
+        End::PowerKeepsAll => life.crash(1),
+    }
+    life.start(rows);
+    match left {
+        Rows::WithoutBatch | Rows::WithBatch => {}
+        // An edit of what the rows lost is in the tail, and seen once the rows came again.
+        Rows::Flushed | Rows::Gone => life.catch_up(),
+    }
+    life.nothing_is_lost();
+    life.live().unwrap();
+    life.everything_arrived();
+    life.phone.crash(&mut |_| 0);
+    life.everything_arrived();
+    true
+}
+
+#[test]
+fn whichever_call_to_the_confirmed_rows_fails_nothing_is_lost_and_the_device_goes_on() {
+    for (left, fault) in [
+        (Rows::WithoutBatch, KvFault::Io),
+        (Rows::WithBatch, KvFault::Io),
+        (Rows::Flushed, KvFault::Io),
+        (Rows::Gone, KvFault::Damaged),
+    ] {
+        let ends = [End::Process, End::PowerKeepsNothing, End::PowerKeepsAll];
+        let mut call = 1;
+        // The ways in which the process ends take turns.
+        let end = |call| ends[call as usize % 3];
+        while rows_fail_and_the_device_goes_on(call, fault, left, end(call)) {
+            call += 1;
+        }
+        assert!(call > 140, "only {call} calls were tried");
+    }
+}
+
+/// What a page brought is handed to the system before the tail lets go of it.
+#[test]
+fn a_process_that_is_killed_after_a_page_has_its_runs_and_goes_on_in_the_same_life() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut phone, "Papan");
+    world.sync(&mut phone);
+    let (shown, incarnation) = (phone.shown(&id), phone.device().incarnation());
+    let rows = phone.close();
+    rows.restore(&rows.flushed());
+    phone.open(rows);
+    assert_eq!(phone.shown(&id), shown);
+    assert_eq!(phone.device().incarnation(), incarnation);
+    assert_eq!(phone.device().unsent(), 0);
+}
+
 #[test]
 fn what_a_failed_sync_left_in_the_cache_is_on_the_disk_before_it_is_offered() {
     let mut world = World::new();
@@ -270,6 +392,26 @@ fn an_identity_that_only_the_cache_shows_is_on_the_disk_before_it_counts() {
         life.nothing_is_lost();
     }
     assert!(seen_and_lost > 0, "no sync of the folder failed");
+}
+
+#[test]
+fn a_refused_run_that_only_the_cache_shows_is_on_the_disk_before_it_is_shown() {
+    let mut seen_and_kept = 0;
+    for call in 1.. {
+        let mut life = Life::new();
+        life.perform(Act::Enrol).unwrap();
+        life.perform(Act::Trespass).unwrap();
+        life.phone.quarantine.fail_at(call, Fault::Io);
+        if life.perform(Act::Sync).is_ok() {
+            break;
+        }
+        life.phone.reopen();
+        let shown = life.phone.device().quarantined().len();
+        life.phone.crash(&mut |_| 0);
+        assert_eq!(life.phone.device().quarantined().len(), shown);
+        seen_and_kept += shown;
+    }
+    assert!(seen_and_kept > 0, "no sync of the folder failed");
 }
 
 #[test]

@@ -212,6 +212,38 @@ fn edits_made_on_a_restored_store_before_it_knew_are_kept() {
     );
 }
 
+/// One was sealed before, the other behind what the store had sealed under the same number before it
+/// was restored.
+#[test]
+fn edits_of_a_restored_store_that_contradict_each_other_are_all_kept() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let mut restored = siti.duplicate();
+    let row = |phone: &mut Phone, row: &str| {
+        let edit = [Edit::AddRow(row.into())];
+        phone.device().edit(NOW, &id, &edit).unwrap();
+    };
+    row(&mut siti, "1.1");
+    world.sync(&mut siti);
+    row(&mut restored, "2.2");
+    // What the store had sealed comes to it in a document that is sent whole, say.
+    let rows = restored.close();
+    rows.restore(&siti.snapshot());
+    restored.open(rows);
+    row(&mut restored, "3.3");
+    world.sync(&mut restored);
+    let rows = restored.device().show(&id).unwrap().evidence.rows;
+    assert_eq!(rows.into_iter().collect::<Vec<_>>(), ["1.1", "2.2", "3.3"]);
+    let status = restored.device().status().unwrap();
+    assert_eq!(
+        (status.unsent, status.to_enter_again, status.quarantined),
+        (0, 0, 0)
+    );
+    assert!(status.differs.is_empty());
+}
+
 #[test]
 fn a_server_that_is_behind_its_own_receipts_gets_the_runs_again() {
     let mut world = World::new();

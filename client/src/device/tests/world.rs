@@ -332,6 +332,8 @@ pub(crate) struct Phone {
     pub(crate) home: MemoryStorage,
     pub(crate) tail: MemoryStorage,
     pub(crate) quarantine: MemoryStorage,
+    /// The confirmed store; the device has a clone of it.
+    pub(crate) rows: MemoryKv,
     pub(crate) device: Option<TestDevice>,
 }
 
@@ -341,6 +343,7 @@ impl Phone {
             home: MemoryStorage::new(),
             tail: MemoryStorage::new(),
             quarantine: MemoryStorage::new(),
+            rows: MemoryKv::new(),
             device: None,
         }
     }
@@ -359,13 +362,19 @@ impl Phone {
 
     /// Ends the process; answers the confirmed store.
     pub(crate) fn close(&mut self) -> MemoryKv {
-        self.device
-            .take()
-            .map_or_else(MemoryKv::new, Device::into_kv)
+        self.device = None;
+        self.rows.clone()
     }
 
     pub(crate) fn open(&mut self, kv: MemoryKv) {
-        self.device = Some(Device::open(self.folders(), kv).unwrap());
+        self.try_open(kv).unwrap();
+    }
+
+    /// The same with disks and rows that may fail.
+    pub(crate) fn try_open(&mut self, kv: MemoryKv) -> Result<(), DeviceError> {
+        self.rows = kv.clone();
+        self.device = Some(Device::open(self.folders(), kv)?);
+        Ok(())
     }
 
     pub(crate) fn reopen(&mut self) {
@@ -388,6 +397,7 @@ impl Phone {
             home: self.home.duplicate(),
             tail: self.tail.duplicate(),
             quarantine: self.quarantine.duplicate(),
+            rows: MemoryKv::new(),
             device: None,
         };
         copy.open(kv);

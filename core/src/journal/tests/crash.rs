@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 
+use super::super::format::segment_name;
 use super::super::memory::{Fault, MemoryStorage, Skipped};
 use super::super::verify::{Extent, verify};
-use super::super::{Journal, OpenError, Options, ReadError, TailKind};
+use super::super::{Damage, Journal, OpenError, Options, ReadError, TailKind};
 use super::{ID, SMALL, contents, record, small_journal};
 
 /// A stream of choices from a seed (SplitMix64).
@@ -236,6 +237,28 @@ fn what_a_failed_sync_left_in_the_cache_counts_only_once_it_is_on_the_disk() {
     let (journal, recovery) = Journal::open(disk, SMALL).unwrap();
     assert_eq!(recovery.torn, None);
     assert_eq!(contents(&journal), records);
+}
+
+#[test]
+fn a_whole_group_of_another_history_is_never_cut_for_a_tear() {
+    let (disk, mut journal, _records) = small_journal();
+    let (mut twin, _) = Journal::open(disk.duplicate(), SMALL).unwrap();
+    // Too long for the third segment.
+    journal.append(&[record(13, 900)]).unwrap();
+    twin.append(&[record(14, 900)]).unwrap();
+    twin.append(&[record(15, 100)]).unwrap();
+    let name = segment_name(twin.reader().locate(14).unwrap().segment);
+    drop(journal);
+    let mut mixed = disk.content(&name).unwrap();
+    let theirs = twin.reader().storage().content(&name).unwrap();
+    let end = mixed.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    mixed[end..].copy_from_slice(&theirs[end..]);
+    disk.set_content(&name, &mixed);
+    let Err(OpenError::Damaged(finding)) = Journal::open(disk.clone(), SMALL) else {
+        panic!("it was cut")
+    };
+    assert_eq!(finding.damage, Damage::ChainBroken);
+    assert_eq!(disk.content(&name), Some(mixed));
 }
 
 #[test]

@@ -124,6 +124,25 @@ fn what_a_failed_sync_dropped_is_seen_and_not_brought_to_the_disk_by_the_next() 
 }
 
 #[test]
+fn space_is_taken_by_files_with_a_name_and_given_back_when_a_crash_takes_it() {
+    let disk = with_file(300);
+    disk.set_free_bytes(1_000);
+    let free = || disk.free_bytes().unwrap();
+    disk.create("other", 600).unwrap();
+    assert_eq!(free(), 400);
+    let full = disk.create("third", 401).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    disk.rename("other", "file").unwrap();
+    assert_eq!(free(), 700);
+    // The rename is undone, and the file that was made goes with it.
+    disk.crash(&mut |_| 0);
+    assert_eq!(disk.list().unwrap(), ["file"]);
+    assert_eq!(free(), 1_000);
+    disk.remove("file").unwrap();
+    assert_eq!(free(), 1_300);
+}
+
+#[test]
 fn a_removal_that_failed_may_show_after_a_crash() {
     let failed = || {
         let disk = with_file(1);

@@ -171,6 +171,32 @@ fn a_folder_is_made_for_its_owner_only_and_files_too() {
     assert!(DiskStorage::open(home.path().join("no/such/folder")).is_err());
 }
 
+/// The system refuses to sync what has nothing to sync, so an answer shows that it was asked.
+#[test]
+fn syncing_a_file_and_the_folder_asks_the_system_and_passes_its_answer_on() {
+    let home = tempfile::tempdir().unwrap();
+    let storage = DiskStorage::open(home.path()).unwrap();
+    std::os::unix::fs::symlink("/dev/null", home.path().join("file")).unwrap();
+    let refused = storage.sync("file").unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    storage.create("other", 1).unwrap();
+    storage.sync("other").unwrap();
+    storage.sync_folder().unwrap();
+    let unsyncable = DiskStorage::open("/proc/self/fd").unwrap();
+    let refused = unsyncable.sync_folder().unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn the_space_of_a_file_is_taken_when_it_is_made() {
+    let home = tempfile::tempdir().unwrap();
+    let storage = DiskStorage::open(home.path()).unwrap();
+    storage.create("file", 1024 * 1024).unwrap();
+    let made = fs::metadata(home.path().join("file")).unwrap();
+    assert_eq!(made.len(), 1024 * 1024);
+    assert!(made.blocks() * 512 >= made.len(), "{}", made.blocks());
+}
+
 #[test]
 fn a_file_is_written_and_read_under_its_latest_name() {
     let home = tempfile::tempdir().unwrap();

@@ -1,7 +1,8 @@
-//! A disk that fails at any call of a server's life, or is full at any moment of it.
+//! A disk or a store of rows that fails at any call of a server's life, and a disk that is full at
+//! any moment of it.
 
 use super::*;
-use crate::kv::MemorySnapshot;
+use crate::kv::{KvFault, MemorySnapshot};
 
 /// What a server does from its first start on.
 #[derive(Debug, Clone, Copy)]
@@ -244,7 +245,8 @@ fn fails_and_goes_on(
     if life.live().is_ok() {
         return false;
     }
-    life.ledger = None;
+    let ended = life.ledger.take();
+    assert!(ended.is_none_or(|ledger| ledger.has_failed()));
     match end {
         End::Process => {}
         End::PowerKeepsNothing => life.storage.crash(&mut |_| 0),
@@ -281,6 +283,110 @@ fn whichever_call_to_the_disk_fails_nothing_acknowledged_is_lost_and_the_server_
             call += 1;
         }
         assert!(call > 60, "only {call} calls were tried");
+    }
+}
+
+/// What the next process finds of rows whose store failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    /// All but the batch whose writing failed.
+    WithoutBatch,
+    /// That batch, too.
+    WithBatch,
+    /// An empty store: a damaged one is moved aside.
+    Gone,
+}
+
+/// The same for a call to the store of derived rows.
+fn rows_fail_and_the_server_goes_on(
+    batches: &(DeviceId, Vec<Vec<CheckedRun>>),
+    call: u64,
+    fault: KvFault,
+    left: Rows,
+) -> bool {
+    let mut life = Life::new(batches);
+    life.kv.fail_at(call, fault);
+    let lived = life.live();
+    assert_eq!(lived.is_err(), life.kv.has_failed(), "{lived:?}");
+    if lived.is_ok() {
+        return false;
+    }
+    if let Some(ledger) = &mut life.ledger {
+        assert!(ledger.has_failed());
+        let carrier = life.device;
+        let run = life.batches[0][0].clone();
+        let returned = false;
+        let again = ledger.accept(
+            NOW,
+            vec![Submission {
+                carrier,
+                run,
+                returned,
+            }],
+        );
+        again.unwrap_err();
+    }
+    life.ledger = None;
+    life.kv.open_anew(left == Rows::WithBatch);
+    match left {
+        Rows::WithoutBatch | Rows::WithBatch => {}
+        Rows::Gone => life.kv.restore(&MemorySnapshot::default()),
+    }
+    life.start();
+    life.nothing_acknowledged_is_missing();
+    life.live().unwrap();
+    life.ledger = None;
+    life.storage.crash(&mut |_| 0);
+    life.start();
+    life.everything_is_there();
+    true
+}
+
+#[test]
+fn whichever_call_to_the_rows_fails_nothing_acknowledged_is_lost_and_the_server_goes_on() {
+    let batches = batches();
+    for (left, fault) in [
+        (Rows::WithoutBatch, KvFault::Io),
+        (Rows::WithBatch, KvFault::Io),
+        (Rows::Gone, KvFault::Damaged),
+    ] {
+        let mut call = 1;
+        while rows_fail_and_the_server_goes_on(&batches, call, fault, left) {
+            call += 1;
+        }
+        assert!(call > 80, "only {call} calls were tried");
+    }
+}
+
+#[test]
+fn whichever_call_to_the_rows_fails_while_they_are_made_anew_the_next_opening_makes_them() {
+    let batches = batches();
+    let mut life = Life::new(&batches);
+    life.live().unwrap();
+    let acknowledged = life.acknowledged.clone();
+    let open = |kv: &Arc<MemoryKv>, storage: &MemoryStorage| {
+        let (storage, kv) = (storage.duplicate(), kv.clone());
+        Ledger::open(storage, kv, server_key(), Life::options(), &mut |_| {})
+    };
+    for with_batch in [false, true] {
+        let mut call = 1;
+        loop {
+            let kv = Arc::new(MemoryKv::new());
+            kv.fail_at(call, KvFault::Io);
+            let failed = open(&kv, &life.storage).is_err();
+            assert_eq!(failed, kv.has_failed());
+            kv.open_anew(with_batch);
+            let (ledger, _) = open(&kv, &life.storage).unwrap();
+            for (run, position) in &acknowledged {
+                assert_eq!(ledger.reader().position_of(run).unwrap(), Some(*position));
+            }
+            assert_eq!(all_rows(&kv), rebuilt_rows(&life.storage));
+            if !failed {
+                break;
+            }
+            call += 1;
+        }
+        assert!(call > 40, "only {call} calls were tried");
     }
 }
 

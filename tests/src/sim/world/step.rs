@@ -10,11 +10,20 @@ use super::super::random::Random;
 use super::super::script::{Act, Step, What};
 use super::{Event, World};
 
+/// How long a crash waits for the call that it was planned for, at least and at most. Then the
+/// power goes without one.
+const CALL_WAIT_MS: (u64, u64) = (60_000, 600_000);
+
 impl World {
-    pub(super) fn step(&mut self, step: &Step) -> Result<Option<usize>, Violation> {
+    pub(super) fn step(&mut self, index: usize, step: &Step) -> Result<Option<usize>, Violation> {
         let now = self.agenda.now();
         let mut random = Random::of(self.seed, 6, step.number);
         match step.act {
+            Act::Create { device, .. } | Act::Edit { device, .. }
+                if self.phones[device].device().is_none() =>
+            {
+                self.postponed[device].push(index);
+            }
             Act::Create { device, document } => {
                 self.create(device, document, step.number, &mut random)?;
                 return Ok(Some(device));
@@ -35,8 +44,11 @@ impl World {
             }
             Act::CrashDevice { device, call, rows } => {
                 self.with_phone(device, |phone, _, effects| {
-                    phone.crash(call, rows, effects);
+                    phone.crash(step.number, call, rows, effects);
                 })?;
+                let by = now + random.between(CALL_WAIT_MS.0, CALL_WAIT_MS.1);
+                self.agenda
+                    .plan(by, Event::Overdue(Some(device), step.number));
             }
             Act::Keep { device } => {
                 self.phones[device].keep();
@@ -49,24 +61,27 @@ impl World {
                 })?;
                 if restored {
                     self.oracle.restored(device);
+                } else {
+                    self.phones[device].keep();
+                    self.oracle.copied(device);
                 }
             }
             Act::CrashServer { stage, rows } => {
                 let mut effects = Vec::new();
-                self.server.crash(stage, rows, &mut effects);
+                self.server.crash(step.number, stage, rows, &mut effects);
                 self.perform_server(effects)?;
+                let by = now + random.between(CALL_WAIT_MS.0, CALL_WAIT_MS.1);
+                self.agenda.plan(by, Event::Overdue(None, step.number));
             }
             Act::FillDevice {
                 device,
                 room,
                 for_ms,
             } => {
-                self.totals.full += 1;
                 self.phones[device].set_room(room);
                 self.agenda.plan(now + for_ms, Event::Space(Some(device)));
             }
             Act::FillServer { room, for_ms } => {
-                self.totals.full += 1;
                 self.server.set_room(room);
                 self.agenda.plan(now + for_ms, Event::Space(None));
             }
