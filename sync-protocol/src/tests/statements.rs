@@ -13,7 +13,7 @@ use crate::bye::ByeCode;
 use crate::client::Event;
 use crate::deflate::pack;
 use crate::fragment::{ItemId, Splitter};
-use crate::frame::{HeldStatement, Holding, Push, Wanted, decode};
+use crate::frame::{Frame, HeldStatement, Holding, Push, Wanted, decode};
 use crate::item::PushItem;
 use crate::limits;
 use crate::server::Input;
@@ -277,4 +277,28 @@ fn what_the_server_does_not_take_is_sent_once_a_session() {
     let pushes = pipe.kinds_up().into_iter().filter(|kind| *kind == "push");
     assert_eq!(pushes.count(), 1);
     assert!(!pipe.client.returning(), "the session is done with it");
+}
+
+#[test]
+fn names_and_credit_wait_for_what_the_journal_has_not_taken_in() {
+    let (mut server, mut phone) = founded_anew();
+    phone.cursor = None;
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    server.judges = false;
+    let more = limits::UNJUDGED_BYTES as usize * 2;
+    for frame in pushed(&framework("first", more)) {
+        server.drive(&mut pipe.session, Input::Frame(&frame));
+    }
+    let mut heard = |server: &mut Server, input: Input<'_>| {
+        let sent = server.drive(&mut pipe.session, input).decoded();
+        sent.iter().map(Frame::name).collect::<Vec<_>>()
+    };
+    for frame in pushed(&framework("second", 40_000)) {
+        assert_eq!(heard(&mut server, Input::Frame(&frame)), [""; 0]);
+    }
+    let holding = named(b"x", 9, TIME, about("third"));
+    let asked = heard(&mut server, Input::Frame(&plain(holding)));
+    assert_eq!(asked, [""; 0]);
+    assert_eq!(heard(&mut server, Input::TakenBack), ["credit"]);
+    assert_eq!(heard(&mut server, Input::TakenBack), ["wanted"]);
 }

@@ -390,6 +390,56 @@ fn frameworks_regions_and_moves_come_back_once_and_in_their_newest_version() {
 }
 
 #[test]
+fn regions_and_moves_from_before_do_not_come_back_over_those_of_a_clock_set_back() {
+    let (mut ledger, storage, kv, carrier, _) = with_officers();
+    let csv = |list: &str| RegionImport::from_csv("regions.csv", example_csv(), list).unwrap();
+    let unit = scope("13.07.05.2001");
+    let parents = ["12.07.28", "13.07.01", "13.07.04"].map(scope);
+    // The clock ran ahead for a while: what was stated then is newer only by that clock.
+    ledger.import_regions(NOW + 900, csv("2025")).unwrap();
+    ledger.import_regions(NOW + 20, csv("2026")).unwrap();
+    ledger.move_unit(NOW + 900, &unit, &parents[1]).unwrap();
+    ledger.move_unit(NOW + 20, &unit, &parents[2]).unwrap();
+    let (mut other, _, _) = founded();
+    other.import_regions(NOW + 500, csv("2024")).unwrap();
+    let mut held = facts(&other);
+    let parent = parents[0].clone();
+    held.push(statement(NOW + 500, Fact::Move(MoveFact { unit, parent })));
+    for statement in &held {
+        let Ok(Record::Server(signed)) = Record::from_bytes(statement) else {
+            panic!("a statement is read");
+        };
+        if let Some(bulk) = Bulk::of(signed.fact()) {
+            assert!(!ledger.reader().lacks(&bulk, signed.at()).unwrap());
+        }
+    }
+    let before = position(&ledger);
+    assert_eq!(ledger.take_back(NOW, carrier.id(), held).unwrap(), 0);
+    assert_eq!(position(&ledger), before);
+    holds_together(&ledger, &storage, &kv);
+}
+
+#[test]
+fn a_returned_framework_is_lacking_until_it_is_there() {
+    let (mut ledger, _, _, carrier, _) = with_officers();
+    let (mut former, _, _) = founded();
+    let (name, json) = framework::built_in()[0];
+    former
+        .import_framework(NOW - 9, name, json.to_vec())
+        .unwrap();
+    let held = facts(&former);
+    let Ok(Record::Server(signed)) = Record::from_bytes(&held[0]) else {
+        panic!("a statement is read");
+    };
+    let bulk = Bulk::of(signed.fact()).unwrap();
+    assert!(ledger.reader().lacks(&bulk, NOW - 9).unwrap());
+    assert_eq!(ledger.take_back(NOW, carrier.id(), held).unwrap(), 1);
+    for at in [NOW - 9, NOW + 9] {
+        assert!(!ledger.reader().lacks(&bulk, at).unwrap());
+    }
+}
+
+#[test]
 fn one_device_returns_only_so_much_at_once_and_in_a_day() {
     let (mut ledger, _, kv, carrier, _) = with_officers();
     let many: Vec<_> = (0..=limits::RETURNED_STATEMENTS_MAX as u64)
