@@ -1,12 +1,13 @@
 //! What the tests, the demo and the measurements of the whole system share: a bad network
 //! ([`link`]), real processes ([`process`]) with folders of any size ([`folder`]), the protocol in
 //! their own hands ([`wire`]), the main job shown for real ([`demo`]), what comparing takes
-//! ([`comparing`], by the frames on a [`tap`]), and the whole system in one thread, decided by a
-//! seed ([`sim`]).
+//! ([`comparing`], by the frames on a [`tap`]), the whole system in one thread, decided by a seed
+//! ([`sim`]), and trials of what guards the promises ([`guards`]).
 
 pub mod comparing;
 pub mod demo;
 pub mod folder;
+pub mod guards;
 pub mod link;
 pub mod process;
 pub mod sim;

@@ -1,4 +1,4 @@
-//! Tasks of this workspace: `cargo xtask demo | test | sim | hostile | fuzz | bench`.
+//! Tasks of this workspace: `cargo xtask demo | test | sim | hostile | fuzz | guards | bench`.
 //!
 //! Each task builds what it needs and runs it. Nothing here depends on the other crates, so that a
 //! task starts at once; the work is in `tests/src/bin` and `bench`.
@@ -21,6 +21,9 @@ usage: cargo xtask TASK
   hostile            195,000 altered inputs in process and 5,000 over sockets; tests run a few
   fuzz [--minutes N] [--target NAME]
                      the fuzzer, so many minutes for each target; fails on a finding
+  guards [--area NAME] [--only TEXT]
+                     takes each guard of tests/guards out of a copy of the workspace; fails if
+                     no test notices
   bench [NAME]       measurements, with what each costs and which part dominates";
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
         },
+        Some("guards") => build_and_run("bukti-tests", "bukti-guards", &rest),
         Some("bench") => bench(&rest),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");

@@ -13,6 +13,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::forge::{Forge, chunk, framed, prefixed, run, signed, unsigned};
 use super::*;
 
+mod bounds;
+
 /// One edit of a made-up session; numbers choose places modulo what there is.
 #[derive(Debug, Clone)]
 enum Edit {

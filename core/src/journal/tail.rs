@@ -112,10 +112,10 @@ pub(super) fn judge(bytes: &[u8], segment: &SegmentHeader, cursor: &Cursor) -> T
         return TailKind::Stray;
     }
     let offset = u32::try_from(cursor.offset).expect("segments are at most 64 MiB");
-    let was_whole = match GroupHeader::decode(tail, &segment.id, segment.number, offset) {
-        Some(header) => was_written_to_its_end(tail, cursor.offset, header.length()),
-        None => only_the_header_differs(tail, segment, cursor, offset),
-    };
+    let group = GroupHeader::decode(tail, &segment.id, segment.number, offset)
+        .or_else(|| header_demanded(tail, segment, cursor, offset));
+    let was_whole =
+        group.is_some_and(|group| was_written_to_its_end(tail, cursor.offset, group.length()));
     if was_whole {
         TailKind::Damaged
     } else {
@@ -138,17 +138,15 @@ fn was_written_to_its_end(tail: &[u8], offset: usize, length: u64) -> bool {
         .all(has_bytes)
 }
 
-/// Whether the records behind a damaged header are whole: then the header that they demand shares
-/// the chain behind them, or the sum, with the one that stands there.
-fn only_the_header_differs(
+/// The header that the records behind a damaged one demand, if they are whole: it shares the chain
+/// behind them, or the sum, with the one that stands there.
+fn header_demanded(
     tail: &[u8],
     segment: &SegmentHeader,
     cursor: &Cursor,
     offset: u32,
-) -> bool {
-    let Some((stated, payload)) = tail.split_at_checked(GROUP_HEADER_BYTES) else {
-        return false;
-    };
+) -> Option<GroupHeader> {
+    let (stated, payload) = tail.split_at_checked(GROUP_HEADER_BYTES)?;
     let mut header = GroupHeader {
         first: cursor.next,
         count: 0,
@@ -159,17 +157,15 @@ fn only_the_header_differs(
     let mut rest = payload;
     while let Some((prefix, behind)) = rest.split_at_checked(RECORD_PREFIX_BYTES) {
         let length = u32_at(prefix, 0);
-        let Some(record) = behind.get(..length as usize).filter(|_| length > 0) else {
-            return false;
-        };
+        let record = behind.get(..length as usize).filter(|_| length > 0)?;
         header.count += 1;
         header.payload += RECORD_PREFIX_BYTES as u32 + length;
         header.after = chain_next(&header.after, &record_hash(record));
         let demanded = header.encode(&segment.id, segment.number, offset);
         if stated[AFTER] == demanded[AFTER] || stated[GROUP_HASHED..] == demanded[GROUP_HASHED..] {
-            return true;
+            return Some(header);
         }
         rest = &behind[record.len()..];
     }
-    false
+    None
 }

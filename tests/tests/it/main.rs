@@ -6,6 +6,7 @@ mod damage;
 mod demo;
 mod door;
 mod field;
+mod guards;
 mod hostile;
 mod kill;
 mod loss;

@@ -149,6 +149,28 @@ proptest! {
     }
 }
 
+#[test]
+fn a_group_with_a_sector_that_was_never_written_is_an_unfinished_write() {
+    // The header of the last group begins 26 bytes before a sector does.
+    let (start, sector, end) = (998, 1_024, 1_510);
+    for unwritten in [start..sector, sector..end] {
+        let disk = MemoryStorage::new();
+        let mut journal = Journal::create(disk.clone(), ID, SMALL, &[]).unwrap();
+        journal.append(&[record(1, 193), record(2, 565)]).unwrap();
+        journal.append(&[record(3, 388)]).unwrap();
+        drop(journal);
+        let mut content = disk.content("0000000001.seg").unwrap();
+        assert!(content[end..].iter().all(|&byte| byte == 0));
+        content[unwritten].fill(0);
+        disk.set_content("0000000001.seg", &content);
+
+        let (_, recovery) = Journal::open(disk, SMALL).unwrap();
+        let torn = recovery.torn.unwrap();
+        assert_eq!((recovery.head, torn.kind), (2, TailKind::Torn));
+        assert_eq!(torn.finding.offset, start as u64);
+    }
+}
+
 /// Whether some crash loses a kept record on a disk that skips a kind of sync.
 fn loses_something(skipped: Skipped) -> bool {
     let life = Life {
