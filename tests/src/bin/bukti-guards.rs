@@ -1,6 +1,7 @@
 //! `cargo xtask guards`: takes out each guard of the lists and asks the tests to notice.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -66,9 +67,9 @@ async fn try_all(asked: &Asked) -> Result<bool, Box<dyn std::error::Error>> {
     let mut whole = BTreeMap::new();
     for number in &numbers {
         let selection = trial.guard(*number).selection();
-        if !whole.contains_key(&selection) {
-            let outcome = trial.run_whole(&selection).await?;
-            whole.insert(selection, outcome);
+        if let Entry::Vacant(untried) = whole.entry(selection) {
+            let outcome = trial.run_whole(untried.key()).await?;
+            untried.insert(outcome);
         }
     }
     let mut unnoticed = 0;

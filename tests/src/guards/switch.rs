@@ -172,9 +172,7 @@ fn code_of(text: &str) -> String {
             text[at + open..]
                 .find(&close)
                 .map(|end| open + end + close.len())
-        } else if rest[0] == b'"' {
-            quoted_length(rest)
-        } else if rest[0] == b'\'' && is_character(rest) {
+        } else if rest[0] == b'"' || (rest[0] == b'\'' && is_character(rest)) {
             quoted_length(rest)
         } else {
             at += 1;

@@ -177,7 +177,7 @@ async fn author(field: &Field, key: &SigningKey) -> Enrolled {
 
 /// The position of a statement that concerns everybody who reads anything.
 fn ring(field: &Field, bell: DeviceId, rings: usize) -> Position {
-    let how = if rings % 2 == 0 {
+    let how = if rings.is_multiple_of(2) {
         None
     } else {
         Some("--remove")

@@ -156,10 +156,10 @@ fn references_lead_to_what_is_counted_before_them() {
 #[test]
 fn numbers_end_with_64_bits_and_have_one_form() {
     let after_nine = |nine: u8, last: u8| [&[nine; 9][..], &[last]].concat();
-    let unsigned = |bytes: &[u8]| reader::Reader::new(bytes).unsigned();
+    let unsigned = |bytes: &[u8]| Reader::new(bytes).unsigned();
     assert_eq!(unsigned(&after_nine(0xff, 1)), Ok(u64::MAX));
     assert!(unsigned(&after_nine(0xff, 2)).is_err());
-    let signed = |bytes: &[u8]| reader::Reader::new(bytes).signed();
+    let signed = |bytes: &[u8]| Reader::new(bytes).signed();
     assert_eq!(signed(&after_nine(0x80, 0x7f)), Ok(i64::MIN));
     assert_eq!(signed(&after_nine(0xff, 0)), Ok(i64::MAX));
     assert!(signed(&after_nine(0x80, 1)).is_err());
