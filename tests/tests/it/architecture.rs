@@ -251,6 +251,14 @@ fn every_code_of_the_protocol_page_is_one_of_the_program_and_the_other_way_round
     assert_eq!(documented, known);
 }
 
+/// The platform that cargo runs and builds on.
+fn host() -> String {
+    let output = Command::new(env!("CARGO")).arg("-vV").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = said.lines().find_map(|line| line.strip_prefix("host: "));
+    line.expect("cargo names its host").to_owned()
+}
+
 /// The workspace as cargo sees it.
 struct Packages {
     /// Members with the members that they need, tests included.
@@ -262,8 +270,10 @@ struct Packages {
 
 impl Packages {
     fn read() -> Self {
+        // What other platforms need was never fetched where nothing but this was built.
         let output = Command::new(env!("CARGO"))
             .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+            .args(["--filter-platform", &host()])
             .current_dir(root())
             .output()
             .unwrap();
