@@ -170,6 +170,16 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_goes_back_earns_nothing() {
+        let mut rate = Rate::new(5_000);
+        for _ in 0..64 {
+            rate.count(5_000).unwrap();
+        }
+        assert_eq!(rate.count(4_000), Err(TooFast));
+        assert_eq!(rate.count(5_000), Err(TooFast));
+    }
+
+    #[test]
     fn a_second_refills_the_rate_and_no_more() {
         let mut rate = Rate::new(5_000);
         for _ in 0..64 {

@@ -123,6 +123,11 @@ mod tests {
             Err(UnpackError::TooLarge { max: 65_536 })
         );
         assert_eq!(unpack(&[0, 1, 2], 1), Err(UnpackError::TooLarge { max: 1 }));
+        // Nothing behind the cap is looked at.
+        assert_eq!(
+            unpack(&bomb[..bomb.len() - 8], 65_536),
+            Err(UnpackError::TooLarge { max: 65_536 })
+        );
     }
 
     #[test]

@@ -152,6 +152,7 @@ mod tests {
             "https://a b",
             "https://a@b",
             "https://a?x",
+            "https:///path",
             "a",
         ] {
             let mistyped = link(bad).to_string();
@@ -161,6 +162,11 @@ mod tests {
                 "{bad}"
             );
         }
+        let long = link(&format!("https://{}", "a".repeat(limits::LINK_BYTES_MAX)));
+        assert_eq!(
+            long.to_string().parse::<InvitationLink>(),
+            Err(LinkError::Form)
+        );
         let secret_at = text.find('#').unwrap() + 1;
         for at in secret_at..text.len() {
             let other = if &text[at..=at] == "3" { "4" } else { "3" };

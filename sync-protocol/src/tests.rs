@@ -7,4 +7,5 @@ mod reconciling;
 pub(crate) mod samples;
 mod setting;
 mod statements;
+mod strangers;
 mod vectors;

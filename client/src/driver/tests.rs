@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::*;
 use crate::device::Applicant;
 use crate::device::tests::world::{NOW, Phone, WARD, World};
+use crate::limits::RETURNED_RUNS_MAX;
 
 #[test]
 fn pauses_grow_to_a_minute_and_are_spread_below_their_bound() {
@@ -240,4 +241,34 @@ async fn whoever_asks_for_an_attempt_does_not_wait_for_the_end_of_a_pause() {
         .unwrap();
     assert_eq!(attempts, 20);
     assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_sync_ends_by_itself_though_edits_are_received_while_lost_documents_are_given_back() {
+    let mut world = World::new();
+    let listener = listening(&mut world).await;
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut phone, "Papan");
+    world.sync(&mut phone);
+    let backup = world.journal.duplicate();
+    let ids: Vec<_> = (0..2 * RETURNED_RUNS_MAX)
+        .map(|number| world.create(&mut phone, &format!("Baru {number}")))
+        .collect();
+    world.sync(&mut phone);
+    world.restore(backup);
+    for id in &ids {
+        let edit = [Edit::AddRow("1.1".into())];
+        phone.device().edit(NOW, id, &edit).unwrap();
+    }
+    let world = RefCell::new(world);
+    // Bounds a failure; nothing here takes so long.
+    let settings = Settings {
+        deadline: Some(Duration::from_secs(120)),
+        ..settings()
+    };
+    let mut ignore = |_: Progress<'_>| {};
+    let work = sync_once(phone.device(), &settings, &mut ignore);
+    let synced = beside(serve(&world, &listener, |_| usize::MAX), work).await;
+    assert_eq!(synced.unwrap().traffic.connections, 1);
+    assert_eq!(phone.device().unsent(), 0);
 }

@@ -167,3 +167,39 @@ fn frames(names: Vec<HeldStatement>) -> Vec<Holding> {
     }
     frames
 }
+
+#[cfg(test)]
+mod tests {
+    use bukti_core::record::{Fact, FrameworkFact};
+
+    use super::*;
+    use crate::tests::samples;
+
+    fn framework() -> Vec<u8> {
+        let json = br#"{"id":"desa","version":"2024"}"#.to_vec();
+        samples::statement(Fact::Framework(FrameworkFact { json }))
+    }
+
+    #[test]
+    fn a_server_that_answers_no_names_is_not_told_any() {
+        let mut returning = Returning::default();
+        let mut statements = vec![samples::certificate(), framework()];
+        returning.take(&mut statements, Features::DEFLATE);
+        assert_eq!(statements, [samples::certificate()]);
+        assert!(!returning.is_under_way());
+        assert_eq!(returning.next(u64::MAX, &mut Vec::new()), None);
+    }
+
+    #[test]
+    fn only_what_was_named_is_sent() {
+        let mut returning = Returning::default();
+        returning.take(&mut vec![framework()], Features::SERVER);
+        let named = returning.next(0, &mut Vec::new());
+        assert!(matches!(named, Some(Frame::Holding(_))), "{named:?}");
+        let unknown = Wanted {
+            items: vec![ItemId([9; 16])],
+        };
+        assert_eq!(returning.answered(&unknown), Err(Unasked));
+        assert_eq!(returning.next(u64::MAX, &mut Vec::new()), None);
+    }
+}

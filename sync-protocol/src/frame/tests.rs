@@ -437,6 +437,264 @@ fn counts_are_bounded_even_where_deflate_makes_room_for_more() {
 }
 
 #[test]
+fn every_count_and_every_length_ends_at_its_bound() {
+    let held = Held {
+        item: ItemId([7; 16]),
+        offset: 9,
+    };
+    let hello = |token: usize, held_items: usize, agent: usize| {
+        Frame::from(Hello {
+            version: 1,
+            token: Some(vec![7; token].into()),
+            device: DeviceId([7; 32]),
+            incarnation: Incarnation([7; 16]),
+            last: None,
+            credit: 1,
+            held: vec![held; held_items],
+            features: Features::NONE,
+            agent: "a".repeat(agent),
+        })
+    };
+    let welcome = |token: usize, held_items: usize| {
+        Frame::from(Welcome {
+            version: 1,
+            token: vec![7; token].into(),
+            limits: Limits {
+                run_bytes: 1,
+                credit: 1,
+            },
+            server_time: 0,
+            checkpoint: Seen {
+                position: 1,
+                chain: bukti_core::id::Chain([7; 32]),
+            },
+            highest: None,
+            credit: 1,
+            held: vec![held; held_items],
+            features: Features::NONE,
+            unconfirmed: false,
+        })
+    };
+    let subscribe = |scopes: usize, cursor: usize| {
+        Frame::from(Subscribe {
+            scopes: vec![Scope::all(); scopes],
+            cursor: Some(vec![7; cursor].into()),
+            compare: false,
+        })
+    };
+    let up_to_date = |cursor: usize, digests: usize| {
+        let digest = ScopeDigest {
+            prefix: Scope::all(),
+            audience: Audience::All,
+            digest: Digest::from([7; 32]),
+            documents: 1,
+        };
+        Frame::from(UpToDate {
+            cursor: vec![7; cursor].into(),
+            position: 1,
+            digests: vec![digest; digests],
+        })
+    };
+    let rejected = |code: usize, sentence: usize| {
+        Frame::from(Rejected {
+            run: RunId([7; 16]),
+            code: "a".repeat(code),
+            sentence: "a".repeat(sentence),
+        })
+    };
+    let reconcile = |ranges: usize, lists: usize, need: usize| {
+        let range = crate::reconcile::Range::ALL;
+        Frame::from(Reconcile {
+            prefix: Scope::all(),
+            audience: Audience::All,
+            salt: 1,
+            ranges: vec![
+                Ranged {
+                    range,
+                    fingerprints: vec![7; 4].into(),
+                };
+                ranges
+            ],
+            lists: vec![
+                Listed {
+                    range,
+                    documents: Vec::new(),
+                };
+                lists
+            ],
+            need: vec![range; need],
+            survived: None,
+            more: false,
+        })
+    };
+    type Sized<'a> = (&'static str, usize, Box<dyn Fn(usize) -> Frame + 'a>);
+    let bounds: Vec<Sized<'_>> = vec![
+        (
+            "token bytes",
+            limits::TOKEN_BYTES_MAX,
+            Box::new(|n| hello(n, 0, 0)),
+        ),
+        (
+            "held items",
+            limits::PARTIALS_MAX,
+            Box::new(|n| hello(1, n, 0)),
+        ),
+        (
+            "agent bytes",
+            limits::AGENT_BYTES_MAX,
+            Box::new(|n| hello(1, 0, n)),
+        ),
+        (
+            "token bytes",
+            limits::TOKEN_BYTES_MAX,
+            Box::new(|n| welcome(n, 0)),
+        ),
+        (
+            "held items",
+            limits::PARTIALS_MAX,
+            Box::new(|n| welcome(1, n)),
+        ),
+        ("scopes", limits::SCOPES_MAX, Box::new(|n| subscribe(n, 1))),
+        (
+            "cursor bytes",
+            limits::CURSOR_BYTES_MAX,
+            Box::new(|n| subscribe(1, n)),
+        ),
+        (
+            "cursor bytes",
+            limits::CURSOR_BYTES_MAX,
+            Box::new(|n| {
+                let (items, cursor) = (Vec::new(), vec![7; n].into());
+                Feed { items, cursor }.into()
+            }),
+        ),
+        (
+            "cursor bytes",
+            limits::CURSOR_BYTES_MAX,
+            Box::new(|n| up_to_date(n, 1)),
+        ),
+        (
+            "digests",
+            limits::DIGESTS_PER_FRAME,
+            Box::new(|n| up_to_date(1, n)),
+        ),
+        (
+            "runs",
+            limits::PUSH_ITEMS_MAX,
+            Box::new(|n| {
+                Push {
+                    items: vec![PushItem::Run(vec![7; 20]); n],
+                    returned: false,
+                    statements: false,
+                }
+                .into()
+            }),
+        ),
+        (
+            "accepted runs",
+            limits::ACCEPTED_PER_FRAME,
+            Box::new(|n| {
+                let (run, position) = (RunId([7; 16]), 1);
+                let runs = vec![Placed { run, position }; n];
+                Accepted { runs }.into()
+            }),
+        ),
+        (
+            "missing hashes",
+            limits::MISSING_PER_FRAME,
+            Box::new(|n| {
+                let (run, hashes) = (RunId([7; 16]), vec![ChangeHash([7; 32]); n]);
+                Missing { run, hashes }.into()
+            }),
+        ),
+        (
+            "code bytes",
+            limits::CODE_BYTES_MAX,
+            Box::new(|n| rejected(n, 1)),
+        ),
+        (
+            "sentence bytes",
+            limits::SENTENCE_BYTES_MAX,
+            Box::new(|n| rejected(1, n)),
+        ),
+        (
+            "sentence bytes",
+            limits::SENTENCE_BYTES_MAX,
+            Box::new(|n| {
+                let mut bye = Bye::done();
+                bye.sentence = "a".repeat(n);
+                bye.into()
+            }),
+        ),
+        (
+            "ranges",
+            limits::RANGES_MAX,
+            Box::new(|n| reconcile(n, 0, 0)),
+        ),
+        (
+            "lists",
+            limits::RANGES_MAX,
+            Box::new(|n| reconcile(0, n, 0)),
+        ),
+        (
+            "needs",
+            limits::RANGES_MAX,
+            Box::new(|n| reconcile(0, 0, n)),
+        ),
+        (
+            "statements",
+            limits::STATEMENTS_PER_FRAME,
+            Box::new(|n| {
+                let statements = vec![vec![7; 20].into(); n];
+                Statements {
+                    statements,
+                    last: true,
+                }
+                .into()
+            }),
+        ),
+    ];
+    for (what, max, frame) in bounds {
+        let most = frame(max);
+        assert_eq!(decode(&encode(&most, Features::DEFLATE)), Ok(Some(most)));
+        let more = encode(&frame(max + 1), Features::DEFLATE);
+        assert_eq!(decode(&more), Err(FrameError::Limit(what)), "{max}");
+    }
+}
+
+#[test]
+fn a_frame_that_inflates_beyond_its_bound_is_refused() {
+    let length = limits::FRAME_INFLATED_BYTES_MAX;
+    let frame = [
+        &[0x82, 0x18, 99, 0xa1, 0, 0x5a, 0, 1, 0, 0][..],
+        &vec![7; length],
+    ]
+    .concat();
+    let max = limits::FRAME_INFLATED_BYTES_MAX;
+    assert_eq!(
+        decode(&pack(&frame, true)),
+        Err(FrameError::Unpack(UnpackError::TooLarge { max }))
+    );
+}
+
+#[test]
+fn the_keys_of_a_later_versions_frame_are_a_map_of_sound_values_too() {
+    assert_eq!(decode(&[0, 0x82, 0x18, 99, 0xa0]), Ok(None));
+    for bad in [
+        &[0, 0x82, 0x18, 99, 5][..],
+        &[0, 0x82, 0x18, 99, 0xa1, 0, 0x9f, 0xff],
+        &[0, 0x82, 0x18, 99, 0xa1, 0x9f, 0xff],
+        &[0, 0x82, 0x18, 99, 0xa0, 0],
+        &[0, 0x83, 0x18, 99, 0xa0, 0],
+    ] {
+        assert!(
+            matches!(decode(bad), Err(FrameError::Malformed(_))),
+            "{bad:?}"
+        );
+    }
+}
+
+#[test]
 fn the_longest_frames_still_fit() {
     let long: Scope = format!("13.76/{}", "a".repeat(58)).parse().unwrap();
     assert_eq!(long.as_str().len(), bukti_core::scope::SCOPE_BYTES_MAX);

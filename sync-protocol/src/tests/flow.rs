@@ -358,3 +358,30 @@ fn nothing_of_a_flight_is_taken_or_answered_once_it_shows_a_stale_store() {
     assert_eq!(pipe.kinds_down()[before..], ["accepted", "stale"]);
     assert_eq!(pipe.accepted(), runs[..1]);
 }
+
+#[test]
+fn a_device_on_a_full_disk_is_fed_and_gets_no_credit_to_send_more() {
+    let mut server = Server::new();
+    let mut writer = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let runs: Vec<_> = (0..60)
+        .map(|at| writer.create(VILLAGE, at, &noise(3_000)))
+        .collect();
+    server.accept(writer.device(), &runs);
+    let mut phone = server.enrolled(4, Role::Officer, &[VILLAGE]);
+    for at in 0..10 {
+        phone.create(VILLAGE, at, &noise(3_000));
+    }
+    server.judges = false;
+    let mut pipe = Pipe::open(&mut server, &phone);
+    pipe.applies = false;
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert_eq!(pipe.submitted, 10);
+    let full = |(run, _): &(RunId, Vec<u8>)| Outcome {
+        run: *run,
+        verdict: Verdict::Full,
+    };
+    let outcomes = phone.tail.iter().map(full).collect();
+    // The device has not made room for the rest of the feed, so it is not put off yet.
+    let sent = server.drive(&mut pipe.session, Input::Judged(outcomes));
+    assert_eq!((sent.frames.len(), sent.closed), (0, None));
+}

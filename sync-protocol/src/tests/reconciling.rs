@@ -8,8 +8,8 @@ use bukti_core::record::{Fact, Revocation};
 use super::samples;
 use super::setting::{Phone, Pipe, Server, VILLAGE, WALL, plain};
 use crate::bye::ByeCode;
-use crate::client::{self, Event};
-use crate::frame::{Frame, Ranged, Reconcile, Statements};
+use crate::client::{self, ClientSession, Event};
+use crate::frame::{Challenge, Frame, Ranged, Reconcile, Statements};
 use crate::item::Item;
 use crate::limits;
 use crate::reconcile::{Differs, Range};
@@ -148,6 +148,53 @@ fn a_void_cursor_has_statements_taken_in_before_any_run_is_judged() {
     assert_eq!(wholes(&pipe), []);
     let again = Pipe::run(&mut server, &mut phone);
     assert!(!again.kinds_down().contains(&"void"));
+}
+
+#[test]
+fn runs_wait_until_the_statements_before_them_are_taken_in() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    (phone.compare, phone.cursor) = (true, Some(vec![1]));
+    phone.statements = vec![samples::certificate()];
+    phone.create(VILLAGE, 1, "");
+    server.judges = false;
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    assert!(pipe.kinds_up().contains(&"push"));
+    assert_eq!((pipe.closed.as_ref(), pipe.submitted), (None, 0));
+    pipe.tell(&mut server, Input::TakenBack);
+    assert_eq!(pipe.submitted, 1);
+}
+
+#[test]
+fn a_server_that_names_another_journal_and_does_not_show_it_is_left() {
+    let (server, phone) = survivor();
+    let mut client = ClientSession::new(phone.opening(), server.now);
+    let frames = samples::frames();
+    let mut said = Vec::new();
+    let mut hear = |client: &mut ClientSession, frame: Option<Frame>| {
+        let frame = frame.map(plain);
+        if let Some(frame) = &frame {
+            client.handle(server.now, client::Input::Frame(frame));
+        }
+        while let Some(output) = client.poll() {
+            if let client::Output::Event(event) = output {
+                said.push(event);
+            }
+        }
+    };
+    hear(&mut client, None);
+    let challenge = Challenge {
+        nonce: [1; 32],
+        journal: JournalId([10; 16]),
+        server: server.id(),
+    };
+    hear(&mut client, Some(challenge.into()));
+    let welcome = frames.into_iter().find(|frame| frame.name() == "welcome");
+    hear(&mut client, welcome);
+    let [Event::Bye(bye)] = &said[..] else {
+        panic!("{said:?}")
+    };
+    assert_eq!(bye.code, ByeCode::Unauthorised);
 }
 
 #[test]

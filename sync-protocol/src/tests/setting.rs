@@ -156,7 +156,9 @@ impl Server {
                     session.handle(&cx, server::Input::Judged(outcomes));
                     server::Input::Advanced
                 }
-                server::Output::Enrol { .. } if !self.judges => continue,
+                server::Output::Enrol { .. } | server::Output::Readmit { .. } if !self.judges => {
+                    continue;
+                }
                 server::Output::Enrol { secret, device } => {
                     let enrolled = self.ledger.enrol(self.wall, &secret, device);
                     server::Input::Enrolled(enrolled.map_err(|error| match error {

@@ -7,8 +7,10 @@ use bukti_core::evidence::Edit;
 use bukti_core::id::{DocumentId, JournalId};
 use bukti_core::journal::memory::Fault;
 use bukti_core::kv::MemoryKv;
+use bukti_core::record::{Fact, JournalFact, Signed, Statement};
 use bukti_core::validate::check_run;
 use bukti_sync_protocol::client::Event;
+use ed25519_dalek::SigningKey;
 
 use super::super::confirmed::encode;
 use super::super::giving::Part;
@@ -167,6 +169,43 @@ fn what_was_received_in_a_session_is_not_given_back_in_it() {
 }
 
 #[test]
+fn edits_of_many_lost_documents_are_received_while_those_are_given_back() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let kept = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let backup = world.journal.duplicate();
+    let mut ids: Vec<_> = (0..2 * RETURNED_RUNS_MAX)
+        .map(|number| world.create(&mut siti, &format!("Baru {number}")))
+        .collect();
+    world.sync(&mut siti);
+    world.restore(backup);
+    // Each is received once what it builds on is, which is before the last are given.
+    for id in &ids {
+        row(&mut siti, id, "1.1");
+    }
+    world.sync(&mut siti);
+    ids.push(kept);
+    agrees(&world, &mut siti, &ids);
+}
+
+#[test]
+fn a_run_is_given_back_in_no_session_that_answered_it() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let position = world.ledger.reader().watermark().position;
+    for expected in [0, 1] {
+        let all = Part::Beyond(Vec::new());
+        siti.device().session.giving.add(id, all);
+        assert_eq!(siti.device().returns(false).unwrap().len(), expected);
+        assert_eq!(siti.device().is_synced(position), expected == 0);
+        siti.device().opening(Vec::new(), "").unwrap();
+    }
+}
+
+#[test]
 fn a_server_founded_anew_with_the_same_key_is_given_everything() {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);
@@ -203,14 +242,24 @@ fn a_journal_that_the_server_did_not_sign_changes_nothing() {
     world.create(&mut siti, "Papan");
     world.sync(&mut siti);
     let other = World::founded(2, JournalId([8; 16]));
-    let journal = other.ledger.reader().founding_record().to_vec();
     let before = (
         siti.device().incarnation(),
         siti.device().identity().journal(),
     );
-    let event = Event::Readmitted { journal };
-    let reaction = siti.device().handle_event(NOW, [3; 16], &event).unwrap();
-    assert!(matches!(reaction, Reaction::Leave(_)));
+    // Of another server, and of this one by a key that is not its own.
+    let fact = Fact::Journal(JournalFact {
+        journal: JournalId([8; 16]),
+        server: siti.device().identity().server(),
+    });
+    let forged = Statement { at: NOW, fact };
+    for journal in [
+        other.ledger.reader().founding_record().to_vec(),
+        Signed::new(forged, &SigningKey::from_bytes(&[2; 32])).to_bytes(),
+    ] {
+        let event = Event::Readmitted { journal };
+        let reaction = siti.device().handle_event(NOW, [3; 16], &event).unwrap();
+        assert!(matches!(reaction, Reaction::Leave(_)));
+    }
     let after = (
         siti.device().incarnation(),
         siti.device().identity().journal(),

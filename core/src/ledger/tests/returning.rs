@@ -482,6 +482,27 @@ fn one_device_returns_only_so_much_at_once_and_in_a_day() {
 }
 
 #[test]
+fn one_device_returns_only_so_many_bytes_of_statements_in_a_day() {
+    let (mut ledger, _, kv, carrier, _) = with_officers();
+    let given = [8, 9].map(|seed| revoked(NOW, Phone::new(seed).id()));
+    let spent = rows::QuotaRow {
+        day: NOW / 86_400_000,
+        returned_bytes: limits::RETURNED_BYTES_PER_DAY - given[0].len() as u64,
+        ..rows::QuotaRow::default()
+    };
+    let mut batch = Batch::new();
+    batch.put(keys::quota(&carrier.id()), rows::encode(&spent));
+    kv.apply(&batch).unwrap();
+    let take = |ledger: &mut MemoryLedger, now| {
+        let taken = ledger.take_back(now, carrier.id(), given.to_vec());
+        taken.unwrap()
+    };
+    assert_eq!(take(&mut ledger, NOW), 1);
+    assert_eq!(take(&mut ledger, NOW), 0);
+    assert_eq!(take(&mut ledger, NOW + 86_400_000), 1);
+}
+
+#[test]
 fn invitations_from_before_what_came_back_are_void_and_later_ones_hold() {
     let (mut ledger, storage, kv, carrier, _) = with_officers();
     let invite = |ledger: &mut MemoryLedger, secret: u8, now| {

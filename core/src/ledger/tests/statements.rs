@@ -190,3 +190,54 @@ fn facts_for_devices_are_listed_by_topic_and_position() {
     assert_eq!(reader.facts(framework - 1, framework).count(), 1);
     assert_eq!(reader.facts(framework, framework).count(), 0);
 }
+
+#[test]
+fn a_finding_is_acknowledged_once_and_in_one_bounded_line() {
+    let (mut ledger, _, _) = founded();
+    let find = |ledger: &mut MemoryLedger, sentence: &str, place: &str| {
+        let finding = crate::record::Finding {
+            code: code::DAMAGE.to_owned(),
+            sentence: sentence.to_owned(),
+            device: None,
+            document: None,
+            run: None,
+            place: Some(place.to_owned()),
+        };
+        ledger.find(NOW, finding).unwrap();
+        ledger.reader().watermark().position
+    };
+    let first = find(&mut ledger, "Bytes differ.", "journal");
+    // Only a word of its own acknowledges, whatever place a finding names.
+    let second = find(&mut ledger, "Bytes differ.", &format!("record {first}"));
+    let waiting = |ledger: &MemoryLedger| -> Vec<Position> {
+        let found = ledger.reader().found().unwrap().into_iter();
+        found
+            .filter(Found::waits)
+            .map(|found| found.position)
+            .collect()
+    };
+    assert_eq!(waiting(&ledger), [first, second]);
+
+    let most = "a".repeat(limits::NOTE_BYTES_MAX);
+    for note in ["", " ", "two\nlines", &format!("{most}a")] {
+        let refused = ledger.acknowledge(NOW, first, note);
+        assert!(matches!(refused, Err(AdminError::Invalid(_))), "{note}");
+    }
+    let no_finding = ledger.acknowledge(NOW, 1, "Restored.");
+    assert!(matches!(no_finding, Err(AdminError::Invalid(_))));
+    assert_eq!(waiting(&ledger), [first, second]);
+
+    ledger.acknowledge(NOW, first, &most).unwrap();
+    assert_eq!(waiting(&ledger), [second]);
+    let again = ledger.acknowledge(NOW, first, "Restored.");
+    assert!(matches!(again, Err(AdminError::Invalid(_))));
+}
+
+#[test]
+fn a_ledger_that_failed_acknowledges_no_finding() {
+    let (mut ledger, storage, _) = founded();
+    storage.fail_at(1, DiskFault::Io);
+    ledger.checkpoint(NOW).unwrap_err();
+    let refused = ledger.acknowledge(NOW, 1, "Restored.");
+    assert!(matches!(refused, Err(AdminError::Ledger(_))), "{refused:?}");
+}
