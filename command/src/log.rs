@@ -34,7 +34,9 @@ pub fn start(level: Level, lines: Lines) {
     match lines {
         Lines::Timed => subscriber(level, io::stderr, io::stderr().is_terminal()).init(),
         Lines::Bare => {
-            let layer = fmt::layer().with_writer(io::stderr).with_target(false);
+            let ansi = io::stderr().is_terminal();
+            let layer = fmt::layer().with_writer(io::stderr).with_ansi(ansi);
+            let layer = layer.with_target(false);
             let layer = layer.without_time().with_filter(shown(level));
             tracing_subscriber::registry().with(layer).init();
         }

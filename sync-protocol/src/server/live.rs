@@ -40,11 +40,12 @@ pub(super) struct Live {
     /// What comes is dropped until the device's statements are in: they count first.
     awaits_statements: bool,
     voided: bool,
-    /// Bytes of statements that the journal has not taken in, as they were handed on, and the runs
-    /// and names that wait for that.
+    /// Bytes of statements that the journal has not taken in, as they were handed on, and the runs,
+    /// names and subscription that wait for that: a cursor that holds says that they are in.
     taking_back: VecDeque<u64>,
     behind_statements: Vec<Submission>,
     named_behind: Vec<Holding>,
+    subscribed_behind: Option<Subscribe>,
     comparing: Comparing,
     allowance: Allowance,
     outbound: Outbound,
@@ -93,6 +94,7 @@ impl Live {
             taking_back: VecDeque::new(),
             behind_statements: Vec::new(),
             named_behind: Vec::new(),
+            subscribed_behind: None,
             comparing: Comparing::default(),
             allowance: Allowance::new(hello.credit),
             outbound: Outbound::new(hello.held.clone()),
@@ -165,6 +167,10 @@ impl Live {
             Frame::Subscribe(_) | Frame::Reconcile(_) if self.awaits_statements => Ok(()),
             Frame::Statements(statements) if self.awaits_statements => {
                 self.statements(reader, statements, outputs)?;
+                Ok(())
+            }
+            Frame::Subscribe(subscribe) if !self.taking_back.is_empty() => {
+                self.subscribed_behind = Some(subscribe);
                 Ok(())
             }
             Frame::Subscribe(subscribe) => self.subscribe(reader, &subscribe, outputs),
@@ -397,6 +403,9 @@ impl Live {
         }
         for holding in std::mem::take(&mut self.named_behind) {
             self.answer_holding(reader, holding, outputs)?;
+        }
+        if let Some(subscribe) = self.subscribed_behind.take() {
+            self.subscribe(reader, &subscribe, outputs)?;
         }
         Ok(())
     }

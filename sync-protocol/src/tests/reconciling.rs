@@ -151,7 +151,7 @@ fn a_void_cursor_has_statements_taken_in_before_any_run_is_judged() {
 }
 
 #[test]
-fn runs_wait_until_the_statements_before_them_are_taken_in() {
+fn runs_and_the_next_cursor_wait_until_the_statements_before_them_are_taken_in() {
     let mut server = Server::new();
     let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
     (phone.compare, phone.cursor) = (true, Some(vec![1]));
@@ -161,8 +161,11 @@ fn runs_wait_until_the_statements_before_them_are_taken_in() {
     let mut pipe = Pipe::run(&mut server, &mut phone);
     assert!(pipe.kinds_up().contains(&"push"));
     assert_eq!((pipe.closed.as_ref(), pipe.submitted), (None, 0));
+    assert!(!pipe.kinds_down().contains(&"up_to_date"));
     pipe.tell(&mut server, Input::TakenBack);
     assert_eq!(pipe.submitted, 1);
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert!(pipe.kinds_down().contains(&"up_to_date"));
 }
 
 #[test]
