@@ -1,7 +1,8 @@
 //! Making and opening a journal: what must be true of the folder before anything in it counts.
 
 use super::format::{
-    Damage, FileKind, Finding, SegmentHeader, chain_start, file_kind, segment_name,
+    Damage, FileKind, Finding, SEGMENT_HEADER_BYTES, SegmentHeader, chain_start, file_kind,
+    segment_name,
 };
 use super::reader::State;
 use super::segment::{self, Broken, Cursor, Step};
@@ -99,6 +100,11 @@ pub(super) fn recover<S: Storage>(
     let name = segment_name(last.number);
     let bytes = segment::read_whole(storage, &name, last.length.into())?;
     let (cursor, broken) = last_whole_group(&bytes, last)?;
+    if cursor.offset == SEGMENT_HEADER_BYTES
+        && let [.., before, _] = &headers[..]
+    {
+        check_continues(storage, before, last)?;
+    }
 
     folder.remove_unfinished(storage)?;
     let torn = match broken {
@@ -232,6 +238,38 @@ pub(super) fn misfit(before: Option<&SegmentHeader>, header: &SegmentHeader) -> 
         }
         Some(_) | None => None,
     }
+}
+
+/// Holds the header of a segment without groups to the end of the one before it: no group vouches
+/// for what it says, and what is appended would take it for the head. Records that damage hides
+/// are left to those who read them.
+fn check_continues<S: Storage>(
+    storage: &S,
+    before: &SegmentHeader,
+    empty: &SegmentHeader,
+) -> Result<(), OpenError> {
+    let name = segment_name(before.number);
+    let bytes = segment::read_whole(storage, &name, before.length.into())?;
+    let mut cursor = Cursor::start(before);
+    let is_whole = loop {
+        match segment::step(&bytes, before, &mut cursor) {
+            Step::Group(..) => {}
+            Step::Broken(_) => break false,
+            Step::End => break true,
+        }
+    };
+    let (expected, found) = (cursor.next, empty.first);
+    if !is_whole && expected < found {
+        return Ok(());
+    }
+    let damage = if expected != found {
+        Damage::SegmentStart { expected, found }
+    } else if cursor.chain != empty.before {
+        Damage::ChainBroken
+    } else {
+        return Ok(());
+    };
+    Err(damaged(empty.number, 0, expected.min(found), damage))
 }
 
 /// Walks the last segment to where its whole groups end, and tells what is torn there.

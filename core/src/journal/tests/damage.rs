@@ -358,6 +358,62 @@ fn a_journal_must_begin_with_record_one_and_the_chain_of_its_id() {
 }
 
 #[test]
+fn a_last_segment_without_groups_must_go_on_where_the_one_before_it_ends() {
+    type Edit = fn(&mut SegmentHeader);
+    let edits: [(Edit, Option<Damage>); 4] = [
+        (|_| {}, None),
+        (|header| header.before.0[0] ^= 1, Some(Damage::ChainBroken)),
+        (
+            |header| header.first += 1,
+            Some(Damage::SegmentStart {
+                expected: 13,
+                found: 14,
+            }),
+        ),
+        (
+            |header| header.first -= 1,
+            Some(Damage::SegmentStart {
+                expected: 13,
+                found: 12,
+            }),
+        ),
+    ];
+    for (edit, expected) in edits {
+        let (disk, journal, records) = small_journal();
+        let (head, before) = journal.head();
+        let mut header = SegmentHeader {
+            id: ID,
+            number: 4,
+            length: SMALL.segment_bytes,
+            first: head + 1,
+            before,
+        };
+        drop(journal);
+        edit(&mut header);
+        let mut content = vec![0; SMALL.segment_bytes as usize];
+        content[..SEGMENT_HEADER_BYTES].copy_from_slice(&header.encode());
+        disk.set_content(&segment_name(4), &content);
+        match expected {
+            None => {
+                let (journal, _) = Journal::open(disk, SMALL).unwrap();
+                assert_eq!(contents(&journal), records);
+            }
+            Some(damage) => {
+                assert_eq!(damage_on_opening(&disk).damage, damage);
+                assert!(judged(&disk).contains(&(segment_name(4), damage.clone())));
+                // What stands behind the last group of the one before does not hide it.
+                change(&disk, &segment_name(3), |bytes| {
+                    bytes[SEGMENT_HEADER_BYTES + 2 * GROUP] = 1;
+                });
+                if header.first <= head + 1 {
+                    assert_eq!(damage_on_opening(&disk).damage, damage);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_group_inside_a_record_does_not_pass_for_a_later_group() {
     let (disk, mut journal, _records) = small_journal();
     let content = disk.content(&segment_name(3)).unwrap();
