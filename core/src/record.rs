@@ -459,4 +459,35 @@ mod tests {
             assert!(Signed::open(&flipped, &server).is_err(), "bit {bit}");
         }
     }
+    #[test]
+    fn a_run_is_no_statement_of_a_server() {
+        let mut phone = crate::ledger::testing::Phone::new(1);
+        let run = phone.create("13.76.01.1001").1.into_run();
+        let record = Record::Changes(Changes {
+            run,
+            received_at: 5,
+            carrier: phone.id(),
+            returned: false,
+        });
+        let refused = Signed::open(&record.to_bytes(), &ServerId([1; 32]));
+        assert!(matches!(refused, Err(RecordError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_record_has_a_bounded_number_of_bytes() {
+        let key = SigningKey::from_bytes(&[8; 32]);
+        let stated = |length: usize| {
+            let fact = Fact::Returned(Returned {
+                by: DeviceId([1; 32]),
+                statement: vec![7; length],
+            });
+            Signed::new(Statement { at: 5, fact }, &key).to_bytes()
+        };
+        assert!(Record::from_bytes(&stated(1_000_000)).is_ok());
+        let longer = stated(limits::RECORD_BYTES_MAX);
+        assert!(matches!(
+            Record::from_bytes(&longer),
+            Err(RecordError::Malformed(_))
+        ));
+    }
 }

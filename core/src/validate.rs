@@ -103,7 +103,7 @@ impl CheckedRun {
 /// is final.
 pub fn check_run(run: Run) -> Result<CheckedRun, Refusal> {
     let body = run.envelope.body();
-    if run.changes.is_empty() || run.changes.len() != body.count as usize {
+    if run.changes.len() != body.count as usize {
         return Err(Refusal::new(
             RefusalCode::Malformed,
             "The envelope counts other changes than the run holds.",

@@ -8,6 +8,7 @@ use crate::evidence::{self, Edit, NewEvidence};
 use crate::id::{Actor, Incarnation};
 use device::Device;
 
+mod bounds;
 mod convergence;
 mod crafted;
 mod device;

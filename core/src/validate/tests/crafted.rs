@@ -134,8 +134,9 @@ fn a_mark_that_ends_before_it_begins_is_refused() {
     assert!(refusal.sentence.contains("mark"), "{refusal}");
 }
 
-#[test]
-fn whatever_is_accepted_leaves_a_document_that_all_others_can_go_on_with() {
+/// A document with a text, a list and a value; a device beside its creator; and that device's change
+/// of all of them, to be altered.
+fn changed_all_over() -> (Document, Device, Device, Forge) {
     let mut creator = Device::creator(DocumentKind::Evidence);
     creator.edit(|transaction| {
         let text = transaction.put_object(ROOT, "text", ObjType::Text).unwrap();
@@ -161,6 +162,49 @@ fn whatever_is_accepted_leaves_a_document_that_all_others_can_go_on_with() {
     });
     let made = editing.automerge.get_last_local_change().unwrap();
     let proper = Forge::of(made.raw_bytes());
+    (document, creator, editing, proper)
+}
+
+#[test]
+fn an_object_in_a_text_that_nobody_can_edit_is_refused() {
+    const ACTIONS: u64 = 0x42;
+    const MARK: u8 = 7;
+    const TABLE: u8 = 6;
+    let (document, _, mut editing, proper) = changed_all_over();
+    let (_, actions) = &proper.columns[6];
+    assert_eq!(proper.columns[6].0, ACTIONS);
+    let marks = actions.iter().position(|byte| *byte == MARK).unwrap();
+    let mut tables = actions.clone();
+    tables[marks] = TABLE;
+    let forge = proper.with_column(ACTIONS, &tables);
+    let automerge = apply_carelessly(&document, &forge);
+    assert!(Automerge::load(&automerge.save()).is_ok());
+    let run = editing.seal_forged(&forge);
+    let Verdict::Refused(refusal) = verdict(&document, run) else {
+        panic!("it was not refused");
+    };
+    assert_eq!(refusal.code, RefusalCode::Unreadable);
+    assert!(refusal.sentence.contains("edited"), "{refusal}");
+}
+
+#[test]
+fn a_saved_document_over_which_automerge_panics_is_an_error() {
+    const REPLACED_COUNTERS: u64 = 0x73;
+    let (document, _, _, proper) = changed_all_over();
+    let (column, counters) = &proper.columns[11];
+    assert_eq!(*column, REPLACED_COUNTERS);
+    let mut others = counters.clone();
+    others[5] -= 1;
+    let saved = apply_carelessly(&document, &proper.with_column(REPLACED_COUNTERS, &others)).save();
+    assert_eq!(
+        Document::load(&saved, DocumentKind::Evidence, false).unwrap_err(),
+        LoadDocumentError::Panicked
+    );
+}
+
+#[test]
+fn whatever_is_accepted_leaves_a_document_that_all_others_can_go_on_with() {
+    let (document, mut creator, editing, proper) = changed_all_over();
     let honest = creator.seal_put("title", "Jalan");
 
     let mut runner = TestRunner::new_with_rng(
