@@ -6,6 +6,7 @@ mod damage;
 mod disk_model;
 mod founding;
 mod real_disk;
+mod scrub;
 mod sealed;
 mod use_of;
 
