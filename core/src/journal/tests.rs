@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod disk_model;
 mod founding;
+mod judged;
 mod real_disk;
 mod scrub;
 mod sealed;
