@@ -196,6 +196,7 @@ mod tests {
             "13.76.01.1001",
             "13.76/dinkes",
             "13/bpkp-2",
+            &format!("13/{}", "x".repeat(SCOPE_BYTES_MAX - 3)),
         ] {
             assert_eq!(scope(good).to_string(), good);
         }
@@ -211,6 +212,10 @@ mod tests {
             "13/a/b",
             "all/x",
             "१३",
+            "1a",
+            "13.7/",
+            "13.76.01.10-1",
+            &format!("13/{}", "x".repeat(SCOPE_BYTES_MAX - 2)),
         ] {
             assert!(bad.parse::<Scope>().is_err(), "{bad}");
         }
@@ -225,6 +230,7 @@ mod tests {
         assert!(!scope("13.76/dinkes").covers(&scope("13.76")));
         assert!(!scope("13.76.01").covers(&scope("13.76.02.1001")));
         assert!(!scope("13").covers(&scope("all")));
+        assert!(!scope("13.76/dinkes").covers(&scope("13.76/dinkes-2")));
     }
 
     #[test]

@@ -352,6 +352,71 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_sends_again_while_it_waits_has_one_turn() {
+        let queue = Queue::<()>::default();
+        let (large, small) = (SessionId(1), SessionId(2));
+        queue.submit(large, submissions(1)).unwrap();
+        queue.submit(large, submissions(2)).unwrap();
+        queue.submit(small, submissions(1)).unwrap();
+        assert_eq!(taken(&queue, usize::MAX), [large, small, large, large]);
+    }
+
+    #[test]
+    fn nothing_of_a_forgotten_session_is_given_out() {
+        let queue = Queue::<()>::default();
+        let (gone, other) = (SessionId(1), SessionId(2));
+        queue.submit(gone, submissions(2)).unwrap();
+        queue.submit(other, submissions(1)).unwrap();
+        queue.forget(gone);
+        assert_eq!(taken(&queue, usize::MAX), [other]);
+    }
+
+    /// A run of about 30 KiB, however it is compressed.
+    fn large_submission() -> Submission {
+        let mut phone = Phone::new(2);
+        let (document, _) = phone.create("13.07.05.2001");
+        let mut state = 1_u64;
+        let mut letter = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            char::from(b'!' + (state >> 33) as u8 % 90)
+        };
+        let text: String = (0..40_000).map(|_| letter()).collect();
+        Submission {
+            carrier: phone.id(),
+            run: phone.edit(&document, &text),
+            returned: false,
+        }
+    }
+
+    #[test]
+    fn bytes_that_wait_are_bounded_and_make_room_once_taken_or_forgotten() {
+        let queue = Queue::<()>::default();
+        let large = large_submission();
+        let each = large.run.received_bytes();
+        let fit = WAITING_BYTES_MAX / each;
+        assert!(fit < WAITING_RUNS_MAX / 10, "{each} bytes");
+        let (one, other) = (SessionId(1), SessionId(2));
+        queue.submit(one, vec![large.clone(); fit]).unwrap();
+        let more = || queue.submit(other, vec![large.clone()]);
+        assert_eq!(more(), Err(Unqueued::Crowded));
+
+        // A batch ends where its bytes are as many as one group of the journal holds.
+        let batch = taken(&queue, usize::MAX).len();
+        assert!(batch < limits::GROUP_RECORDS_MAX);
+        assert_eq!(batch, limits::GROUP_BYTES.div_ceil(each));
+        for _ in 0..batch {
+            more().unwrap();
+        }
+        assert_eq!(more(), Err(Unqueued::Crowded));
+
+        queue.forget(one);
+        queue.submit(one, vec![large.clone(); fit - batch]).unwrap();
+        assert_eq!(more(), Err(Unqueued::Crowded));
+    }
+
+    #[test]
     fn a_closed_queue_gives_out_what_waits_and_takes_no_more() {
         let queue = Queue::<()>::default();
         queue.submit(SessionId(1), submissions(1)).unwrap();
@@ -360,6 +425,7 @@ mod tests {
             queue.submit(SessionId(1), submissions(1)),
             Err(Unqueued::Closed)
         );
+        assert_eq!(queue.request(()), Err(Unqueued::Closed));
         assert_eq!(taken(&queue, usize::MAX), [SessionId(1)]);
         assert!(matches!(queue.take(usize::MAX), Work::Closed));
     }

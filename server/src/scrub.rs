@@ -9,13 +9,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bukti_core::id::{Position, WallMs};
+use bukti_core::journal::Storage;
 use bukti_core::ledger::{Scrub, code};
 use bukti_core::record::Finding;
 use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::accepting::{Accepting, Disk, chain};
+use crate::accepting::{Accepting, chain};
 use crate::clock::wall_now;
 use crate::config::Config;
 
@@ -141,7 +142,7 @@ struct Burst {
 }
 
 /// Reads at least one step and about `limit` bytes. Gives the scrub back unless its pass ended.
-fn read_burst(mut scrub: Scrub<Disk>, limit: u64) -> (Option<Scrub<Disk>>, Burst) {
+fn read_burst<S: Storage>(mut scrub: Scrub<S>, limit: u64) -> (Option<Scrub<S>>, Burst) {
     let mut burst = Burst {
         bytes: 0,
         position: 0,
@@ -189,5 +190,60 @@ async fn record(accepting: &Accepting, place: String, fault: String) {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::error!(error = %chain(&error), "a finding was not recorded"),
         Err(error) => tracing::error!(%error, "a finding was not recorded"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bukti_core::ledger::testing::{NOW, founded};
+
+    use super::*;
+
+    #[test]
+    fn the_scrub_can_be_turned_off() {
+        let config = |kib| Config {
+            scrub_kib_per_s: kib,
+            scrub_interval_s: 60,
+            ..Config::default()
+        };
+        assert!(Pace::of(&config(0)).is_none());
+        let pace = Pace::of(&config(3)).unwrap();
+        let of = (pace.bytes_per_second, pace.every);
+        assert_eq!(of, (3 * 1024, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_burst_ends_at_its_limit_and_the_next_goes_on_where_it_ended() {
+        let (mut ledger, ..) = founded();
+        for _ in 0..9 {
+            ledger.checkpoint(NOW).unwrap();
+        }
+        let head = ledger.reader().watermark().position;
+        let step = |limit| {
+            let mut bursts = Vec::new();
+            let mut rest = Some(ledger.reader().scrub());
+            while let Some(scrub) = rest {
+                let (left, burst) = read_burst(scrub, limit);
+                assert_eq!(burst.damage, []);
+                bursts.push((burst.bytes, burst.position));
+                rest = left;
+            }
+            bursts
+        };
+        let whole = step(u64::MAX);
+        let [(bytes, position)] = whole[..] else {
+            panic!("{whole:?}");
+        };
+        assert_eq!(position, head);
+
+        // One step at least, however little may be read, and a last burst that finds the end.
+        let small = step(1);
+        let positions: Vec<Position> = small.iter().map(|(_, position)| *position).collect();
+        let expected: Vec<Position> = (0..=head).chain([head]).collect();
+        assert_eq!(positions, expected);
+        assert_eq!(small.iter().map(|(bytes, _)| bytes).sum::<u64>(), bytes);
+
+        let halves = step(bytes / 2);
+        assert!(halves[0].0 >= bytes / 2 && halves[0].1 < head, "{halves:?}");
     }
 }

@@ -347,6 +347,40 @@ mod tests {
             .map(|place| place.signals.replaced())
             .collect();
         assert_eq!(replaced, [true, false, false]);
+        assert!(places[0].signals.ended(), "and ends for it");
+    }
+
+    #[test]
+    fn a_revocation_ends_every_session_of_its_device_and_no_other() {
+        let sessions = Arc::new(Sessions::default());
+        let places = [1, 1, 2].map(|device| {
+            let place = sessions.enter(address(), 9, 9).unwrap();
+            place.bind(DeviceId([device; 32]), Vec::new(), 4);
+            place
+        });
+        let stranger = sessions.enter(address(), 9, 9).unwrap();
+        sessions.revoke(&DeviceId([1; 32]));
+        let ended = places.each_ref().map(|place| {
+            assert!(!place.signals.replaced());
+            (place.signals.revoked(), place.signals.ended())
+        });
+        assert_eq!(ended, [(true, true), (true, true), (false, false)]);
+        assert!(!stranger.signals.ended());
+    }
+
+    #[test]
+    fn statements_are_news_for_every_session() {
+        let sessions = Arc::new(Sessions::default());
+        let reader = sessions.enter(address(), 9, 9).unwrap();
+        reader.bind(DeviceId([1; 32]), vec![scope("13.76")], 4);
+        let stranger = sessions.enter(address(), 9, 9).unwrap();
+        sessions.advance_all();
+        for place in [&reader, &stranger] {
+            assert!(place.signals.take_facts() && place.signals.take_advanced());
+            assert!(!place.signals.take_facts() && !place.signals.take_advanced());
+        }
+        sessions.advance(&BTreeSet::from([scope("13.76")]), &unmoved());
+        assert!(!reader.signals.take_facts(), "a run is no statement");
     }
 
     #[test]
@@ -360,6 +394,18 @@ mod tests {
             .collect();
         assert!(!device.signals.ended() && strangers[0].signals.replaced());
         assert!(!strangers[1].signals.ended());
+    }
+
+    #[test]
+    fn a_stranger_that_leaves_makes_room_for_another() {
+        let sessions = Arc::new(Sessions::default());
+        let most = 2 * UNBOUND_MAX;
+        let mut strangers: Vec<Place> = (0..UNBOUND_MAX)
+            .map(|_| sessions.enter(address(), most, most).unwrap())
+            .collect();
+        strangers.pop();
+        strangers.push(sessions.enter(address(), most, most).unwrap());
+        assert!(strangers.iter().all(|place| !place.signals.ended()));
     }
 
     #[test]

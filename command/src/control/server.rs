@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use super::{Answer, Progress, Request, frame, socket};
 use crate::limits::{
@@ -72,21 +73,35 @@ impl ControlServer {
     {
         let handler = Arc::new(handler);
         let places = Arc::new(Places::default());
-        for stream in self.listener.incoming() {
-            if self.stop.stopped.load(Ordering::SeqCst) {
-                break;
-            }
-            let stream = match stream {
-                Ok(stream) => stream,
-                Err(error) if is_one_callers(&error) => continue,
-                Err(error) => return Err(error),
-            };
-            take(stream, Places::take(&places), Arc::clone(&handler));
-        }
+        take_each(self.listener.incoming(), &self.stop, &places, &handler)?;
         drop(self.listener);
-        places.wait_until_free();
+        places.wait_until_free(STOP_WAIT);
         Ok(())
     }
+}
+
+/// Takes callers as they come, until the server is stopped.
+pub(super) fn take_each<H>(
+    callers: impl Iterator<Item = io::Result<UnixStream>>,
+    stop: &Stop,
+    places: &Arc<Places>,
+    handler: &Arc<H>,
+) -> io::Result<()>
+where
+    H: Fn(Request, &mut Progress<'_>) -> Reply + Send + Sync + 'static,
+{
+    for stream in callers {
+        if stop.stopped.load(Ordering::SeqCst) {
+            break;
+        }
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) if is_one_callers(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        take(stream, Places::take(places), Arc::clone(handler));
+    }
+    Ok(())
 }
 
 /// Starts a thread for one caller, or turns it away.
@@ -194,16 +209,16 @@ fn is_one_callers(error: &io::Error) -> bool {
 
 /// Counts running commands.
 #[derive(Debug, Default)]
-struct Places {
+pub(super) struct Places {
     taken: Mutex<usize>,
     freed: Condvar,
 }
 
 /// One running command.
-struct Place(Arc<Places>);
+pub(super) struct Place(Arc<Places>);
 
 impl Places {
-    fn take(places: &Arc<Self>) -> Option<Place> {
+    pub(super) fn take(places: &Arc<Self>) -> Option<Place> {
         let mut taken = places.lock();
         if *taken == CALLS_MAX {
             return None;
@@ -212,10 +227,11 @@ impl Places {
         Some(Place(Arc::clone(places)))
     }
 
-    fn wait_until_free(&self) {
+    /// Waits until no command runs, at most so long.
+    pub(super) fn wait_until_free(&self, at_most: Duration) {
         let _ = self
             .freed
-            .wait_timeout_while(self.lock(), STOP_WAIT, |taken| *taken > 0)
+            .wait_timeout_while(self.lock(), at_most, |taken| *taken > 0)
             .unwrap_or_else(PoisonError::into_inner);
     }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::client::{call_within, listen};
+use super::server::{Places, take_each};
 use super::*;
-use crate::limits::{ANSWER_BYTES_MAX, CALLS_MAX, REQUEST_BYTES_MAX};
+use crate::limits::{ANSWER_BYTES_MAX, ANSWER_FRAMES_QUEUED, CALLS_MAX, REQUEST_BYTES_MAX};
 use crate::lock::FolderLock;
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -385,6 +386,106 @@ fn a_server_that_stops_finishes_the_command_it_runs() {
     );
     let late = call_within(Duration::ZERO, &dir, &request(&["late"]), &mut silent());
     assert!(matches!(late, Err(CallError::Starting { .. })), "{late:?}");
+}
+
+#[test]
+fn a_server_that_stops_ends_after_the_command_it_runs() {
+    let temp = TempDir::new().unwrap();
+    let dir = data(&temp);
+    let (entered, entries) = mpsc::channel();
+    let (ended, server_ended) = mpsc::channel::<()>();
+    let (server_ended, overtaken) = (Mutex::new(server_ended), Arc::new(Mutex::new(None)));
+    let seen = Arc::clone(&overtaken);
+    let mut holder = Holder::start(&dir, move |request, progress| {
+        entered.send(()).unwrap();
+        // A server that does not wait for this command ends long before it does.
+        let end = server_ended.lock().unwrap();
+        let overtaken = end.recv_timeout(Duration::from_millis(500)).is_ok();
+        *seen.lock().unwrap() = Some(overtaken);
+        echo(request, progress)
+    });
+    let caller = thread::spawn(move || call(&dir, &request(&["long"]), &mut silent()));
+    entries.recv_timeout(WAIT).unwrap();
+    holder.end();
+    let _ = ended.send(());
+    caller.join().unwrap().unwrap();
+    assert_eq!(*overtaken.lock().unwrap(), Some(false));
+}
+
+#[test]
+fn a_server_that_stops_waits_for_a_command_without_end_only_for_a_while() {
+    let places = Arc::new(Places::default());
+    let running = Places::take(&places).unwrap();
+    places.wait_until_free(Duration::from_millis(20));
+    drop(running);
+    places.wait_until_free(Duration::MAX);
+}
+
+#[test]
+fn a_command_keeps_its_place_though_its_caller_is_gone() {
+    let temp = TempDir::new().unwrap();
+    let dir = data(&temp);
+    let (entered, entries) = mpsc::channel();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let gone = Arc::new(Barrier::new(CALLS_MAX + 1));
+    let gate = Arc::clone(&gone);
+    let _holder = Holder::start(&dir, move |request, progress| {
+        if request.args != ["more"] {
+            gate.wait();
+            // More than fit between command and caller, so that whoever passes them on has seen
+            // that nobody is there.
+            for _ in 0..2 * ANSWER_FRAMES_QUEUED {
+                progress.say("on");
+            }
+            entered.send(()).unwrap();
+            let _ = wait.lock().unwrap().recv();
+        }
+        echo(request, progress)
+    });
+    for _ in 0..CALLS_MAX {
+        let mut stream = socket::connect(&dir).unwrap();
+        frame::write(&mut stream, &request(&["long"]), REQUEST_BYTES_MAX, WAIT).unwrap();
+    }
+    gone.wait();
+    for _ in 0..CALLS_MAX {
+        entries.recv_timeout(WAIT).unwrap();
+    }
+    let crowded = call_within(Duration::ZERO, &dir, &request(&["more"]), &mut silent());
+    drop(go_on);
+    assert!(
+        matches!(crowded, Err(CallError::Crowded { .. })),
+        "{crowded:?}"
+    );
+}
+
+#[test]
+fn a_connection_that_breaks_before_it_is_taken_ends_no_server() {
+    let temp = TempDir::new().unwrap();
+    let lock = FolderLock::acquire(&data(&temp)).unwrap();
+    let stop = ControlServer::bind(&lock).unwrap().stopper();
+    let places = Arc::new(Places::default());
+    let (mut caller, taken) = UnixStream::pair().unwrap();
+    frame::write(&mut caller, &request(&["status"]), REQUEST_BYTES_MAX, WAIT).unwrap();
+    let callers = [
+        Err(io::ErrorKind::ConnectionAborted.into()),
+        Err(io::ErrorKind::ConnectionReset.into()),
+        Ok(taken),
+        Err(io::ErrorKind::OutOfMemory.into()),
+    ];
+    let broken = take_each(callers.into_iter(), &stop, &places, &Arc::new(echo));
+    assert_eq!(broken.unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+    let reply = listen(&mut caller, WAIT, None, &mut silent()).unwrap();
+    assert_eq!(reply, Reply::done("status in /somewhere"));
+}
+
+#[test]
+fn a_caller_that_takes_nothing_is_given_up() {
+    let (mut holder, _caller) = UnixStream::pair().unwrap();
+    let long = Answer::Stderr("x".repeat(4 * 1024 * 1024));
+    let wait = Duration::from_millis(20);
+    let error = frame::write(&mut holder, &long, ANSWER_BYTES_MAX, wait).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 }
 
 #[test]

@@ -110,6 +110,11 @@ impl MemoryStorage {
         self.disk().calls
     }
 
+    /// The files that are to be read from the disk the next time, in the order of the calls.
+    pub fn cache_drops(&self) -> Vec<String> {
+        self.disk().cache_drops.clone()
+    }
+
     /// The content of a file as a reader sees it.
     pub fn content(&self, name: &str) -> Option<Vec<u8>> {
         let disk = self.disk();
@@ -251,6 +256,13 @@ impl Storage for MemoryStorage {
         disk.call()?;
         Ok(disk.free())
     }
+
+    fn drop_cached(&self, name: &str) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.call()?;
+        disk.cache_drops.push(name.to_owned());
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -266,6 +278,7 @@ struct Disk {
     skipped: Option<Skipped>,
     /// Bytes of all files that fit.
     capacity: Option<u64>,
+    cache_drops: Vec<String>,
 }
 
 impl Disk {

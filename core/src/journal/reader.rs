@@ -285,13 +285,11 @@ impl<'a, S: Storage> Headers<'a, S> {
         }
     }
 
-    /// The header at `offset`, which must begin with record `first` and fit.
+    /// The header at `offset`, at most the end of the view. It must begin with record `first`, and
+    /// its group end within the view.
     fn at(&mut self, offset: u32, first: Position) -> Result<GroupHeader, ReadError> {
         let view = self.view;
         let damaged = |damage| view.damaged(offset, first, damage);
-        if u64::from(offset) + GROUP_HEADER_BYTES as u64 > view.end.into() {
-            return Err(damaged(Damage::GroupHeader));
-        }
         let known = self.start + self.window.len() as u32;
         if offset < self.start || offset + GROUP_HEADER_BYTES as u32 > known {
             self.start = offset;
@@ -521,5 +519,31 @@ impl Directories {
             .position(|known| known.segment == segment)?;
         self.recent[..=at].rotate_right(1);
         self.recent.first_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembered_starts_are_bounded_in_segments_and_lie_a_window_apart() {
+        let mut known = Directories::default();
+        let start = SEGMENT_HEADER_BYTES as u32;
+        let last = 2 * JOURNAL_DIRECTORIES_MAX as u32;
+        for segment in 1..=last {
+            known.note(segment, 1, start);
+        }
+        assert_eq!(known.recent.len(), JOURNAL_DIRECTORIES_MAX);
+        assert_eq!(known.nearest(last, 9), Some((1, start)));
+        assert_eq!(known.nearest(1, 9), None);
+
+        let groups = 1..10 * WINDOW_BYTES / 100;
+        for group in groups.clone() {
+            known.note(last, 1 + Position::from(group), start + group * 100);
+        }
+        assert_eq!(known.recent[0].starts.len(), 10);
+        let (first, offset) = known.nearest(last, groups.end.into()).unwrap();
+        assert_eq!(u64::from(offset - start) / 100 + 1, first);
     }
 }

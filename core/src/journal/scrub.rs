@@ -210,13 +210,16 @@ impl<S: Storage> Scrub<S> {
 
     /// One finding a segment: [`verify`](super::verify::verify) tells all.
     fn damaged(&mut self, header: &SegmentHeader, error: ReadError) -> Scrubbed {
+        let kept = self.reader.segments_up_to(0);
         let position = self.last_of_segment();
         self.next_segment();
         let damage = match error {
+            // Its records were settled meanwhile, however the file that went shows it.
+            _ if header.number < kept[0].number => None,
             ReadError::Damaged(finding) => Some(finding),
-            // Its records were settled meanwhile.
-            ReadError::Removed { .. } => None,
-            error @ (ReadError::Storage(_) | ReadError::BehindHead { .. }) => Some(Finding {
+            error @ (ReadError::Storage(_)
+            | ReadError::BehindHead { .. }
+            | ReadError::Removed { .. }) => Some(Finding {
                 file: segment_name(header.number),
                 offset: 0,
                 position: header.first,

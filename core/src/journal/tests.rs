@@ -5,7 +5,9 @@ mod crash;
 mod damage;
 mod disk_model;
 mod founding;
+mod judged;
 mod real_disk;
+mod scrub;
 mod sealed;
 mod use_of;
 

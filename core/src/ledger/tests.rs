@@ -22,6 +22,7 @@ mod moving;
 mod opening;
 mod reading;
 mod returning;
+mod scrub;
 mod statements;
 mod verifying;
 

@@ -169,6 +169,35 @@ fn every_fault_names_file_line_and_reason() {
 }
 
 #[test]
+fn what_a_fault_repeats_of_the_file_is_short() {
+    let long = "q".repeat(81);
+    for csv in [
+        format!("{long},name\n"),
+        format!("code,name\n{long},Aceh\n"),
+    ] {
+        let said = import(&csv).unwrap_err().to_string();
+        let repeated = said.chars().filter(|&letter| letter == 'q').count();
+        assert_eq!(repeated, 80, "{said}");
+    }
+}
+
+#[test]
+fn an_agency_is_listed_by_no_sheet() {
+    let mut regions = catalogue(&[import(SMALL).unwrap()]);
+    let agency = scope("13.76/dinkes");
+    regions.apply(&RegionSheet {
+        version: "2026".into(),
+        parent: scope("13.76"),
+        rows: vec![RegionRow {
+            code: agency.clone(),
+            name: "Dinas Kesehatan".into(),
+        }],
+    });
+    assert_eq!(regions.region(&agency), None);
+    assert_eq!(regions.children(&scope("13.76")).count(), 1);
+}
+
+#[test]
 fn what_a_fault_repeats_of_the_file_stays_on_one_line() {
     for csv in ["\"\u{1b}[2J\ncode\",name\n", "code,name\n\"1\n\r3\",Aceh\n"] {
         let said = import(csv).unwrap_err().to_string();

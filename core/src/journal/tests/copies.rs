@@ -3,7 +3,7 @@
 use super::super::copy::CopyError;
 use super::super::format::{SEGMENT_HEADER_BYTES, segment_name};
 use super::super::memory::MemoryStorage;
-use super::super::{Damage, Finding, Journal, ReadError, Watermark};
+use super::super::{Damage, Finding, Journal, ReadError, Storage, Watermark};
 use super::{SMALL, contents, record, small_journal};
 
 #[test]
@@ -43,15 +43,70 @@ fn a_damaged_journal_does_not_replace_its_good_copy() {
     let reader = journal.reader();
     reader.copy_to(&target, reader.watermark()).unwrap();
     let good = target.content(&segment_name(2));
-    let mut content = disk.content(&segment_name(2)).unwrap();
-    content[SEGMENT_HEADER_BYTES + 200] ^= 1;
-    disk.set_content(&segment_name(2), &content);
+    let sound = disk.content(&segment_name(2)).unwrap();
+    // A record, a header, and a header that is whole and says something else.
+    let mut other = reader.segments_up_to(5)[1].clone();
+    other.before.0[0] ^= 1;
+    let other = other.encode().to_vec();
+    for (at, bytes) in [
+        (SEGMENT_HEADER_BYTES + 200, vec![0]),
+        (20, vec![0]),
+        (0, other),
+    ] {
+        let mut content = sound.clone();
+        content[at..at + bytes.len()].copy_from_slice(&bytes);
+        assert_ne!(content, sound);
+        disk.set_content(&segment_name(2), &content);
+        let refused = reader.copy_to(&target, reader.watermark());
+        assert!(
+            matches!(refused, Err(CopyError::Source(ReadError::Damaged(_)))),
+            "byte {at}: {refused:?}"
+        );
+        assert_eq!(target.content(&segment_name(2)), good);
+    }
+}
+
+#[test]
+fn a_segment_that_is_not_the_same_to_its_last_byte_is_copied_again() {
+    let (disk, journal, _records) = small_journal();
+    let target = MemoryStorage::new();
+    let reader = journal.reader();
+    reader.copy_to(&target, reader.watermark()).unwrap();
+    let name = segment_name(1);
+    let good = target.content(&name).unwrap();
+    type Edit = fn(&mut Vec<u8>);
+    let edits: [Edit; 5] = [
+        |bytes| bytes.truncate(1800),
+        |bytes| bytes.push(0),
+        |bytes| bytes[1899] = 1,
+        |bytes| bytes[300] ^= 1,
+        |bytes| bytes[20] ^= 1,
+    ];
+    for edit in edits {
+        let mut content = good.clone();
+        edit(&mut content);
+        target.set_content(&name, &content);
+        let copied = reader.copy_to(&target, reader.watermark()).unwrap();
+        assert_eq!((copied.written, copied.kept), (1, 2));
+        assert_eq!(target.content(&name), disk.content(&name));
+    }
+}
+
+#[test]
+fn a_copy_removes_what_an_interrupted_one_left_and_is_none_among_strange_files() {
+    let (_disk, journal, _records) = small_journal();
+    let target = MemoryStorage::new();
+    let reader = journal.reader();
+    target.set_content("0000000009.seg.new", b"half");
+    reader.copy_to(&target, reader.watermark()).unwrap();
+    assert_eq!(target.list().unwrap(), [1, 2, 3].map(segment_name));
+
+    target.set_content("0000000002 (copy).seg", b"?");
     let refused = reader.copy_to(&target, reader.watermark());
-    assert!(matches!(
-        refused,
-        Err(CopyError::Source(ReadError::Damaged(_)))
-    ));
-    assert_eq!(target.content(&segment_name(2)), good);
+    let Err(CopyError::Findings(findings)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(findings.findings[0].damage, Damage::UnknownFile);
 }
 
 #[test]

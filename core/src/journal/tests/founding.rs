@@ -53,13 +53,16 @@ fn a_journal_without_a_record_gives_way_and_one_with_a_record_does_not() {
     let again = Journal::create(disk.clone(), ID, SMALL, &[record(2, 5)]).unwrap_err();
     assert_eq!(again, CreateError::Exists);
 
-    // Nor does one whose only record is damaged: it is no proof that there was none.
-    let mut segment = disk.content("0000000001.seg").unwrap();
-    segment[300] ^= 1;
-    disk.set_content("0000000001.seg", &segment);
-    let again = Journal::create(disk.clone(), ID, SMALL, &founding).unwrap_err();
-    assert_eq!(again, CreateError::Exists);
-    assert_eq!(disk.content("0000000001.seg"), Some(segment));
+    // Nor does one whose header or only record is damaged: it is no proof that there was none.
+    let sound = disk.content("0000000001.seg").unwrap();
+    for at in [20, 300] {
+        let mut segment = sound.clone();
+        segment[at] ^= 1;
+        disk.set_content("0000000001.seg", &segment);
+        let again = Journal::create(disk.clone(), ID, SMALL, &founding).unwrap_err();
+        assert_eq!(again, CreateError::Exists, "byte {at}");
+        assert_eq!(disk.content("0000000001.seg"), Some(segment));
+    }
 }
 
 #[test]

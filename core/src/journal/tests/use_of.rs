@@ -1,13 +1,13 @@
 //! Writing, reading, rolling, removing, running full.
 
-use super::super::format::{chain_next, chain_start, record_hash};
+use super::super::format::{chain_next, chain_start, check_of, record_hash, segment_name};
 use super::super::memory::{Fault, MemoryStorage};
 use super::super::verify::{Extent, verify};
 use super::super::{
     CreateError, Journal, JournalFailure, OpenError, Options, Place, ReadError, Storage,
 };
 use super::{ID, SMALL, contents, record, small_journal};
-use crate::limits::{GROUP_RECORDS_MAX, RECORD_BYTES_MAX};
+use crate::limits::{GROUP_BYTES, GROUP_RECORDS_MAX, RECORD_BYTES_MAX, SEGMENT_BYTES_MAX};
 
 #[test]
 fn what_was_appended_is_read_back_by_place_by_position_and_in_order() {
@@ -109,6 +109,35 @@ fn one_append_is_cut_into_groups_and_segments_without_losing_order() {
     assert!(findings.is_clean());
     assert_eq!(findings.records, records.len() as u64);
     assert!(findings.groups > 2 && findings.segments > 1);
+}
+
+#[test]
+fn a_group_takes_no_more_records_once_it_is_as_large_as_groups_get() {
+    let disk = MemoryStorage::new();
+    let options = Options {
+        segment_bytes: 8 * GROUP_BYTES as u32,
+        ..SMALL
+    };
+    let mut journal = Journal::create(disk.clone(), ID, options, &[]).unwrap();
+    let records: Vec<_> = (1..=5)
+        .map(|number| record(number, GROUP_BYTES / 2))
+        .collect();
+    journal.append(&records).unwrap();
+    let findings = verify(&disk, &Extent::default());
+    assert!(findings.is_clean());
+    assert_eq!((findings.groups, findings.segments), (3, 1));
+}
+
+#[test]
+fn no_segment_is_longer_than_segments_may_be() {
+    let disk = MemoryStorage::new();
+    let options = Options {
+        segment_bytes: SEGMENT_BYTES_MAX + 1,
+        ..SMALL
+    };
+    Journal::create(disk.clone(), ID, options, &[]).unwrap();
+    let length = disk.length(&segment_name(1)).unwrap();
+    assert_eq!(length, u64::from(SEGMENT_BYTES_MAX));
 }
 
 #[test]
@@ -275,6 +304,14 @@ fn a_wrong_place_never_gives_bytes() {
     ];
     wrong.push(Place {
         segment: 0,
+        ..place
+    });
+    // A part of a record is none, though its hash is right.
+    let record = reader.read(place).unwrap();
+    wrong.push(Place {
+        offset: place.offset + 10,
+        length: 20,
+        check: check_of(&record_hash(&record[10..30])),
         ..place
     });
     for place in wrong {
