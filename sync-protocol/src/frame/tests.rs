@@ -107,7 +107,7 @@ impl Source<'_> {
     }
 
     fn frame(&mut self) -> Frame {
-        match self.byte() % 20 {
+        match self.byte() % 21 {
             0 => Hello {
                 version: u32::from(self.byte()),
                 token: self.some(|source| source.bytes(100).into()),
@@ -252,6 +252,10 @@ impl Source<'_> {
                 items: self.many(64, |source| ItemId(source.array())),
             }
             .into(),
+            19 => Taken {
+                all: self.byte() % 2 == 1,
+            }
+            .into(),
             _ => {
                 let code = ByeCode::ALL[usize::from(self.byte()) % ByeCode::ALL.len()].clone();
                 let bye = Bye::new(code, self.text(400));
@@ -359,7 +363,8 @@ fn fifty_thousand_mutated_frames_are_read_or_refused_and_never_panic() {
 
 #[test]
 fn frames_and_keys_of_later_versions_are_ignored() {
-    assert_eq!(decode(&[0, 0x82, 0x17, 0xa1, 0, 0x81, 0xf6]), Ok(None));
+    let later = [0, 0x82, 0x18, 24, 0xa1, 0, 0x81, 0xf6];
+    assert_eq!(decode(&later), Ok(None));
     assert_eq!(decode(&[0, 0x82, 0x19, 1, 0, 0xa0]), Ok(None));
     let known = [0, 0x82, 0x10, 0xa1, 0, 5];
     let with_more = [

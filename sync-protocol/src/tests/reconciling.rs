@@ -9,7 +9,7 @@ use super::samples;
 use super::setting::{Phone, Pipe, Server, VILLAGE, WALL, plain};
 use crate::bye::ByeCode;
 use crate::client::{self, ClientSession, Event};
-use crate::frame::{Challenge, Frame, Ranged, Reconcile, Statements};
+use crate::frame::{Challenge, Frame, Ranged, Reconcile};
 use crate::item::Item;
 use crate::limits;
 use crate::reconcile::{Differs, Range};
@@ -162,7 +162,7 @@ fn runs_and_the_next_cursor_wait_until_the_statements_before_them_are_taken_in()
     assert!(pipe.kinds_up().contains(&"push"));
     assert_eq!((pipe.closed.as_ref(), pipe.submitted), (None, 0));
     assert!(!pipe.kinds_down().contains(&"up_to_date"));
-    pipe.tell(&mut server, Input::TakenBack);
+    pipe.tell(&mut server, Input::TakenBack(None));
     assert_eq!(pipe.submitted, 1);
     pipe.flow(&mut server, &mut phone, usize::MAX);
     assert!(pipe.kinds_down().contains(&"up_to_date"));
@@ -328,15 +328,6 @@ fn comparisons_without_sense_or_end_are_cut_off() {
         &mut server,
         Input::Frame(&plain(compared(vec![parts(3)], Vec::new()))),
     );
-    assert_eq!(pipe.closed.unwrap().code, ByeCode::Malformed);
-
-    // Statements have their place behind a void cursor only.
-    let mut pipe = Pipe::run(&mut server, &mut phone);
-    let statements = Statements {
-        statements: vec![samples::certificate().into()],
-        last: true,
-    };
-    pipe.tell(&mut server, Input::Frame(&plain(statements)));
     assert_eq!(pipe.closed.unwrap().code, ByeCode::Malformed);
 
     for random in 1..80 {
