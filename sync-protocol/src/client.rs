@@ -274,6 +274,7 @@ impl ClientSession {
             scopes: if narrowed { scopes.clone() } else { Vec::new() },
             cursor: self.opening.cursor.clone().map(Into::into),
             compare: self.opening.compare,
+            gives: !self.opening.compare && self.opening.cursor.is_some(),
         };
         self.send(&subscribe.into());
     }

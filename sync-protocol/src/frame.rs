@@ -263,6 +263,9 @@ pub struct Subscribe {
     /// The device holds documents and compares rather than being sent everything.
     #[cbor(n(2), default, skip_if = "is_false")]
     pub compare: bool,
+    /// The device holds none, and gives back statements where the cursor does not hold.
+    #[cbor(n(3), default, skip_if = "is_false")]
+    pub gives: bool,
 }
 
 /// A page of the feed.

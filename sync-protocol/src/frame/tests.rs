@@ -171,6 +171,7 @@ impl Source<'_> {
                 scopes: self.many(15, Self::scope),
                 cursor: self.some(|source| source.bytes(500).into()),
                 compare: self.byte() % 2 == 1,
+                gives: self.byte() % 2 == 1,
             }
             .into(),
             8 => Feed {
@@ -436,6 +437,7 @@ fn counts_are_bounded_even_where_deflate_makes_room_for_more() {
         scopes: vec![Scope::all(); 16],
         cursor: None,
         compare: false,
+        gives: false,
     };
     let bytes = encode(&subscribe.into(), Features::NONE);
     assert_eq!(decode(&bytes), Err(FrameError::Limit("scopes")));
@@ -485,6 +487,7 @@ fn every_count_and_every_length_ends_at_its_bound() {
             scopes: vec![Scope::all(); scopes],
             cursor: Some(vec![7; cursor].into()),
             compare: false,
+            gives: false,
         })
     };
     let up_to_date = |cursor: usize, digests: usize| {
@@ -715,6 +718,7 @@ fn the_longest_frames_still_fit() {
             scopes: vec![long.clone(); limits::SCOPES_MAX],
             cursor: Some(cursor().into()),
             compare: true,
+            gives: true,
         }
         .into(),
         UpToDate {

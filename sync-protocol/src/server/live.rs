@@ -261,7 +261,8 @@ impl Live {
             self.device,
             self.incarnation,
         )?;
-        if feed.start_was() == Start::Void && subscribe.compare && !self.voided {
+        let gives = subscribe.compare || subscribe.gives;
+        if feed.start_was() == Start::Void && gives && !self.voided {
             (self.voided, self.awaits_statements) = (true, true);
             let watermark = reader.watermark();
             outputs.push_back(Output::Find(comparing::cursor_void(self.device, watermark)));

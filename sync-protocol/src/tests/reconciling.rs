@@ -201,15 +201,21 @@ fn a_server_that_names_another_journal_and_does_not_show_it_is_left() {
 }
 
 #[test]
-fn a_device_that_holds_nothing_is_sent_everything_whatever_its_cursor() {
+fn a_device_without_documents_gives_its_statements_and_is_sent_everything() {
     let mut server = Server::new();
     let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
     phone.create(VILLAGE, 1, "");
     Pipe::run(&mut server, &mut phone);
     phone.cursor = Some(vec![1]);
+    phone.statements = vec![samples::certificate()];
     let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!((wholes(&pipe).len(), pipe.taken_back), (1, 1));
+    assert_eq!(pipe.found, ["cursor-void"]);
+    // What has no cursor is asked for nothing.
+    phone.cursor = None;
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert!(!pipe.kinds_down().contains(&"void"));
     assert_eq!(wholes(&pipe).len(), 1);
-    assert_eq!(pipe.found, Vec::<String>::new());
 }
 
 #[test]

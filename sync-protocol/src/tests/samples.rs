@@ -258,6 +258,7 @@ pub(crate) fn frames() -> Vec<Frame> {
             scopes: vec![village()],
             cursor: Some(cursor()),
             compare: true,
+            gives: true,
         }
         .into(),
         feed().into(),

@@ -51,7 +51,7 @@ fn keys(frame: &Frame) -> &'static [&'static str] {
         Frame::Stale(_) => &["highest"],
         Frame::Enrol(_) => &["secret", "device", "signature"],
         Frame::Enrolled(_) => &["journal", "certificate"],
-        Frame::Subscribe(_) => &["scopes", "cursor", "compare"],
+        Frame::Subscribe(_) => &["scopes", "cursor", "compare", "gives"],
         Frame::Feed(_) => &["items", "cursor"],
         Frame::UpToDate(_) => &["cursor", "position", "digests"],
         Frame::Push(_) => &["items", "returned", "statements"],

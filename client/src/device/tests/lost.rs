@@ -503,6 +503,37 @@ fn statements_that_a_full_disk_left_are_given_in_the_next_session() {
 }
 
 #[test]
+fn a_device_without_documents_gives_back_what_it_knows_wherever_it_was_cut() {
+    let mut frames = 0;
+    let mut last = false;
+    while !last {
+        let mut world = World::new();
+        let mut rina = world.phone("Rina", Role::Officer, WARD);
+        let mut eko = world.phone("Eko", Role::Officer, WARD);
+        let eko = eko.device().id();
+        world.sync(&mut rina);
+        let backup = world.journal.duplicate();
+        world.ledger.revoke(NOW, eko).unwrap();
+        world.sync(&mut rina);
+        world.restore(backup);
+        let mut siti = world.phone("Siti", Role::Officer, WARD);
+        world.create(&mut siti, "Papan");
+        world.sync(&mut siti);
+        let (events, _) = world.session(&mut rina, frames);
+        last = events
+            .iter()
+            .any(|event| matches!(event, Event::UpToDate { .. }));
+        world.restart();
+        rina.reopen();
+        world.sync(&mut rina);
+        assert!(is_revoked(&world, &eko), "cut after {frames} frames");
+        assert_eq!(rina.titles(), ["Papan"], "and it is sent what is there");
+        frames += 1;
+    }
+    assert!(frames > 5, "it was cut");
+}
+
+#[test]
 fn a_store_of_a_former_version_owes_what_is_long() {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);
