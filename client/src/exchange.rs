@@ -149,7 +149,7 @@ impl Exchange {
             Event::Void
             | Event::Readmitted { .. }
             | Event::Differs { .. }
-            | Event::StatementsHeld => {
+            | Event::StatementsHeld(_) => {
                 self.progressed = true;
             }
         }

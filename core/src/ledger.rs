@@ -50,7 +50,7 @@ pub use self::admin::{AdminError, EnrolError, EnrolRefusal, Enrolled};
 pub use self::found::{Acknowledged, Found, code};
 pub use self::reader::{ReadError, Reader, ScopeDigest, Subscription, Whole};
 pub use self::rebuild::{Progress, RebuildReason, Stage};
-pub use self::returned::Bulk;
+pub use self::returned::{Bulk, Left, TakenBack};
 pub use self::rows::{
     DeviceRow, DocumentRow, EnvelopeRow, FactRow, InvitationRow, PlaceBytes, Topic,
 };

@@ -232,8 +232,8 @@ impl House {
                     statements,
                 } => {
                     let taken = self.ledger.take_back(NOW, carrier, statements);
-                    taken.expect("the ledger goes on");
-                    session.handle(&cx, Input::TakenBack);
+                    let taken = taken.expect("the ledger goes on");
+                    session.handle(&cx, Input::TakenBack(taken.left));
                 }
                 Output::Find(finding) => {
                     self.ledger.find(NOW, finding).expect("the ledger goes on");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bukti_core::id::DeviceId;
-use bukti_core::ledger::{EnrolError, EnrolRefusal, Enrolled, Outcome, Subscription};
+use bukti_core::ledger::{EnrolError, EnrolRefusal, Enrolled, Left, Outcome, Subscription};
 use bukti_core::record::{Finding, invitation_hash};
 use bukti_sync_protocol::bye::{Bye, ByeCode};
 use bukti_sync_protocol::credit::Rate;
@@ -74,8 +74,8 @@ struct Connection {
 enum Answer {
     /// What became of an enrolment; nothing if the ledger could not say.
     Enrolled(Option<Result<Enrolled, EnrolRefusal>>),
-    /// Whether statements were taken in.
-    TakenBack(bool),
+    /// What was left of statements that were given back; nothing if the ledger could not say.
+    TakenBack(Option<Option<Left>>),
 }
 
 /// Why a connection ends without a word to the peer.
@@ -261,16 +261,18 @@ impl Connection {
         self.app.tracker.spawn(async move {
             let take = move |ledger: &mut Ledger, now| ledger.take_back(now, carrier, statements);
             let taken = match app.accepting.ask(take).await {
-                Ok(Ok(0)) => true,
                 Ok(Ok(taken)) => {
-                    tracing::warn!(%carrier, taken, "statements that were lost came back");
-                    true
+                    if taken.news > 0 {
+                        let taken = taken.news;
+                        tracing::warn!(%carrier, taken, "statements that were lost came back");
+                    }
+                    Some(taken.left)
                 }
                 Ok(Err(error)) => {
                     tracing::error!(error = %chain(&error), "statements were not taken back");
-                    false
+                    None
                 }
-                Err(_) => false,
+                Err(_) => None,
             };
             let _ = answer.send(Answer::TakenBack(taken)).await;
         });
@@ -355,10 +357,10 @@ impl Connection {
             Happened::Answered(Some(Answer::Enrolled(Some(enrolled)))) => {
                 self.session.handle(&cx, Input::Enrolled(enrolled))
             }
-            Happened::Answered(Some(Answer::TakenBack(true))) => {
-                self.session.handle(&cx, Input::TakenBack)
+            Happened::Answered(Some(Answer::TakenBack(Some(left)))) => {
+                self.session.handle(&cx, Input::TakenBack(left))
             }
-            Happened::Answered(Some(Answer::TakenBack(false))) => {
+            Happened::Answered(Some(Answer::TakenBack(None))) => {
                 let bye = Bye::new(ByeCode::Fault, "The server could not take statements back.");
                 self.session.handle(&cx, Input::End(bye));
             }

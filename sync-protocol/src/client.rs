@@ -15,11 +15,12 @@ pub use self::inputs::{Event, Input, Opening, Output};
 pub use self::pushes::Offer;
 use self::pushes::Pushes;
 use self::returning::Returning;
+pub use self::returning::is_short;
 use crate::Mono;
 use crate::bye::{Bye, ByeCode, cut, sentence};
 use crate::credit::{Allowance, Window};
 use crate::deflate::unpack;
-use crate::fragment::{Assembler, Held, PartialItem};
+use crate::fragment::{Assembler, Held, ItemId, PartialItem};
 use crate::frame::{
     Challenge, Credit, Features, Feed, Fragment, Frame, Hello, Proof, Reconcile, Subscribe,
     UpToDate, Welcome, decode, encode,
@@ -63,10 +64,14 @@ pub struct ClientSession {
     unapplied: VecDeque<u64>,
     comparing: Comparing,
     returning: Returning,
-    /// The flight was dropped: statements have to go before it is sent again.
+    /// The flight was dropped, or is held back: statements have to go before it is sent.
     dropped: bool,
+    /// The server dropped it and waits for them.
+    awaited: bool,
     /// What to send before the flight, once the session is open.
     statements: Option<Vec<Vec<u8>>>,
+    /// The statements are being sent.
+    giving: bool,
     /// The server named another journal and has to show its first record.
     moved: bool,
     caught_up: bool,
@@ -82,6 +87,10 @@ impl ClientSession {
         let mut assembler =
             Assembler::new(limits::FEED_ITEM_BYTES_MAX, limits::FEED_ITEM_BYTES_MAX);
         assembler.restore(std::mem::take(&mut opening.held));
+        // Runs are judged by short statements, so these go first, once it is known whether the
+        // server takes them.
+        let holds_back = opening.owed.iter().any(|record| is_short(record));
+        let statements = holds_back.then(|| std::mem::take(&mut opening.owed));
         Self {
             opening,
             phase: Phase::Fresh,
@@ -95,8 +104,10 @@ impl ClientSession {
             unapplied: VecDeque::new(),
             comparing: Comparing::default(),
             returning: Returning::default(),
-            dropped: false,
-            statements: None,
+            dropped: statements.is_some(),
+            awaited: false,
+            statements,
+            giving: false,
             moved: false,
             caught_up: false,
             now,
@@ -175,18 +186,17 @@ impl ClientSession {
             return Some(output);
         }
         let waited = self.awaits_answer();
-        let welcomed = match self.phase {
-            _ if self.dropped => return None,
-            Phase::Greeting | Phase::Proving => None,
-            Phase::Live => Some(&mut self.theirs),
-            Phase::Fresh | Phase::Closed => return None,
-        };
         let credit = self.allowance.bytes();
-        let frame = self.pushes.next(credit, welcomed, self.peer);
         let frame = match self.phase {
-            // Evidence goes first.
-            Phase::Live => frame.or_else(|| self.returning.next(credit, &mut self.theirs)),
-            Phase::Fresh | Phase::Greeting | Phase::Proving | Phase::Closed => frame,
+            Phase::Fresh | Phase::Closed => None,
+            Phase::Live if self.dropped => self.next_statements(),
+            Phase::Greeting | Phase::Proving if self.dropped => None,
+            Phase::Greeting | Phase::Proving => self.pushes.next(credit, None, self.peer),
+            Phase::Live => {
+                let frame = self.pushes.next(credit, Some(&mut self.theirs), self.peer);
+                // Evidence goes first.
+                frame.or_else(|| self.returning.next(credit, &mut self.theirs))
+            }
         }?;
         if !waited {
             self.quiet_since = self.now;
@@ -252,7 +262,9 @@ impl ClientSession {
         };
         self.quiet_since = self.now;
         self.send(&hello.into());
-        self.subscribe();
+        if !self.dropped {
+            self.subscribe();
+        }
     }
 
     fn subscribe(&mut self) {
@@ -262,6 +274,7 @@ impl ClientSession {
             scopes: if narrowed { scopes.clone() } else { Vec::new() },
             cursor: self.opening.cursor.clone().map(Into::into),
             compare: self.opening.compare,
+            gives: !self.opening.compare && self.opening.cursor.is_some(),
         };
         self.send(&subscribe.into());
     }
@@ -323,7 +336,9 @@ impl ClientSession {
             journal: Some(self.opening.journal),
         };
         self.send(&proof.into());
-        self.subscribe();
+        if !self.dropped {
+            self.subscribe();
+        }
         Ok(())
     }
 
@@ -351,7 +366,8 @@ impl ClientSession {
         self.peer = welcome.features;
         self.theirs = welcome.held;
         self.allowance = Allowance::new(welcome.credit);
-        self.returning.take(&mut self.opening.owed, self.peer);
+        let owed = std::mem::take(&mut self.opening.owed);
+        self.returning.take(owed, self.peer);
         self.resume();
         if let Some(highest) = highest.filter(|highest| self.lacks(highest)) {
             self.stale(highest);
@@ -361,14 +377,16 @@ impl ClientSession {
 
     /// The server dropped the flight: it is sent again behind the device's statements.
     fn drop_flight(&mut self, why: Event) {
-        self.dropped = true;
+        (self.dropped, self.awaited) = (true, true);
+        (self.statements, self.giving) = (None, false);
         self.caught_up = false;
         self.opening.cursor = None;
         self.pushes.dropped();
         self.event(why);
     }
 
-    /// Sends statements and subscribes, once there are statements and the session is open.
+    /// Begins to give statements, once there are some and the session is open. A server that does
+    /// not wait for them and does not say whether it has them gets none unasked.
     fn resume(&mut self) {
         if self.phase != Phase::Live || !self.dropped {
             return;
@@ -376,12 +394,34 @@ impl ClientSession {
         let Some(mut statements) = self.statements.take() else {
             return;
         };
-        self.returning.take(&mut statements, self.peer);
-        for frame in comparing::statements(statements) {
-            self.send(&frame.into());
+        self.giving = self.awaited || self.peer.answers_statements();
+        if !self.giving {
+            statements.retain(|record| !is_short(record));
         }
-        self.dropped = false;
-        self.subscribe();
+        self.returning.take(statements, self.peer);
+        if !self.giving {
+            self.dropped = false;
+            self.subscribe();
+        }
+    }
+
+    /// The next frame of statements; behind the last of them the flight is sent.
+    fn next_statements(&mut self) -> Option<Frame> {
+        if !self.giving {
+            return None;
+        }
+        let statements = self.returning.next_short(self.peer)?;
+        if statements.last {
+            (self.dropped, self.awaited, self.giving) = (false, false, false);
+            self.subscribe();
+        }
+        Some(statements.into())
+    }
+
+    fn held(&mut self, statements: Vec<ItemId>) {
+        if !statements.is_empty() {
+            self.event(Event::StatementsHeld(statements));
+        }
     }
 
     /// Whether the server holds an envelope of this incarnation that this store never sealed.
@@ -433,10 +473,12 @@ impl ClientSession {
                 });
             }
             Frame::Wanted(wanted) => {
-                let answered = self.returning.answered(&wanted);
-                if answered.map_err(|_| out_of_place(&Frame::Wanted(wanted)))? {
-                    self.event(Event::StatementsHeld);
-                }
+                let held = self.returning.answered(&wanted);
+                self.held(held.map_err(|_| out_of_place(&Frame::Wanted(wanted)))?);
+            }
+            Frame::Taken(taken) => {
+                let held = self.returning.taken(taken.all);
+                self.held(held.map_err(|_| out_of_place(&Frame::Taken(taken)))?);
             }
             Frame::Void(_) if self.dropped => return Err(out_of_place(&frame)),
             Frame::Void(_) => self.drop_flight(Event::Void),
@@ -525,6 +567,8 @@ impl ClientSession {
         self.caught_up = true;
         self.pushes.settled();
         self.comparing.caught_up();
+        let held = self.returning.caught_up();
+        self.held(held);
         self.unapplied.push_back(0);
         let digests = end.digests.into_iter();
         self.event(Event::UpToDate {

@@ -15,7 +15,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
 pub use self::losses::{
-    HeldStatement, Holding, Listed, Ranged, Reconcile, Statements, Survived, Void, Wanted,
+    HeldStatement, Holding, Listed, Ranged, Reconcile, Statements, Survived, Taken, Void, Wanted,
 };
 pub(crate) use self::well_formed::well_formed;
 use crate::bye::{Bye, sentence};
@@ -35,12 +35,18 @@ impl Features {
     /// Reads deflated frames and items.
     pub const DEFLATE: Self = Self(1);
 
-    /// What the server of this version says of itself: it reads DEFLATE and answers [`Holding`].
-    pub const SERVER: Self = Self(Self::DEFLATE.0 | 2);
+    /// What the server of this version says of itself: it reads DEFLATE, answers [`Holding`] and
+    /// answers [`Statements`].
+    pub const SERVER: Self = Self(Self::DEFLATE.0 | 2 | 4);
 
     /// Whether the peer takes back statements that are named first.
     pub fn wants_statements(self) -> bool {
         self.0 & 2 != 0
+    }
+
+    /// Whether the peer takes statements back at any time and says whether it has them.
+    pub fn answers_statements(self) -> bool {
+        self.0 & 4 != 0
     }
 
     /// Whether the peer reads DEFLATE.
@@ -257,6 +263,9 @@ pub struct Subscribe {
     /// The device holds documents and compares rather than being sent everything.
     #[cbor(n(2), default, skip_if = "is_false")]
     pub compare: bool,
+    /// The device holds none, and gives back statements where the cursor does not hold.
+    #[cbor(n(3), default, skip_if = "is_false")]
+    pub gives: bool,
 }
 
 /// A page of the feed.
@@ -504,6 +513,8 @@ frames! {
     Holding(Holding) = 21, "holding";
     /// See [`Wanted`].
     Wanted(Wanted) = 22, "wanted";
+    /// See [`Taken`].
+    Taken(Taken) = 23, "taken";
 }
 
 /// Bytes that are not a frame. All are answered by `bye(malformed)`.
@@ -556,7 +567,8 @@ impl Frame {
             | Self::Statements(_)
             | Self::Void(_)
             | Self::Holding(_)
-            | Self::Wanted(_) => false,
+            | Self::Wanted(_)
+            | Self::Taken(_) => false,
         }
     }
 
@@ -636,7 +648,8 @@ impl Frame {
             | Self::LeftScope(_)
             | Self::Fragment(_)
             | Self::Credit(_)
-            | Self::Void(_) => Ok(()),
+            | Self::Void(_)
+            | Self::Taken(_) => Ok(()),
         }
     }
 }

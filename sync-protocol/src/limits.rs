@@ -1,7 +1,9 @@
 //! Every bound of the protocol, with its reason. Reaching one has a named outcome where it is
 //! checked, mostly a [`Bye`](crate::bye::Bye).
 
-use bukti_core::limits::{GRANTS_MAX, RETURNED_STATEMENT_BYTES_MAX, RUN_BYTES_MAX};
+use bukti_core::limits::{
+    GRANTS_MAX, RETURNED_STATEMENT_BYTES_MAX, RETURNED_STATEMENTS_MAX, RUN_BYTES_MAX,
+};
 
 /// Version of the protocol that this crate speaks.
 pub const VERSION: u32 = 1;
@@ -174,6 +176,16 @@ pub const STATEMENTS_PER_FRAME: usize = 32;
 
 /// Statements that a session takes back: what a district with thousands of devices stated of them.
 pub const STATEMENTS_MAX: usize = 16_384;
+
+// What one frame brings is judged in one call.
+const _: () = assert!(
+    STATEMENTS_PER_FRAME <= RETURNED_STATEMENTS_MAX && PUSH_ITEMS_MAX <= RETURNED_STATEMENTS_MAX
+);
+
+/// Frames of `statements` and `holding` that a device sends ahead of their answers: as many bytes as
+/// [`CREDIT_WINDOW`]. Within them no rate bounds such frames, since a device with much to give back
+/// sends hundreds.
+pub const STATEMENT_FRAMES_AHEAD: usize = 16;
 
 /// Bytes of one statement in a `statements` frame: what fits beside its keys. Frameworks and sheets
 /// of regions may be longer, and are named in `holding` first.

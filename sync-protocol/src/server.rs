@@ -14,7 +14,7 @@ use bukti_core::id::{DeviceId, ServerId, WallMs};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_core::ledger::{
-    DeviceRow, EnrolRefusal, Enrolled, Outcome, ReadError, Reader, Submission, Topic,
+    DeviceRow, EnrolRefusal, Enrolled, Left, Outcome, ReadError, Reader, Submission, Topic,
 };
 use bukti_core::record::{Finding, Signed};
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -61,8 +61,8 @@ pub enum Input<'a> {
     Judged(Vec<Outcome>),
     /// The answer to [`Output::Enrol`] or [`Output::Readmit`]; the certificate is durable.
     Enrolled(Result<Enrolled, EnrolRefusal>),
-    /// The answer to [`Output::TakeBack`]: what was news is durable.
-    TakenBack,
+    /// The answer to [`Output::TakeBack`]: what was taken is durable, and so much was left.
+    TakenBack(Option<Left>),
     /// The journal has grown.
     Advanced,
     /// The device of this session was revoked.
@@ -248,8 +248,8 @@ impl ServerSession {
                 Ok(())
             }
             Input::Enrolled(result) => self.enrolled(cx, result),
-            Input::TakenBack => match &mut self.phase {
-                Phase::Live(live) => live.taken_back(cx.reader, &mut self.outputs),
+            Input::TakenBack(left) => match &mut self.phase {
+                Phase::Live(live) => live.taken_back(cx.reader, left, &mut self.outputs),
                 Phase::First { .. }
                 | Phase::Enrolling { .. }
                 | Phase::Challenged { .. }
@@ -382,7 +382,11 @@ impl ServerSession {
         // Credit worth a frame is bounded by what the session has sent.
         let worth = matches!(frame, Some(Frame::Credit(credit))
             if credit.bytes >= limits::FRAME_BYTES_MAX as u64);
-        if !worth && !frame.is_some_and(Frame::needs_credit) {
+        let answered = match (&self.phase, frame) {
+            (Phase::Live(live), Some(frame)) => live.answers_soon(frame),
+            _before => false,
+        };
+        if !worth && !answered && !frame.is_some_and(Frame::needs_credit) {
             let counted = self.rate.count(now);
             counted.map_err(|error| Bye::new(ByeCode::Flood, sentence(&error)))?;
         }

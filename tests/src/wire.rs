@@ -311,7 +311,7 @@ impl Answers {
             Event::Page { .. } | Event::UpToDate { .. } => return true,
             Event::Welcome { .. }
             | Event::Void
-            | Event::StatementsHeld
+            | Event::StatementsHeld(_)
             | Event::Readmitted { .. }
             | Event::Differs { .. }
             | Event::LeftScope(_)

@@ -98,7 +98,7 @@ impl Summary {
             Event::Page { items, .. } => items.iter().for_each(|item| self.arrive(item)),
             Event::Welcome { .. }
             | Event::Void
-            | Event::StatementsHeld
+            | Event::StatementsHeld(_)
             | Event::Readmitted { .. }
             | Event::Differs { .. }
             | Event::Missing { .. }

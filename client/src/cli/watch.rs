@@ -138,7 +138,7 @@ impl View {
                 Event::Page { .. } => self.up_to_date = false,
                 Event::Welcome { .. }
                 | Event::Void
-                | Event::StatementsHeld
+                | Event::StatementsHeld(_)
                 | Event::Readmitted { .. }
                 | Event::Differs { .. }
                 | Event::Accepted(_)
@@ -332,7 +332,7 @@ impl News {
             ),
             Event::Welcome { .. }
             | Event::Void
-            | Event::StatementsHeld
+            | Event::StatementsHeld(_)
             | Event::Readmitted { .. }
             | Event::Differs { .. }
             | Event::Missing { .. }

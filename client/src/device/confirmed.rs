@@ -17,6 +17,7 @@
 //! | `u` run | why a server that lost it did not take it back |
 //! | `g` scope, 0, audience | digest and number of documents |
 //! | `f` topic, … | position and statement record |
+//! | `o` statement | key of its row, while a server may have lost it |
 //! | `x` number | [`Finding`] |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +40,7 @@ pub(super) use self::rows::{DocumentRow, EnvelopeRow, Meta, SurvivedDifference, 
 use super::facts::place_of;
 use crate::limits::FINDINGS_MAX;
 
+mod owed;
 mod rows;
 
 const FORMAT: u32 = 1;
@@ -106,6 +108,7 @@ impl<K: Kv> Confirmed<K> {
             next_finding: 0,
             revoked: false,
             cursor_is_void: false,
+            cursor_is_lost: false,
             looks_for_left: false,
             owes_statements: false,
             own_incarnation: None,
@@ -147,7 +150,8 @@ impl<K: Kv> Confirmed<K> {
     pub(super) fn void_cursor(&mut self) -> Result<(), ConfirmedError> {
         let mut change = self.change();
         change.batch.delete(*b"c");
-        change.meta().cursor_is_void = false;
+        let meta = change.meta();
+        (meta.cursor_is_void, meta.cursor_is_lost) = (false, false);
         change.commit()?;
         self.flush()
     }
@@ -164,18 +168,22 @@ impl<K: Kv> Confirmed<K> {
     /// Forgets what a server said of a history that it lost; documents and statements stay. Their
     /// positions say nothing about `journal`, so statements keep their order and stand before all
     /// that it will bring. The cursor stays, void as it is, until the new history brings another: a
-    /// session that is cut before the server has the statements is answered as this one was.
+    /// session that is cut before the server has the statements is answered as this one was. All of
+    /// them are owed from here on.
     pub(super) fn forget_history(&mut self, journal: JournalId) -> Result<(), ConfirmedError> {
         let receipts = self.rows(b'a')?;
         let mut statements = self.rows(b'f')?;
         statements.sort_by_key(|(_, value)| place_of(value));
+        let has_cursor = self.cursor()?.is_some();
         let mut change = self.change();
         for (key, _) in receipts {
             change.batch.delete(key);
         }
+        change.owe_nothing()?;
         let places = (i64::MIN / 2..).zip(statements);
         for (place, (key, value)) in places {
             let statement = value.get(8..).unwrap_or_default();
+            change.owe(&key, statement);
             let value = [place.to_be_bytes().as_slice(), statement].concat();
             change.batch.put(key, value);
         }
@@ -186,7 +194,8 @@ impl<K: Kv> Confirmed<K> {
         meta.seen = None;
         meta.up_to_date_position = 0;
         meta.cursor_is_void = false;
-        meta.owes_statements = true;
+        meta.cursor_is_lost = has_cursor;
+        meta.owes_statements = false;
         change.commit()?;
         self.flush()
     }
@@ -434,6 +443,7 @@ impl<K: Kv> Change<'_, K> {
 
     pub(super) fn set_cursor(&mut self, cursor: &[u8]) {
         self.batch.put(*b"c", cursor);
+        self.meta.cursor_is_lost = false;
     }
 
     /// Sets a document's row and content. At most once for a document in one change.

@@ -20,6 +20,17 @@ const FRAMEWORK: u8 = b'w';
 const REGIONS: u8 = b'p';
 const MOVE: u8 = b'm';
 
+/// Topics in the order in which their statements are given back.
+const RETURNED: [u8; 7] = [
+    REVOCATION,
+    ENROLMENT,
+    GRANTS,
+    CONFIRMATION,
+    MOVE,
+    FRAMEWORK,
+    REGIONS,
+];
+
 /// Somebody who writes, or may write, in the device's scope.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Member {
@@ -64,6 +75,19 @@ pub(super) fn reaches(key: &[u8]) -> bool {
 
 pub(super) type KeyAndValue = (Vec<u8>, Vec<u8>);
 
+/// Whether a statement under this key is of a kind that may be long, and by which nothing is judged.
+pub(super) fn is_long(key: &[u8]) -> bool {
+    matches!(key.get(1), Some(&(FRAMEWORK | REGIONS)))
+}
+
+/// The place of a row's topic among what is given back: what protects goes first, since a server
+/// takes only so much in a day, then what others build on.
+pub(super) fn rank(key: &[u8]) -> usize {
+    let topic = key.get(1);
+    let place = RETURNED.iter().position(|of| topic == Some(of));
+    place.unwrap_or(RETURNED.len())
+}
+
 /// The place of the statement in a row's value among all of them: its position, or something below
 /// all positions where the server lost the record.
 pub(super) fn place_of(value: &[u8]) -> i64 {
@@ -94,26 +118,6 @@ fn of_device(topic: u8, device: &DeviceId) -> Vec<u8> {
 }
 
 impl<K: Kv> Confirmed<K> {
-    /// Statements that a server which lost them needs before it judges anything, as their bytes:
-    /// who holds which device, what it may do, what was revoked, confirmed and moved.
-    pub(super) fn statements_to_return(&self) -> Result<Vec<Vec<u8>>, ConfirmedError> {
-        self.statements_on(&[ENROLMENT, GRANTS, REVOCATION, CONFIRMATION, MOVE])
-    }
-
-    /// Frameworks and sheets of regions, as their bytes: long, and nothing is judged by them.
-    pub(super) fn bulk_to_return(&self) -> Result<Vec<Vec<u8>>, ConfirmedError> {
-        self.statements_on(&[FRAMEWORK, REGIONS])
-    }
-
-    fn statements_on(&self, topics: &[u8]) -> Result<Vec<Vec<u8>>, ConfirmedError> {
-        let mut statements = Vec::new();
-        for topic in topics {
-            let rows = self.scan(&[b'f', *topic])?.into_iter();
-            statements.extend(rows.filter_map(|(_, value)| value.get(8..).map(<[u8]>::to_vec)));
-        }
-        Ok(statements)
-    }
-
     /// Who is known, by device.
     pub(super) fn directory(&self) -> Result<BTreeMap<DeviceId, Member>, ConfirmedError> {
         let mut directory = BTreeMap::new();

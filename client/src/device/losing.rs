@@ -4,7 +4,7 @@ use bukti_core::id::{Incarnation, JournalId};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_sync_protocol::bye::{Bye, ByeCode};
-use bukti_sync_protocol::limits::{STATEMENT_BYTES_MAX, STATEMENTS_MAX};
+use bukti_sync_protocol::client::is_short;
 
 use super::{Device, DeviceError, IdentityError, Reaction, identity};
 
@@ -63,13 +63,21 @@ impl<S: Storage, K: Kv> Device<S, K> {
 
     /// What the device holds of the server's own statements, its certificate first and what is long
     /// last.
-    fn statements(&self) -> Result<Vec<Vec<u8>>, DeviceError> {
+    fn statements(&mut self) -> Result<Vec<Vec<u8>>, DeviceError> {
         let own = self.identity.certificate_record().to_vec();
-        let mut statements = self.confirmed.statements_to_return()?;
-        statements.retain(|statement| *statement != own && statement.len() <= STATEMENT_BYTES_MAX);
+        let mut statements = self.confirmed.owed()?;
+        statements.retain(|statement| *statement != own);
         statements.insert(0, own);
-        statements.truncate(STATEMENTS_MAX);
-        statements.extend(self.confirmed.bulk_to_return()?);
         Ok(statements)
+    }
+
+    /// What of the statements is to be given in a session that begins. The server waits for the
+    /// short ones where it is shown a cursor that it lost, and they go then.
+    pub(super) fn owed(&mut self) -> Result<Vec<Vec<u8>>, DeviceError> {
+        let mut owed = self.confirmed.owed()?;
+        if self.confirmed.meta().cursor_is_lost {
+            owed.retain(|statement| !is_short(statement));
+        }
+        Ok(owed)
     }
 }

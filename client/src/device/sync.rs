@@ -134,10 +134,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             held: self.confirmed.partials()?,
             agent: agent.to_owned(),
             certificate: self.identity.certificate_record().to_vec(),
-            owed: match self.confirmed.meta().owes_statements {
-                true => self.confirmed.bulk_to_return()?,
-                false => Vec::new(),
-            },
+            owed: self.owed()?,
             compare: self.confirmed.holds_documents()?,
         })
     }
@@ -254,8 +251,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 self.leave_scope(document)?;
                 Ok(Reaction::None)
             }
-            Event::StatementsHeld => {
-                self.confirmed.update(|meta| meta.owes_statements = false)?;
+            Event::StatementsHeld(statements) => {
+                self.confirmed.settle(statements)?;
                 Ok(Reaction::None)
             }
             Event::Void => self.lost(Incarnation(random)),

@@ -162,13 +162,31 @@ impl<S: Storage, K: Kv> Reader<S, K> {
     }
 }
 
+/// What became of statements that a device gave back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenBack {
+    /// How many of them the journal lacked; they are on disk.
+    pub news: usize,
+    /// Why others that it may lack were left; nothing if it has all that counts.
+    pub left: Option<Left>,
+}
+
+/// Why statements that the journal may lack were not taken in. The device keeps them and can give
+/// them again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The disk is below its reserve.
+    Full,
+    /// They were more than one call or one device's day may bring, or the device is not known.
+    Beyond,
+}
+
 impl<S: Storage, K: Kv> Ledger<S, K> {
-    /// Takes in statements of this server that a device gives back, and gives the number of those
-    /// that the journal lacked; they are on disk when it returns. Known ones, older ones on the
-    /// same matter, and whatever else was sent are passed over. So is what comes behind
-    /// [`limits::RETURNED_STATEMENTS_MAX`] of one call or behind what one device may return in a
-    /// day, and everything while the disk is below its reserve: devices keep their statements and
-    /// can return them again.
+    /// Takes in statements of this server that a device gives back; those that the journal lacked
+    /// are on disk when it returns. Known ones, older ones on the same matter, and what no device
+    /// can give back are passed over. What comes behind [`limits::RETURNED_STATEMENTS_MAX`] of one
+    /// call or behind what one device may return in a day is left, and everything while the disk is
+    /// below its reserve.
     ///
     /// # Errors
     /// [`LedgerError::Failed`] if journal or store failed.
@@ -177,12 +195,17 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         now: WallMs,
         carrier: DeviceId,
         statements: Vec<Vec<u8>>,
-    ) -> Result<usize, LedgerError> {
+    ) -> Result<TakenBack, LedgerError> {
         self.alive()?;
+        let left = |left| TakenBack {
+            news: 0,
+            left: Some(left),
+        };
         let known = self.read(|reader| reader.device(&carrier))?;
         if known.is_none_or(|row| row.revoked_at.is_some()) {
-            return Ok(0);
+            return Ok(left(Left::Beyond));
         }
+        let cut = statements.len() > limits::RETURNED_STATEMENTS_MAX;
         let news = self.read(|reader| news(reader, statements))?;
         let used = self.read(|reader| quota_row(&*reader.shared.kv, &carrier))?;
         let mut used = used.at(now);
@@ -200,12 +223,16 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         if !records.is_empty()
             && let Committed::Full = self.commit(&records, &[])?
         {
-            return Ok(0);
+            return Ok(left(Left::Full));
         }
-        if taken < news.len() {
+        let beyond = taken < news.len();
+        if beyond {
             self.find(now, too_many(carrier))?;
         }
-        Ok(taken)
+        Ok(TakenBack {
+            news: taken,
+            left: (beyond || cut).then_some(Left::Beyond),
+        })
     }
 
     /// Lets a device in that this journal does not know and that shows its certificate by this

@@ -5,8 +5,7 @@ use bukti_core::digest::Digest;
 use bukti_core::id::{ChangeHash, DocumentId, Position};
 use bukti_core::scope::Scope;
 
-use crate::frame::{Reconcile, Statements, Survived};
-use crate::limits;
+use crate::frame::{Reconcile, Survived};
 use crate::reconcile::{Comparison, Differs, Nonsense, Range};
 
 /// What is being compared.
@@ -92,32 +91,4 @@ pub(super) fn survived(
         survived: Some(Survived { position, digest }),
         more: false,
     }
-}
-
-/// Statements in frames, the last of which says so.
-pub(super) fn statements(statements: Vec<Vec<u8>>) -> Vec<Statements> {
-    let mut frames = Vec::new();
-    let mut open = Vec::new();
-    let mut used = 0;
-    for statement in statements {
-        let bytes = statement.len() + 3;
-        if statement.len() > limits::STATEMENT_BYTES_MAX {
-            continue;
-        }
-        let full = open.len() == limits::STATEMENTS_PER_FRAME;
-        if full || used + bytes > limits::STATEMENT_BYTES_MAX + 3 {
-            frames.push(Statements {
-                statements: std::mem::take(&mut open),
-                last: false,
-            });
-            used = 0;
-        }
-        used += bytes;
-        open.push(statement.into());
-    }
-    frames.push(Statements {
-        statements: open,
-        last: true,
-    });
-    frames
 }

@@ -11,7 +11,7 @@ use ed25519_dalek::SigningKey;
 
 use super::Offer;
 use crate::bye::Bye;
-use crate::fragment::PartialItem;
+use crate::fragment::{ItemId, PartialItem};
 use crate::item::Item;
 use crate::reconcile::{Differs, Range};
 
@@ -41,8 +41,9 @@ pub struct Opening {
     pub agent: String,
     /// The statement that enrolled the device, for a server that lost it.
     pub certificate: Vec<u8>,
-    /// Frameworks and regions that the server may have lost, until [`Event::StatementsHeld`] says
-    /// that it has them.
+    /// Statements that the server may have lost, until [`Event::StatementsHeld`] says that it has
+    /// them. Frameworks and regions are given behind everything else, others before anything is
+    /// asked for or pushed.
     pub owed: Vec<Vec<u8>>,
     /// The device holds documents: where the cursor does not hold it compares rather than being
     /// sent everything.
@@ -149,8 +150,9 @@ pub enum Event {
         /// What differs.
         found: Vec<Differs>,
     },
-    /// The server has every framework and region that the device named.
-    StatementsHeld,
+    /// The server has these statements that the device gave back or named, each by the
+    /// [`ItemId::of`] its record.
+    StatementsHeld(Vec<ItemId>),
     /// Runs are valid and on the server's disk.
     Accepted(Vec<(RunId, Position)>),
     /// A run waits for changes that the server has not.

@@ -91,6 +91,16 @@ pub struct Statements {
     pub last: bool,
 }
 
+/// Answers one [`Statements`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Taken {
+    /// All of it that counts is on the server's disk; otherwise the device keeps it for another
+    /// session.
+    #[n(0)]
+    pub all: bool,
+}
+
 /// Names statements of the server that a device holds and that are too long to be sent unasked.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

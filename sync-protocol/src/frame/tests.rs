@@ -107,7 +107,7 @@ impl Source<'_> {
     }
 
     fn frame(&mut self) -> Frame {
-        match self.byte() % 20 {
+        match self.byte() % 21 {
             0 => Hello {
                 version: u32::from(self.byte()),
                 token: self.some(|source| source.bytes(100).into()),
@@ -171,6 +171,7 @@ impl Source<'_> {
                 scopes: self.many(15, Self::scope),
                 cursor: self.some(|source| source.bytes(500).into()),
                 compare: self.byte() % 2 == 1,
+                gives: self.byte() % 2 == 1,
             }
             .into(),
             8 => Feed {
@@ -250,6 +251,10 @@ impl Source<'_> {
             .into(),
             18 => Wanted {
                 items: self.many(64, |source| ItemId(source.array())),
+            }
+            .into(),
+            19 => Taken {
+                all: self.byte() % 2 == 1,
             }
             .into(),
             _ => {
@@ -359,7 +364,8 @@ fn fifty_thousand_mutated_frames_are_read_or_refused_and_never_panic() {
 
 #[test]
 fn frames_and_keys_of_later_versions_are_ignored() {
-    assert_eq!(decode(&[0, 0x82, 0x17, 0xa1, 0, 0x81, 0xf6]), Ok(None));
+    let later = [0, 0x82, 0x18, 24, 0xa1, 0, 0x81, 0xf6];
+    assert_eq!(decode(&later), Ok(None));
     assert_eq!(decode(&[0, 0x82, 0x19, 1, 0, 0xa0]), Ok(None));
     let known = [0, 0x82, 0x10, 0xa1, 0, 5];
     let with_more = [
@@ -431,6 +437,7 @@ fn counts_are_bounded_even_where_deflate_makes_room_for_more() {
         scopes: vec![Scope::all(); 16],
         cursor: None,
         compare: false,
+        gives: false,
     };
     let bytes = encode(&subscribe.into(), Features::NONE);
     assert_eq!(decode(&bytes), Err(FrameError::Limit("scopes")));
@@ -480,6 +487,7 @@ fn every_count_and_every_length_ends_at_its_bound() {
             scopes: vec![Scope::all(); scopes],
             cursor: Some(vec![7; cursor].into()),
             compare: false,
+            gives: false,
         })
     };
     let up_to_date = |cursor: usize, digests: usize| {
@@ -710,6 +718,7 @@ fn the_longest_frames_still_fit() {
             scopes: vec![long.clone(); limits::SCOPES_MAX],
             cursor: Some(cursor().into()),
             compare: true,
+            gives: true,
         }
         .into(),
         UpToDate {

@@ -8,7 +8,7 @@ use bukti_core::hash::{Hasher, domain};
 use bukti_core::id::{DeviceId, Incarnation, RunId};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
-use bukti_core::ledger::{DeviceRow, Outcome, Reader, Submission, Verdict};
+use bukti_core::ledger::{DeviceRow, Left, Outcome, Reader, Submission, Verdict};
 use bukti_core::record::Signed;
 use bukti_core::validate::{CheckedRun, Refusal, check_run};
 use minicbor::Decoder;
@@ -23,7 +23,7 @@ use crate::feed::{Feed, Start};
 use crate::fragment::{Assembler, FragmentError};
 use crate::frame::{
     Accepted, Features, Frame, Hello, Holding, Missing, Numbered, Placed, Push, Rejected,
-    Statements, Subscribe, Void, Wanted, encode,
+    Statements, Subscribe, Taken, Void, Wanted, encode,
 };
 use crate::item::PushItem;
 use crate::limits;
@@ -40,9 +40,11 @@ pub(super) struct Live {
     /// What comes is dropped until the device's statements are in: they count first.
     awaits_statements: bool,
     voided: bool,
-    /// Bytes of statements that the journal has not taken in, as they were handed on, and the runs,
-    /// names and subscription that wait for that: a cursor that holds says that they are in.
-    taking_back: VecDeque<u64>,
+    /// Statements that the journal has not taken in, in their order, how many of these the ledger is
+    /// asked about, and the runs, names and subscription that wait for that: a cursor that holds says
+    /// that they are in.
+    taking_back: VecDeque<TakingBack>,
+    asked: usize,
     behind_statements: Vec<Submission>,
     named_behind: Vec<Holding>,
     subscribed_behind: Option<Subscribe>,
@@ -53,6 +55,18 @@ pub(super) struct Live {
     unjudged_bytes: u64,
     /// The disk took none of what was sent.
     full: bool,
+    /// It took none of the statements, which come before the device asks for what is there for it.
+    statements_wait: bool,
+}
+
+/// Statements that the journal has not answered.
+#[derive(Debug)]
+struct TakingBack {
+    /// Empty once the ledger is asked.
+    statements: Vec<Vec<u8>>,
+    bytes: u64,
+    /// The device hears what came of them.
+    told: bool,
 }
 
 /// A run that the journal has not answered.
@@ -92,6 +106,7 @@ impl Live {
             awaits_statements: readmitted,
             voided: readmitted,
             taking_back: VecDeque::new(),
+            asked: 0,
             behind_statements: Vec::new(),
             named_behind: Vec::new(),
             subscribed_behind: None,
@@ -101,6 +116,7 @@ impl Live {
             unjudged: BTreeMap::new(),
             unjudged_bytes: 0,
             full: false,
+            statements_wait: false,
         }
     }
 
@@ -112,7 +128,8 @@ impl Live {
 
     /// Whether the device has what was there for it, so that it may be told to come back later.
     pub(super) fn may_be_put_off(&self) -> bool {
-        self.full && self.outbound.is_at_rest()
+        let waits = self.full || (self.statements_wait && self.outbound.has_begun());
+        waits && self.outbound.is_at_rest()
     }
 
     pub(super) fn device(&self) -> DeviceId {
@@ -125,8 +142,16 @@ impl Live {
 
     /// Whether so much waits for the journal that the device gets no more credit.
     pub(super) fn is_behind(&self) -> bool {
-        let bytes = self.unjudged_bytes + self.taking_back.iter().sum::<u64>();
+        let statements = self.taking_back.iter().map(|taking| taking.bytes);
+        let bytes = self.unjudged_bytes + statements.sum::<u64>();
         bytes > limits::UNJUDGED_BYTES || self.unjudged.len() > limits::UNJUDGED_RUNS
+    }
+
+    /// Whether few enough frames of this kind wait for their answers that it needs no other bound.
+    pub(super) fn answers_soon(&self, frame: &Frame) -> bool {
+        let told = self.taking_back.iter().filter(|taking| taking.told).count();
+        matches!(frame, Frame::Statements(_) | Frame::Holding(_))
+            && told + self.named_behind.len() < limits::STATEMENT_FRAMES_AHEAD
     }
 
     /// The next frame of the feed that credit allows.
@@ -165,7 +190,7 @@ impl Live {
                 Ok(())
             }
             Frame::Subscribe(_) | Frame::Reconcile(_) if self.awaits_statements => Ok(()),
-            Frame::Statements(statements) if self.awaits_statements => {
+            Frame::Statements(statements) => {
                 self.statements(reader, statements, outputs)?;
                 Ok(())
             }
@@ -215,9 +240,9 @@ impl Live {
             | Frame::Missing(_)
             | Frame::Rejected(_)
             | Frame::LeftScope(_)
-            | Frame::Statements(_)
             | Frame::Void(_)
             | Frame::Wanted(_)
+            | Frame::Taken(_)
             | Frame::Bye(_) => Err(out_of_place(&frame).into()),
         }
     }
@@ -236,7 +261,8 @@ impl Live {
             self.device,
             self.incarnation,
         )?;
-        if feed.start_was() == Start::Void && subscribe.compare && !self.voided {
+        let gives = subscribe.compare || subscribe.gives;
+        if feed.start_was() == Start::Void && gives && !self.voided {
             (self.voided, self.awaits_statements) = (true, true);
             let watermark = reader.watermark();
             outputs.push_back(Output::Find(comparing::cursor_void(self.device, watermark)));
@@ -261,11 +287,11 @@ impl Live {
         statements: Statements,
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), Bye> {
-        self.awaits_statements = !statements.last;
+        self.awaits_statements &= !statements.last;
         self.comparing
             .count_statements(statements.statements.len())?;
         let statements = statements.statements.into_iter().map(Vec::from);
-        self.take_back(reader, statements.collect(), outputs);
+        self.take_back(reader, statements.collect(), true, outputs);
         Ok(())
     }
 
@@ -315,7 +341,7 @@ impl Live {
         let items = push.items.into_iter();
         let statements = items.map(|item| bytes_of(item, assembler, bytes_max));
         let statements = statements.collect::<Result<_, _>>()?;
-        self.take_back(reader, statements, outputs);
+        self.take_back(reader, statements, false, outputs);
         Ok(())
     }
 
@@ -323,19 +349,57 @@ impl Live {
         &mut self,
         reader: &Reader<S, K>,
         mut statements: Vec<Vec<u8>>,
+        told: bool,
         outputs: &mut VecDeque<Output>,
     ) {
         let server = reader.server();
         statements.retain(|bytes| Signed::open(bytes, &server).is_ok());
-        if statements.is_empty() {
+        if statements.is_empty() && !told {
             return;
         }
         let bytes: usize = statements.iter().map(Vec::len).sum();
-        self.taking_back.push_back(bytes as u64);
-        outputs.push_back(Output::TakeBack {
-            carrier: self.device,
+        self.taking_back.push_back(TakingBack {
             statements,
+            bytes: bytes as u64,
+            told,
         });
+        self.ask_to_take_back(outputs);
+    }
+
+    /// Asks the ledger about what waits, one call after the other: answers come in the order of what
+    /// they answer, and what comes meanwhile shares a call.
+    fn ask_to_take_back(&mut self, outputs: &mut VecDeque<Output>) {
+        while self.asked == 0 && !self.taking_back.is_empty() {
+            let mut statements = Vec::new();
+            for taking in &mut self.taking_back {
+                let together = statements.len() + taking.statements.len();
+                if together > bukti_core::limits::RETURNED_STATEMENTS_MAX {
+                    break;
+                }
+                statements.append(&mut taking.statements);
+                self.asked += 1;
+            }
+            if statements.is_empty() {
+                // None of them can be taken by anybody.
+                self.answer_taken(None, outputs);
+            } else {
+                outputs.push_back(Output::TakeBack {
+                    carrier: self.device,
+                    statements,
+                });
+            }
+        }
+    }
+
+    /// Tells the device what came of the statements that the ledger was asked about.
+    fn answer_taken(&mut self, left: Option<Left>, outputs: &mut VecDeque<Output>) {
+        let asked = std::mem::take(&mut self.asked);
+        for taking in self.taking_back.drain(..asked) {
+            if taking.told {
+                let all = left.is_none();
+                outputs.push_back(Output::Send(encode(&Taken { all }.into(), self.peer)));
+            }
+        }
     }
 
     /// Looks at each run by itself and hands on what passes. Answers the credit that is free at
@@ -387,13 +451,17 @@ impl Live {
         Ok(0)
     }
 
-    /// The journal took statements in: runs may be judged by them.
+    /// The journal took statements in: runs may be judged by them. Those that are left wait on the
+    /// device, which is told.
     pub(super) fn taken_back<S: Storage, K: Kv>(
         &mut self,
         reader: &Reader<S, K>,
+        left: Option<Left>,
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), End> {
-        self.taking_back.pop_front();
+        self.statements_wait |= left == Some(Left::Full);
+        self.answer_taken(left, outputs);
+        self.ask_to_take_back(outputs);
         if !self.taking_back.is_empty() {
             return Ok(());
         }

@@ -57,6 +57,11 @@ impl Outbound {
         (self.look, self.announce) = (true, true);
     }
 
+    /// Whether the device has asked for the feed.
+    pub(super) fn has_begun(&self) -> bool {
+        self.feed.is_some()
+    }
+
     /// Whether everything there is was sent.
     pub(super) fn is_at_rest(&self) -> bool {
         self.rest.is_none() && self.large.is_none() && (self.feed.is_none() || !self.look)

@@ -397,6 +397,7 @@ fn frames_of_the_other_side_and_a_second_hello_are_out_of_place() {
         scopes: vec![],
         cursor: None,
         compare: false,
+        gives: false,
     });
     let sent = server.drive(&mut session, Input::Frame(&subscribe));
     assert_eq!(sent.closed.unwrap().code, ByeCode::Malformed);

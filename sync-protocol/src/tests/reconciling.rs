@@ -9,7 +9,7 @@ use super::samples;
 use super::setting::{Phone, Pipe, Server, VILLAGE, WALL, plain};
 use crate::bye::ByeCode;
 use crate::client::{self, ClientSession, Event};
-use crate::frame::{Challenge, Frame, Ranged, Reconcile, Statements};
+use crate::frame::{Challenge, Frame, Ranged, Reconcile};
 use crate::item::Item;
 use crate::limits;
 use crate::reconcile::{Differs, Range};
@@ -162,7 +162,7 @@ fn runs_and_the_next_cursor_wait_until_the_statements_before_them_are_taken_in()
     assert!(pipe.kinds_up().contains(&"push"));
     assert_eq!((pipe.closed.as_ref(), pipe.submitted), (None, 0));
     assert!(!pipe.kinds_down().contains(&"up_to_date"));
-    pipe.tell(&mut server, Input::TakenBack);
+    pipe.tell(&mut server, Input::TakenBack(None));
     assert_eq!(pipe.submitted, 1);
     pipe.flow(&mut server, &mut phone, usize::MAX);
     assert!(pipe.kinds_down().contains(&"up_to_date"));
@@ -201,15 +201,21 @@ fn a_server_that_names_another_journal_and_does_not_show_it_is_left() {
 }
 
 #[test]
-fn a_device_that_holds_nothing_is_sent_everything_whatever_its_cursor() {
+fn a_device_without_documents_gives_its_statements_and_is_sent_everything() {
     let mut server = Server::new();
     let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
     phone.create(VILLAGE, 1, "");
     Pipe::run(&mut server, &mut phone);
     phone.cursor = Some(vec![1]);
+    phone.statements = vec![samples::certificate()];
     let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!((wholes(&pipe).len(), pipe.taken_back), (1, 1));
+    assert_eq!(pipe.found, ["cursor-void"]);
+    // What has no cursor is asked for nothing.
+    phone.cursor = None;
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert!(!pipe.kinds_down().contains(&"void"));
     assert_eq!(wholes(&pipe).len(), 1);
-    assert_eq!(pipe.found, Vec::<String>::new());
 }
 
 #[test]
@@ -328,15 +334,6 @@ fn comparisons_without_sense_or_end_are_cut_off() {
         &mut server,
         Input::Frame(&plain(compared(vec![parts(3)], Vec::new()))),
     );
-    assert_eq!(pipe.closed.unwrap().code, ByeCode::Malformed);
-
-    // Statements have their place behind a void cursor only.
-    let mut pipe = Pipe::run(&mut server, &mut phone);
-    let statements = Statements {
-        statements: vec![samples::certificate().into()],
-        last: true,
-    };
-    pipe.tell(&mut server, Input::Frame(&plain(statements)));
     assert_eq!(pipe.closed.unwrap().code, ByeCode::Malformed);
 
     for random in 1..80 {

@@ -16,8 +16,8 @@ use crate::fragment::{Held, ItemId};
 use crate::frame::{
     Accepted, Challenge, Credit, Enrol, Enrolled, Features, Feed, Fragment, Frame, HeldStatement,
     Hello, Holding, LeftScope, Limits, Listed, Missing, Numbered, Placed, Proof, Push, Ranged,
-    Reconcile, Rejected, ScopeDigest, Stale, Statements, Subscribe, Survived, UpToDate, Void,
-    Wanted, Welcome,
+    Reconcile, Rejected, ScopeDigest, Stale, Statements, Subscribe, Survived, Taken, UpToDate,
+    Void, Wanted, Welcome,
 };
 use crate::item::{self, FeedItem, Item, PushItem};
 use crate::reconcile::{HeadTag, ListedDocument, Range};
@@ -258,6 +258,7 @@ pub(crate) fn frames() -> Vec<Frame> {
             scopes: vec![village()],
             cursor: Some(cursor()),
             compare: true,
+            gives: true,
         }
         .into(),
         feed().into(),
@@ -382,5 +383,6 @@ pub(crate) fn frames() -> Vec<Frame> {
             items: vec![ItemId([12; 16])],
         }
         .into(),
+        Taken { all: true }.into(),
     ]
 }

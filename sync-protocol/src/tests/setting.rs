@@ -12,7 +12,7 @@ use bukti_core::id::{
 use bukti_core::journal;
 use bukti_core::journal::memory::MemoryStorage;
 use bukti_core::kv::MemoryKv;
-use bukti_core::ledger::{EnrolError, Ledger, Options, Outcome, Submission};
+use bukti_core::ledger::{EnrolError, Ledger, Left, Options, Outcome, Submission};
 use bukti_core::record::{Invitation, invitation_hash};
 use ed25519_dalek::SigningKey;
 
@@ -37,6 +37,8 @@ pub(super) struct Server {
     sessions: u8,
     /// Whether the journal answers.
     pub(super) judges: bool,
+    /// Why it leaves every statement that is given back, if it does.
+    pub(super) leaves: Option<Left>,
 }
 
 impl Server {
@@ -67,6 +69,7 @@ impl Server {
             partials,
             sessions: 0,
             judges: true,
+            leaves: None,
         }
     }
 
@@ -174,13 +177,17 @@ impl Server {
                     server::Input::Enrolled(certified.unwrap())
                 }
                 server::Output::TakeBack { .. } if !self.judges => continue,
+                server::Output::TakeBack { .. } if self.leaves.is_some() => {
+                    server::Input::TakenBack(self.leaves)
+                }
                 server::Output::TakeBack {
                     carrier,
                     statements,
                 } => {
                     let taken = self.ledger.take_back(self.wall, carrier, statements);
-                    sent.taken_back += taken.unwrap();
-                    server::Input::TakenBack
+                    let taken = taken.unwrap();
+                    sent.taken_back += taken.news;
+                    server::Input::TakenBack(taken.left)
                 }
                 server::Output::Find(finding) => {
                     sent.found.push(finding.code.clone());
@@ -381,7 +388,7 @@ impl Phone {
             Event::Missing { .. }
             | Event::Stale { .. }
             | Event::LeftScope(_)
-            | Event::StatementsHeld
+            | Event::StatementsHeld(_)
             | Event::Progress { .. }
             | Event::Differs { .. }
             | Event::Bye(_) => {}

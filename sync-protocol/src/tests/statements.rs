@@ -1,19 +1,22 @@
-//! Frameworks and regions that a server lost: named by their devices, sent where they are lacking.
+//! Statements that a server lost: long ones named by their devices and sent where they are lacking,
+//! short ones sent and owed until the server says that it has them.
+
+use std::collections::BTreeSet;
 
 use bukti_core::authority::Role;
-use bukti_core::id::JournalId;
-use bukti_core::ledger::Bulk;
-use bukti_core::record::{Fact, FrameworkFact, Record, Signed, Statement};
+use bukti_core::id::{DeviceId, JournalId};
+use bukti_core::ledger::{Bulk, Left};
+use bukti_core::record::{Fact, FrameworkFact, Record, Revocation, Signed, Statement};
 use bukti_core::region::RegionSheet;
 use ed25519_dalek::SigningKey;
 
 use super::samples::{self, TIME};
 use super::setting::{Phone, Pipe, Server, VILLAGE, WALL, noise, plain};
 use crate::bye::ByeCode;
-use crate::client::Event;
+use crate::client::{self, ClientSession, Event};
 use crate::deflate::pack;
 use crate::fragment::{ItemId, Splitter};
-use crate::frame::{Frame, HeldStatement, Holding, Push, Wanted, decode};
+use crate::frame::{Features, Frame, HeldStatement, Holding, Push, Statements, Wanted, decode};
 use crate::item::PushItem;
 use crate::limits;
 use crate::server::Input;
@@ -30,9 +33,13 @@ fn framework(id: &str, bytes: usize) -> Vec<u8> {
 }
 
 fn regions(at: i64, version: &str) -> Vec<u8> {
+    sheet(at, version, "13.76")
+}
+
+fn sheet(at: i64, version: &str, parent: &str) -> Vec<u8> {
     let sheet = RegionSheet {
         version: version.into(),
-        parent: "13.76".parse().unwrap(),
+        parent: parent.parse().unwrap(),
         rows: Vec::new(),
     };
     let fact = Fact::Regions(sheet);
@@ -66,6 +73,22 @@ fn founded_anew() -> (Server, Phone) {
     (server, phone)
 }
 
+fn revocation(number: u32) -> Vec<u8> {
+    let mut device = [7; 32];
+    device[..4].copy_from_slice(&number.to_le_bytes());
+    let device = DeviceId(device);
+    samples::statement(Fact::Revocation(Revocation { device }))
+}
+
+/// The statements that the server did not say it has.
+fn still_owed(pipe: &Pipe, given: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let held = held(pipe);
+    let owed = given.iter();
+    owed.filter(|record| !held.contains(&ItemId::of(record)))
+        .cloned()
+        .collect()
+}
+
 fn holds(server: &Server, id: &str) -> bool {
     let reader = server.ledger.reader();
     reader.framework(id, "2024").unwrap().is_some()
@@ -75,8 +98,17 @@ fn up_bytes(pipe: &Pipe) -> usize {
     pipe.sent_up.iter().map(Vec::len).sum()
 }
 
+/// How many statements the server said that it has.
 fn told(pipe: &Pipe) -> usize {
-    pipe.said(|event| matches!(event, Event::StatementsHeld))
+    held(pipe).len()
+}
+
+fn held(pipe: &Pipe) -> BTreeSet<ItemId> {
+    let told = pipe.events.iter().filter_map(|event| match event {
+        Event::StatementsHeld(statements) => Some(statements),
+        _ => None,
+    });
+    told.flatten().copied().collect()
 }
 
 fn pushed(record: &[u8]) -> Vec<Vec<u8>> {
@@ -102,7 +134,7 @@ fn long_statements_are_sent_where_the_server_lacks_them_and_only_named_where_it_
         samples::certificate(),
     ];
     let pipe = Pipe::run(&mut server, &mut phone);
-    assert_eq!((pipe.closed.as_ref(), told(&pipe)), (None, 1));
+    assert_eq!((pipe.closed.as_ref(), told(&pipe)), (None, 3));
     assert_eq!(pipe.taken_back, 3);
     assert!(holds(&server, "lost"));
     let kinds = pipe.kinds_up();
@@ -115,14 +147,14 @@ fn long_statements_are_sent_where_the_server_lacks_them_and_only_named_where_it_
     other.statements = phone.statements.clone();
     other.statements.push(framework("more", 5_000));
     let pipe = Pipe::run(&mut server, &mut other);
-    assert_eq!((pipe.taken_back, told(&pipe)), (1, 1));
+    assert_eq!((pipe.taken_back, told(&pipe)), (1, 4));
     assert!(holds(&server, "more"));
     assert!(up_bytes(&pipe) < 8_000, "{} bytes", up_bytes(&pipe));
 
     // All of it is there.
     other.cursor = Some(vec![1]);
     let pipe = Pipe::run(&mut server, &mut other);
-    assert_eq!((pipe.taken_back, told(&pipe)), (0, 1));
+    assert_eq!((pipe.taken_back, told(&pipe)), (0, 4));
     let holding = pipe.sent_up.iter().filter_map(|bytes| {
         let frame = decode(bytes).unwrap().unwrap();
         (frame.name() == "holding").then_some(bytes.len())
@@ -260,7 +292,7 @@ fn a_server_that_wants_what_was_not_named_is_left() {
         assert_eq!(told(&pipe), 1);
         let unasked = plain(Wanted { items });
         pipe.client
-            .handle(server.now, crate::client::Input::Frame(&unasked));
+            .handle(server.now, client::Input::Frame(&unasked));
         pipe.flow(&mut server, &mut phone, usize::MAX);
         assert_eq!(pipe.closed.unwrap().code, ByeCode::Malformed);
     }
@@ -306,6 +338,182 @@ fn names_and_credit_wait_for_what_the_journal_has_not_taken_in() {
     let holding = named(b"x", 9, TIME, about("third"));
     let asked = heard(&mut server, Input::Frame(&plain(holding)));
     assert_eq!(asked, [""; 0]);
-    assert_eq!(heard(&mut server, Input::TakenBack), ["credit"]);
-    assert_eq!(heard(&mut server, Input::TakenBack), ["wanted"]);
+    assert_eq!(heard(&mut server, Input::TakenBack(None)), ["credit"]);
+    assert_eq!(heard(&mut server, Input::TakenBack(None)), ["wanted"]);
+}
+
+#[test]
+fn statements_that_were_left_are_given_in_the_next_session_before_anything_else() {
+    for leaves in [Left::Full, Left::Beyond] {
+        let (mut server, mut phone) = founded_anew();
+        phone.statements = vec![revocation(1), samples::certificate()];
+        phone.create(VILLAGE, 1, "");
+        server.leaves = Some(leaves);
+        let pipe = Pipe::run(&mut server, &mut phone);
+        assert_eq!((told(&pipe), pipe.taken_back), (0, 0));
+        assert!(pipe.kinds_down().contains(&"up_to_date"), "it is fed");
+        // Whoever may come back sooner is told so.
+        let bye = pipe.closed.as_ref().map(|bye| bye.code.clone());
+        assert_eq!(bye, (leaves == Left::Full).then_some(ByeCode::Full));
+        phone.owed = still_owed(&pipe, &phone.statements);
+        assert_eq!(phone.owed, phone.statements);
+
+        server.leaves = None;
+        phone.create(VILLAGE, 2, "");
+        let pipe = Pipe::run(&mut server, &mut phone);
+        assert_eq!(
+            pipe.kinds_up(),
+            ["hello", "statements", "subscribe", "push"]
+        );
+        assert_eq!((told(&pipe), pipe.taken_back), (2, 2));
+        assert_eq!((pipe.closed.as_ref(), phone.tail.len()), (None, 0));
+    }
+}
+
+#[test]
+fn a_loss_behind_what_was_owed_is_made_good_in_the_same_session() {
+    let (mut server, mut phone) = founded_anew();
+    phone.owed = vec![framework("owed", 5_000), revocation(1)];
+    phone.statements = vec![framework("held", 5_000), revocation(2)];
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert!(pipe.kinds_down().contains(&"void"));
+    assert_eq!((pipe.closed.as_ref(), told(&pipe)), (None, 4));
+    assert!(holds(&server, "owed") && holds(&server, "held"));
+    assert!(!pipe.client.returning(), "the session is done with it");
+}
+
+/// Every sheet of the national list, and what was stated of ten thousand devices: more than one
+/// session may give.
+#[test]
+fn a_device_that_holds_everything_is_never_ended_and_gives_all_of_it() {
+    let (mut server, mut phone) = founded_anew();
+    let short = (0..10_000).map(revocation);
+    let parents = (0..7_838).map(|number| {
+        let (province, regency) = (11 + number / 2_500, 1 + number / 50 % 50);
+        format!("{province:02}.{regency:02}.{:02}", 1 + number % 50)
+    });
+    let long = parents.map(|parent| sheet(TIME, "2024", &parent));
+    phone.statements = short.chain(long).collect();
+    let all = phone.statements.len();
+    let mut owed = phone.statements.clone();
+    let (mut sessions, mut taken) = (0, 0);
+    while !owed.is_empty() {
+        sessions += 1;
+        // No time passes: nothing but answers holds the device back.
+        let pipe = Pipe::run(&mut server, &mut phone);
+        assert_eq!(pipe.closed, None);
+        taken += pipe.taken_back;
+        owed = still_owed(&pipe, &owed);
+        phone.owed.clone_from(&owed);
+        assert!(sessions < 4, "{} are left", owed.len());
+    }
+    assert_eq!((taken, sessions), (all, 2));
+}
+
+#[test]
+fn a_device_that_gives_without_end_or_without_waiting_is_let_go() {
+    let frame = plain(Statements {
+        statements: Vec::new(),
+        last: true,
+    });
+    let (mut server, mut phone) = founded_anew();
+    phone.cursor = None;
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    for _ in 0..limits::STATEMENTS_MAX {
+        pipe.tell(&mut server, Input::Frame(&frame));
+        assert_eq!(pipe.closed, None);
+    }
+    pipe.tell(&mut server, Input::Frame(&frame));
+    assert_eq!(pipe.closed.unwrap().code, ByeCode::Flood);
+
+    // Nor as many as it likes while the journal is busy with the first.
+    let frame = plain(Statements {
+        statements: vec![samples::certificate().into()],
+        last: true,
+    });
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    server.judges = false;
+    let free = usize::try_from(limits::FREE_FRAMES_PER_SECOND).unwrap();
+    let ahead = limits::STATEMENT_FRAMES_AHEAD;
+    let sent = (0..ahead + 2 * free).take_while(|_| {
+        pipe.tell(&mut server, Input::Frame(&frame));
+        pipe.closed.is_none()
+    });
+    let sent = sent.count();
+    assert!((ahead..ahead + free).contains(&sent), "{sent} frames");
+    assert_eq!(pipe.closed.unwrap().code, ByeCode::Flood);
+}
+
+#[test]
+fn each_frame_of_statements_is_answered_by_what_came_of_it() {
+    let (mut server, mut phone) = founded_anew();
+    phone.cursor = None;
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    server.judges = false;
+    let mut heard = |server: &mut Server, input: Input<'_>| {
+        let sent = server.drive(&mut pipe.session, input).decoded();
+        let taken = sent.into_iter().map(|frame| match frame {
+            Frame::Taken(taken) => taken.all,
+            other => panic!("not {}", other.name()),
+        });
+        taken.collect::<Vec<_>>()
+    };
+    for number in 0..3 {
+        let frame = plain(Statements {
+            statements: vec![revocation(number).into()],
+            last: true,
+        });
+        assert_eq!(heard(&mut server, Input::Frame(&frame)), [true; 0]);
+    }
+    // The first was asked about alone; the others came meanwhile and share a call.
+    let left = Some(Left::Beyond);
+    assert_eq!(heard(&mut server, Input::TakenBack(left)), [false]);
+    assert_eq!(heard(&mut server, Input::TakenBack(None)), [true, true]);
+    assert_eq!(heard(&mut server, Input::TakenBack(None)), [true; 0]);
+}
+
+#[test]
+fn a_server_that_says_nothing_of_statements_is_given_them_only_where_it_waits_for_them() {
+    let (_, mut phone) = founded_anew();
+    phone.statements = vec![revocation(1)];
+    phone.owed = phone.statements.clone();
+    let mut client = ClientSession::new(phone.opening(), 0);
+    let mut events = Vec::new();
+    let mut said = |client: &mut ClientSession| {
+        let mut kinds = Vec::new();
+        while let Some(output) = client.poll() {
+            match output {
+                client::Output::Send(bytes) => {
+                    kinds.push(decode(&bytes).unwrap().unwrap().name());
+                }
+                client::Output::Event(event) => events.push(event),
+                client::Output::Close => panic!("it goes on"),
+            }
+        }
+        kinds
+    };
+    let hear = |client: &mut ClientSession, frame: &[u8]| {
+        client.handle(0, client::Input::Frame(frame));
+    };
+    assert_eq!(said(&mut client), ["hello"]);
+    let frames = samples::frames();
+    let sample = |name: &str| {
+        let frame = frames.iter().find(|frame| frame.name() == name);
+        frame.unwrap().clone()
+    };
+    let Frame::Welcome(mut welcome) = sample("welcome") else {
+        panic!("it is one");
+    };
+    (welcome.features, welcome.highest) = (Features(3), None);
+    hear(&mut client, &plain(welcome));
+    assert_eq!(said(&mut client), ["subscribe"]);
+    hear(&mut client, &plain(sample("void")));
+    assert_eq!(said(&mut client), [""; 0]);
+    let statements = client::Input::Statements(phone.statements.clone());
+    client.handle(0, statements);
+    assert_eq!(said(&mut client), ["statements", "subscribe"]);
+    hear(&mut client, &plain(sample("up_to_date")));
+    assert_eq!(said(&mut client), [""; 0]);
+    let held = Event::StatementsHeld(vec![ItemId::of(&revocation(1))]);
+    assert!(events.contains(&held), "{events:?}");
 }

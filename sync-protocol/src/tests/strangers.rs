@@ -33,6 +33,7 @@ fn subscribe() -> Vec<u8> {
         scopes: vec![],
         cursor: None,
         compare: false,
+        gives: false,
     })
 }
 

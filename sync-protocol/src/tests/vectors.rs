@@ -51,7 +51,7 @@ fn keys(frame: &Frame) -> &'static [&'static str] {
         Frame::Stale(_) => &["highest"],
         Frame::Enrol(_) => &["secret", "device", "signature"],
         Frame::Enrolled(_) => &["journal", "certificate"],
-        Frame::Subscribe(_) => &["scopes", "cursor", "compare"],
+        Frame::Subscribe(_) => &["scopes", "cursor", "compare", "gives"],
         Frame::Feed(_) => &["items", "cursor"],
         Frame::UpToDate(_) => &["cursor", "position", "digests"],
         Frame::Push(_) => &["items", "returned", "statements"],
@@ -69,6 +69,7 @@ fn keys(frame: &Frame) -> &'static [&'static str] {
         Frame::Void(_) => &["watermark"],
         Frame::Holding(_) => &["statements"],
         Frame::Wanted(_) => &["items"],
+        Frame::Taken(_) => &["all"],
     }
 }
 
@@ -246,7 +247,7 @@ fn every_frame_type_has_a_vector_that_reads_back_from_both_encodings() {
     let frames = samples::frames();
     let mut kinds: Vec<u64> = frames.iter().map(Frame::kind).collect();
     kinds.dedup();
-    assert_eq!(kinds, (0..23).collect::<Vec<_>>());
+    assert_eq!(kinds, (0..24).collect::<Vec<_>>());
     for frame in frames {
         let plain = encode(&frame, Features::NONE);
         assert_eq!(decode(&plain), Ok(Some(frame.clone())));

@@ -169,7 +169,7 @@ impl Oracle {
             }
             Event::Welcome { .. }
             | Event::Void
-            | Event::StatementsHeld
+            | Event::StatementsHeld(_)
             | Event::Readmitted { .. }
             | Event::Differs { .. }
             | Event::Missing { .. }

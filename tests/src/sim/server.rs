@@ -340,10 +340,12 @@ impl Server {
                     statements,
                 } => {
                     let ledger = self.ledger.as_mut().expect("it was up a moment ago");
-                    if let Err(error) = ledger.take_back(wall(now), carrier, statements) {
-                        return self.ended_serving(connection, &error, effects);
+                    match ledger.take_back(wall(now), carrier, statements) {
+                        Ok(taken) => {
+                            serving.session.handle(&cx, Input::TakenBack(taken.left));
+                        }
+                        Err(error) => return self.ended_serving(connection, &error, effects),
                     }
-                    serving.session.handle(&cx, Input::TakenBack);
                 }
                 Output::Find(finding) => {
                     let ledger = self.ledger.as_mut().expect("it was up a moment ago");

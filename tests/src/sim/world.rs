@@ -583,7 +583,7 @@ impl World {
             | Learned::Missing { .. }
             | Learned::UpToDate { .. }
             | Learned::LeftScope(_)
-            | Learned::StatementsHeld
+            | Learned::StatementsHeld(_)
             | Learned::Progress { .. } => {}
         }
         let reader = self.server.reader();

@@ -44,11 +44,16 @@ pub(in crate::device) struct Meta {
     /// Whether the next session starts without a cursor.
     #[n(9)]
     pub(in crate::device) cursor_is_void: bool,
+    /// Whether the cursor is of a history that the server lost, and no other came since.
+    #[n(16)]
+    #[cbor(default)]
+    pub(in crate::device) cursor_is_lost: bool,
     /// Whether grants or places changed since it was last looked which documents may stay.
     #[n(15)]
     #[cbor(default)]
     pub(in crate::device) looks_for_left: bool,
-    /// Whether the server may have lost frameworks and regions that are here.
+    /// Whether the server may have lost frameworks and regions that are here, in a store of a former
+    /// version.
     #[n(13)]
     #[cbor(default)]
     pub(in crate::device) owes_statements: bool,

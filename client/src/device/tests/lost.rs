@@ -4,11 +4,12 @@ use bukti_core::authority::{Grant, Role};
 use bukti_core::digest::Digest;
 use bukti_core::envelope::{Envelope, Run};
 use bukti_core::evidence::Edit;
-use bukti_core::id::{DocumentId, JournalId};
+use bukti_core::id::{DeviceId, DocumentId, JournalId};
 use bukti_core::journal::memory::Fault;
 use bukti_core::kv::MemoryKv;
 use bukti_core::record::{Fact, JournalFact, Signed, Statement};
 use bukti_core::validate::check_run;
+use bukti_sync_protocol::bye::ByeCode;
 use bukti_sync_protocol::client::Event;
 use ed25519_dalek::SigningKey;
 
@@ -430,31 +431,130 @@ fn grants_that_a_rolled_back_server_states_count_at_whatever_position() {
     assert_eq!(siti.device().grants(), [grant("13.76.01")]);
 }
 
+/// A server that lost a revocation, a device that holds it, and the device that was revoked.
+fn a_lost_revocation() -> (World, Phone, DeviceId) {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let mut eko = world.phone("Eko", Role::Officer, WARD);
+    let eko = eko.device().id();
+    world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let backup = world.journal.duplicate();
+    world.ledger.revoke(NOW, eko).unwrap();
+    world.sync(&mut siti);
+    world.restore(backup);
+    (world, siti, eko)
+}
+
+fn is_revoked(world: &World, device: &DeviceId) -> bool {
+    let row = world.ledger.reader().device(device).unwrap().unwrap();
+    row.revoked_at.is_some()
+}
+
+fn owed(phone: &mut Phone) -> usize {
+    phone.device().opening(Vec::new(), "").unwrap().owed.len()
+}
+
 #[test]
 fn statements_are_given_back_wherever_the_session_was_cut() {
+    for answers_late in [false, true] {
+        let mut frames = 0;
+        let mut last = false;
+        while !last {
+            let (mut world, mut siti, eko) = a_lost_revocation();
+            world.answers_late = answers_late;
+            let (events, _) = world.session(&mut siti, frames);
+            last = events
+                .iter()
+                .any(|event| matches!(event, Event::UpToDate { .. }));
+            // What the server had not taken in by then is gone.
+            world.restart();
+            siti.reopen();
+            world.sync(&mut siti);
+            assert!(is_revoked(&world, &eko), "cut after {frames} frames");
+            assert_eq!(owed(&mut siti), 0);
+            frames += 1;
+        }
+        assert!(frames > 5, "it was cut");
+    }
+}
+
+#[test]
+fn statements_that_a_full_disk_left_are_given_in_the_next_session() {
+    for answers_late in [false, true] {
+        let (mut world, mut siti, eko) = a_lost_revocation();
+        world.answers_late = answers_late;
+        world.reserve_bytes = 1024 * 1024;
+        world.restart();
+        world.journal.set_free_bytes(1024);
+        let events = world.sync(&mut siti);
+        let full = |event: &Event| matches!(event, Event::Bye(bye) if bye.code == ByeCode::Full);
+        let fed = |event: &Event| matches!(event, Event::UpToDate { .. });
+        assert!(events.iter().any(fed) && events.iter().any(full));
+        siti.reopen();
+        assert!(!is_revoked(&world, &eko) && owed(&mut siti) > 0);
+        world.sync(&mut siti);
+        assert!(!is_revoked(&world, &eko), "the disk is as full as before");
+        world.journal.set_free_bytes(1024 * 1024 * 1024);
+        world.sync(&mut siti);
+        assert!(is_revoked(&world, &eko));
+        assert_eq!(owed(&mut siti), 0);
+    }
+}
+
+#[test]
+fn a_device_without_documents_gives_back_what_it_knows_wherever_it_was_cut() {
     let mut frames = 0;
     let mut last = false;
     while !last {
         let mut world = World::new();
-        let mut siti = world.phone("Siti", Role::Officer, WARD);
+        let mut rina = world.phone("Rina", Role::Officer, WARD);
         let mut eko = world.phone("Eko", Role::Officer, WARD);
         let eko = eko.device().id();
-        world.create(&mut siti, "Papan");
-        world.sync(&mut siti);
+        world.sync(&mut rina);
         let backup = world.journal.duplicate();
         world.ledger.revoke(NOW, eko).unwrap();
-        world.sync(&mut siti);
+        world.sync(&mut rina);
         world.restore(backup);
-        let (events, _) = world.session(&mut siti, frames);
+        let mut siti = world.phone("Siti", Role::Officer, WARD);
+        world.create(&mut siti, "Papan");
+        world.sync(&mut siti);
+        let (events, _) = world.session(&mut rina, frames);
         last = events
             .iter()
             .any(|event| matches!(event, Event::UpToDate { .. }));
-        world.sync(&mut siti);
-        let row = world.ledger.reader().device(&eko).unwrap().unwrap();
-        assert!(row.revoked_at.is_some(), "cut after {frames} frames");
+        world.restart();
+        rina.reopen();
+        world.sync(&mut rina);
+        assert!(is_revoked(&world, &eko), "cut after {frames} frames");
+        assert_eq!(rina.titles(), ["Papan"], "and it is sent what is there");
         frames += 1;
     }
     assert!(frames > 5, "it was cut");
+}
+
+#[test]
+fn a_store_of_a_former_version_owes_what_is_long() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let framework = include_bytes!("../../../../core/frameworks/desa-antikorupsi.json");
+    let imported = world
+        .ledger
+        .import_framework(NOW, "desa", framework.to_vec());
+    imported.unwrap();
+    world.sync(&mut siti);
+    let void = siti.device().handle_event(NOW, [3; 16], &Event::Void);
+    void.unwrap();
+    let mut change = siti.device().confirmed.change();
+    change.owe_nothing().unwrap();
+    change.meta().owes_statements = true;
+    change.commit().unwrap();
+    siti.reopen();
+    for _ in 0..2 {
+        assert_eq!(owed(&mut siti), 1);
+    }
+    world.sync(&mut siti);
+    assert_eq!(owed(&mut siti), 0);
 }
 
 #[test]
@@ -469,7 +569,6 @@ fn frameworks_and_regions_are_owed_until_the_server_says_that_it_has_them() {
     imported.unwrap();
     world.sync(&mut siti);
     assert_eq!(siti.device().frameworks().unwrap().len(), 1);
-    let owed = |phone: &mut Phone| phone.device().opening(Vec::new(), "").unwrap().owed.len();
     assert_eq!(owed(&mut siti), 0);
     let mut anew = World::founded(1, JournalId([8; 16]));
     let mut frames = 0;

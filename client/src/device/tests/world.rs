@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bukti_core::authority::{Grant, Role};
 use bukti_core::evidence::NewEvidence;
-use bukti_core::id::{DocumentId, Incarnation, JournalId, ServerId};
+use bukti_core::id::{DeviceId, DocumentId, Incarnation, JournalId, ServerId};
 use bukti_core::journal;
 use bukti_core::journal::memory::MemoryStorage;
 use bukti_core::kv::{MemoryKv, MemorySnapshot};
-use bukti_core::ledger::{EnrolError, Ledger, Options, Outcome, Submission};
+use bukti_core::ledger::{EnrolError, Ledger, Left, Options, Outcome, Submission};
 use bukti_core::record::{Invitation, invitation_hash};
 use bukti_sync_protocol::client::{Event, Input};
 use bukti_sync_protocol::link::InvitationLink;
@@ -33,10 +33,13 @@ pub(crate) struct World {
     /// What invitation links name.
     pub(crate) url: String,
     drawn: u64,
-    /// Whether the journal takes runs in between two frames and the session hears of it after the
-    /// second, as where a thread of its own does the taking.
+    /// Whether the journal takes runs and statements in between two frames and the session hears of
+    /// it after the second, as where a thread of its own does the taking.
     pub(crate) answers_late: bool,
     submitted: Vec<Submission>,
+    given: Vec<(DeviceId, Vec<Vec<u8>>)>,
+    /// What is kept free of the server's disk from its next start on.
+    pub(crate) reserve_bytes: u64,
 }
 
 /// How a connection ended.
@@ -74,6 +77,8 @@ impl World {
             drawn: u64::from(id.0[0]) << 32,
             answers_late: false,
             submitted: Vec::new(),
+            given: Vec::new(),
+            reserve_bytes: 0,
         }
     }
 
@@ -81,8 +86,16 @@ impl World {
     pub(crate) fn restore(&mut self, journal: MemoryStorage) {
         let kv = Arc::new(MemoryKv::new());
         let key = self.key.clone();
-        let opened = Ledger::open(journal.clone(), kv, key, options(), &mut |_| {});
+        let mut options = options();
+        options.journal.reserve_bytes = self.reserve_bytes;
+        let opened = Ledger::open(journal.clone(), kv, key, options, &mut |_| {});
         (self.ledger, self.journal) = (opened.unwrap().0, journal);
+    }
+
+    /// Ends the server's process, with what it was about to take in, and starts it again.
+    pub(crate) fn restart(&mut self) {
+        (self.submitted, self.given) = (Vec::new(), Vec::new());
+        self.restore(self.journal.clone());
     }
 
     pub(crate) fn link(&self, secret: [u8; 16]) -> InvitationLink {
@@ -210,9 +223,10 @@ impl World {
             }
             left -= 1;
             let judged = self.judge_submitted();
+            let taken = self.take_given();
             if let Some(frame) = up.pop_front() {
                 down.extend(self.drive(&mut session, server::Input::Frame(&frame)));
-            } else if judged.is_none() {
+            } else if judged.is_none() && taken.is_empty() {
                 let Some(frame) = down.pop_front() else {
                     break;
                 };
@@ -221,6 +235,9 @@ impl World {
             if let Some(outcomes) = judged {
                 down.extend(self.drive(&mut session, server::Input::Judged(outcomes)));
                 down.extend(self.drive(&mut session, server::Input::Advanced));
+            }
+            for left in taken {
+                down.extend(self.drive(&mut session, server::Input::TakenBack(left)));
             }
         }
         let restarts = exchange.restarts();
@@ -237,6 +254,16 @@ impl World {
     fn judge_submitted(&mut self) -> Option<Vec<Outcome>> {
         let batch = std::mem::take(&mut self.submitted);
         (!batch.is_empty()).then(|| self.ledger.accept(NOW, batch).unwrap())
+    }
+
+    /// What the journal leaves of statements that were put off, for each time that it was asked.
+    fn take_given(&mut self) -> Vec<Option<Left>> {
+        let given = std::mem::take(&mut self.given);
+        let taken = given.into_iter().map(|(carrier, statements)| {
+            let taken = self.ledger.take_back(NOW, carrier, statements);
+            taken.unwrap().left
+        });
+        taken.collect()
     }
 
     pub(crate) fn drive(
@@ -287,9 +314,16 @@ impl World {
                 server::Output::TakeBack {
                     carrier,
                     statements,
+                } if self.answers_late => {
+                    self.given.push((carrier, statements));
+                    continue;
+                }
+                server::Output::TakeBack {
+                    carrier,
+                    statements,
                 } => {
-                    self.ledger.take_back(NOW, carrier, statements).unwrap();
-                    server::Input::TakenBack
+                    let taken = self.ledger.take_back(NOW, carrier, statements);
+                    server::Input::TakenBack(taken.unwrap().left)
                 }
                 server::Output::Find(finding) => {
                     self.ledger.find(NOW, finding).unwrap();

@@ -141,7 +141,13 @@ fn a_revocation_binds_before_and_after_the_certificate_it_ends() {
             ledger.readmit(NOW, phone.id(), &shown).unwrap().unwrap();
         }
         let ends = revoked(NOW - 5, phone.id());
-        assert_eq!(ledger.take_back(NOW, carrier.id(), vec![ends]).unwrap(), 1);
+        assert_eq!(
+            ledger
+                .take_back(NOW, carrier.id(), vec![ends])
+                .unwrap()
+                .news,
+            1
+        );
         let refused = ledger.readmit(NOW, phone.id(), &shown).unwrap();
         assert_eq!(refused, Err(EnrolRefusal::Revoked));
         let invitation = Invitation {
@@ -198,7 +204,7 @@ proptest! {
         prop_assert_eq!(known.revoked_at, (last == 5).then_some(NOW - 50));
         prop_assert!(!known.confirmed);
         let before = position(&ledger);
-        prop_assert_eq!(ledger.take_back(NOW, one.id(), all[..last].to_vec()).unwrap(), 0);
+        prop_assert_eq!(ledger.take_back(NOW, one.id(), all[..last].to_vec()).unwrap().news, 0);
         prop_assert_eq!(position(&ledger), before, "all of it is known");
         holds_together(&ledger, &storage, &kv);
     }
@@ -209,14 +215,17 @@ fn wide_grants_from_before_do_not_come_back_over_narrow_ones() {
     let (mut ledger, _, _, phone, other) = with_officers();
     let wide = granted(NOW + 5, phone.id(), "13");
     ledger.grant(NOW + 9, phone.id(), grants(VILLAGE)).unwrap();
-    assert_eq!(ledger.take_back(NOW, phone.id(), vec![wide]).unwrap(), 0);
+    assert_eq!(
+        ledger.take_back(NOW, phone.id(), vec![wide]).unwrap().news,
+        0
+    );
     // The clock ran ahead for a while: what was stated then is newer only by that clock.
     ledger.grant(NOW + 900, other.id(), grants("13")).unwrap();
     let wide = facts(&ledger).pop().unwrap();
     ledger.grant(NOW + 20, other.id(), grants(VILLAGE)).unwrap();
     let between = granted(NOW + 500, other.id(), "13");
     let replayed = vec![wide, between];
-    assert_eq!(ledger.take_back(NOW, other.id(), replayed).unwrap(), 0);
+    assert_eq!(ledger.take_back(NOW, other.id(), replayed).unwrap().news, 0);
     for phone in [&phone, &other] {
         assert_eq!(row(&ledger, phone).grants, grants(VILLAGE));
     }
@@ -240,7 +249,10 @@ fn devices_are_fed_returned_statements_as_they_were_signed_first_and_grants_behi
         granted(NOW - 5, phone.id(), VILLAGE),
     );
     let taken = ledger.take_back(NOW, carrier.id(), vec![narrower.clone()]);
-    assert_eq!((taken.unwrap(), facts(&ledger).len()), (1, before.len()));
+    assert_eq!(
+        (taken.unwrap().news, facts(&ledger).len()),
+        (1, before.len())
+    );
     ledger.readmit(NOW, phone.id(), &shown).unwrap().unwrap();
     let fed = facts(&ledger).split_off(before.len());
     assert_eq!(fed, [shown, narrower]);
@@ -255,15 +267,19 @@ fn a_confirmation_that_belongs_to_a_letting_in_that_was_lost_says_nothing() {
     let take = |ledger: &mut MemoryLedger, given: &Vec<u8>| {
         ledger.take_back(NOW + 9, carrier.id(), vec![given.clone()])
     };
-    assert_eq!(take(&mut ledger, &earlier).unwrap(), 0, "nobody is known");
+    assert_eq!(
+        take(&mut ledger, &earlier).unwrap().news,
+        0,
+        "nobody is known"
+    );
     let shown = certificate(NOW - 9, phone.id(), VILLAGE);
     ledger.readmit(NOW, phone.id(), &shown).unwrap().unwrap();
-    assert_eq!(take(&mut ledger, &earlier).unwrap(), 0);
+    assert_eq!(take(&mut ledger, &earlier).unwrap().news, 0);
     assert!(!row(&ledger, &phone).confirmed);
     let later = confirmed(NOW + 5, phone.id());
-    assert_eq!(take(&mut ledger, &later).unwrap(), 1);
+    assert_eq!(take(&mut ledger, &later).unwrap().news, 1);
     assert!(row(&ledger, &phone).confirmed);
-    assert_eq!(take(&mut ledger, &later).unwrap(), 0);
+    assert_eq!(take(&mut ledger, &later).unwrap().news, 0);
 }
 
 #[test]
@@ -328,12 +344,15 @@ fn other_kinds_other_keys_and_whatever_else_is_sent_are_passed_over() {
         b"bukan pernyataan".to_vec(),
         Vec::new(),
     ];
-    assert_eq!(ledger.take_back(NOW, carrier.id(), junk).unwrap(), 0);
+    assert_eq!(ledger.take_back(NOW, carrier.id(), junk).unwrap().news, 0);
     let stranger = vec![revoked(NOW, phone.id())];
     let taken = ledger.take_back(NOW, phone.id(), stranger.clone());
-    assert_eq!(taken.unwrap(), 0, "who is not known gives nothing");
+    assert_eq!(taken.unwrap().news, 0, "who is not known gives nothing");
     ledger.revoke(NOW, carrier.id()).unwrap();
-    assert_eq!(ledger.take_back(NOW, carrier.id(), stranger).unwrap(), 0);
+    assert_eq!(
+        ledger.take_back(NOW, carrier.id(), stranger).unwrap().news,
+        0
+    );
     assert_eq!(position(&ledger), seen.position + 1);
 }
 
@@ -347,7 +366,7 @@ fn a_forgery_that_claims_to_be_newer_does_not_push_the_true_one_out() {
     };
     let forged = Signed::new(later, phone.key()).to_bytes();
     let given = vec![forged, revoked(NOW, phone.id())];
-    assert_eq!(ledger.take_back(NOW, carrier.id(), given).unwrap(), 1);
+    assert_eq!(ledger.take_back(NOW, carrier.id(), given).unwrap().news, 1);
     let bound = ledger.reader().revocation_awaiting(&phone.id()).unwrap();
     assert_eq!(bound, Some(NOW));
 }
@@ -372,7 +391,7 @@ fn frameworks_regions_and_moves_come_back_once_and_in_their_newest_version() {
     let (mut ledger, storage, kv, carrier, _) = with_officers();
     let sheets = (held.len() - 3) / 2;
     let taken = ledger.take_back(NOW, carrier.id(), held.clone()).unwrap();
-    assert_eq!(taken, 1 + sheets + 1);
+    assert_eq!(taken.news, 1 + sheets + 1);
     let known = facts(&ledger);
     let newest: Vec<_> = held.iter().filter(|it| known.contains(it)).collect();
     assert_eq!(
@@ -380,7 +399,7 @@ fn frameworks_regions_and_moves_come_back_once_and_in_their_newest_version() {
         1 + sheets + 1,
         "devices get them as they were"
     );
-    assert_eq!(ledger.take_back(NOW, carrier.id(), held).unwrap(), 0);
+    assert_eq!(ledger.take_back(NOW, carrier.id(), held).unwrap().news, 0);
     let import = RegionImport::from_csv("regions.csv", example_csv(), "2024").unwrap();
     let before = position(&ledger);
     assert_eq!(ledger.import_regions(NOW, import).unwrap(), before);
@@ -414,7 +433,7 @@ fn regions_and_moves_from_before_do_not_come_back_over_those_of_a_clock_set_back
         }
     }
     let before = position(&ledger);
-    assert_eq!(ledger.take_back(NOW, carrier.id(), held).unwrap(), 0);
+    assert_eq!(ledger.take_back(NOW, carrier.id(), held).unwrap().news, 0);
     assert_eq!(position(&ledger), before);
     holds_together(&ledger, &storage, &kv);
 }
@@ -433,7 +452,7 @@ fn a_returned_framework_is_lacking_until_it_is_there() {
     };
     let bulk = Bulk::of(signed.fact()).unwrap();
     assert!(ledger.reader().lacks(&bulk, NOW - 9).unwrap());
-    assert_eq!(ledger.take_back(NOW, carrier.id(), held).unwrap(), 1);
+    assert_eq!(ledger.take_back(NOW, carrier.id(), held).unwrap().news, 1);
     for at in [NOW - 9, NOW + 9] {
         assert!(!ledger.reader().lacks(&bulk, at).unwrap());
     }
@@ -445,14 +464,16 @@ fn one_device_returns_only_so_much_at_once_and_in_a_day() {
     let many: Vec<_> = (0..=limits::RETURNED_STATEMENTS_MAX as u64)
         .map(|seed| revoked(NOW, Phone::new(1_000 + seed).id()))
         .collect();
+    let all = |news| TakenBack { news, left: None };
+    let some = |news| TakenBack {
+        news,
+        left: Some(Left::Beyond),
+    };
     let taken = ledger.take_back(NOW, carrier.id(), many.clone()).unwrap();
-    assert_eq!(taken, limits::RETURNED_STATEMENTS_MAX);
-    assert_eq!(
-        ledger
-            .take_back(NOW, carrier.id(), many[taken..].to_vec())
-            .unwrap(),
-        1
-    );
+    assert_eq!(taken, some(limits::RETURNED_STATEMENTS_MAX));
+    let rest = many[taken.news..].to_vec();
+    let taken = ledger.take_back(NOW, carrier.id(), rest).unwrap();
+    assert_eq!(taken, all(1));
     let today = reader::quota_row(&*kv, &carrier.id()).unwrap();
     assert_eq!(today.statements, many.len() as u64);
 
@@ -469,8 +490,9 @@ fn one_device_returns_only_so_much_at_once_and_in_a_day() {
         granted(NOW, phone.id(), VILLAGE),
         revoked(NOW, phone.id()),
     ];
-    for _ in 0..2 {
-        ledger.take_back(NOW, carrier.id(), given.clone()).unwrap();
+    for news in [1, 0] {
+        let taken = ledger.take_back(NOW, carrier.id(), given.clone()).unwrap();
+        assert_eq!(taken, some(news));
     }
     assert!(ledger.reader().device(&phone.id()).unwrap().is_none());
     let bound = ledger.reader().revocation_awaiting(&phone.id()).unwrap();
@@ -478,7 +500,10 @@ fn one_device_returns_only_so_much_at_once_and_in_a_day() {
     let told: Vec<String> = findings(&ledger).into_iter().map(|it| it.code).collect();
     assert_eq!(told, ["returned-too-many"], "and it is told once");
     let tomorrow = NOW + 86_400_000;
-    assert_eq!(ledger.take_back(tomorrow, carrier.id(), given).unwrap(), 2);
+    assert_eq!(
+        ledger.take_back(tomorrow, carrier.id(), given).unwrap(),
+        all(2)
+    );
 }
 
 #[test]
@@ -495,11 +520,41 @@ fn one_device_returns_only_so_many_bytes_of_statements_in_a_day() {
     kv.apply(&batch).unwrap();
     let take = |ledger: &mut MemoryLedger, now| {
         let taken = ledger.take_back(now, carrier.id(), given.to_vec());
-        taken.unwrap()
+        let taken = taken.unwrap();
+        (taken.news, taken.left)
     };
-    assert_eq!(take(&mut ledger, NOW), 1);
-    assert_eq!(take(&mut ledger, NOW), 0);
-    assert_eq!(take(&mut ledger, NOW + 86_400_000), 1);
+    assert_eq!(take(&mut ledger, NOW), (1, Some(Left::Beyond)));
+    assert_eq!(take(&mut ledger, NOW), (0, Some(Left::Beyond)));
+    assert_eq!(take(&mut ledger, NOW + 86_400_000), (1, None));
+}
+
+#[test]
+fn a_disk_below_its_reserve_leaves_every_statement_and_takes_it_later() {
+    let (ledger, storage, kv, carrier, _) = with_officers();
+    drop(ledger);
+    let mut options = options();
+    options.journal.reserve_bytes = 1024 * 1024;
+    let opened = Ledger::open(storage.clone(), kv, server_key(), options, &mut |_| {});
+    let (mut ledger, _) = opened.unwrap();
+    let phone = Phone::new(7);
+    let lost = revoked(NOW, phone.id());
+    let take = |ledger: &mut MemoryLedger| {
+        let taken = ledger.take_back(NOW, carrier.id(), vec![lost.clone()]);
+        let taken = taken.unwrap();
+        (taken.news, taken.left)
+    };
+    storage.set_free_bytes(1024);
+    assert_eq!(take(&mut ledger), (0, Some(Left::Full)));
+    let bound = |ledger: &MemoryLedger| ledger.reader().revocation_awaiting(&phone.id()).unwrap();
+    assert_eq!(bound(&ledger), None);
+    storage.set_free_bytes(1024 * 1024 * 1024);
+    assert_eq!(take(&mut ledger), (1, None));
+    assert_eq!(bound(&ledger), Some(NOW));
+    assert_eq!(
+        take(&mut ledger),
+        (0, None),
+        "what is known is left by nobody"
+    );
 }
 
 #[test]
