@@ -438,3 +438,40 @@ pub(super) fn build(
     })?;
     Ok(Settled::of(&document))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::DocumentKind;
+    use crate::id::DeviceId;
+    use crate::kv::MemoryKv;
+
+    #[test]
+    fn documents_are_built_a_bounded_number_of_runs_at_once() {
+        let kv = MemoryKv::new();
+        let mut batch = Batch::new();
+        let ids: Vec<DocumentId> = (1..=4).map(|number| DocumentId([number; 16])).collect();
+        let runs = FOLD_RECORDS_MAX as u64 - 1;
+        for id in &ids {
+            let row = DocumentRow {
+                kind: DocumentKind::Evidence,
+                scope: crate::scope::Scope::all(),
+                creator: DeviceId([1; 32]),
+                heads: Vec::new(),
+                entered_unit: 1,
+                entered_all: None,
+                last_position: 1,
+                runs,
+                changes: 1,
+                saved_bytes: 1,
+            };
+            batch.put(keys::document(id), super::super::rows::encode(&row));
+        }
+        kv.apply(&batch).unwrap();
+        let (mut from, to) = keys::table(keys::DOCUMENT);
+        let mut next = || next_documents(&kv, &mut from, &to).unwrap();
+        assert_eq!(next(), (ids[..2].to_vec(), 2 * runs));
+        assert_eq!(next(), (ids[2..].to_vec(), 2 * runs));
+        assert_eq!(next(), (Vec::new(), 0));
+    }
+}

@@ -21,6 +21,7 @@ mod given_back;
 mod moving;
 mod opening;
 mod reading;
+mod rebuilding;
 mod returning;
 mod scrub;
 mod statements;

@@ -423,3 +423,86 @@ fn a_disk_that_is_full_at_any_moment_is_answered_so_and_used_again_once_there_is
     }
     assert!(episodes > 8, "{episodes}");
 }
+
+fn ended<T: std::fmt::Debug>(answer: Result<T, AdminError>) -> LedgerError {
+    match answer {
+        Err(AdminError::Ledger(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Journal and store work again. The rows lack what the journal got, or what the journal got is
+/// unknown.
+#[test]
+fn a_ledger_that_failed_once_does_nothing_more() {
+    does_nothing_after(|_, kv| kv.fail_at(1, KvFault::Io));
+    // Calls of an append: free space, write, sync.
+    for call in 1..=3 {
+        does_nothing_after(|storage, _| storage.fail_at(call, DiskFault::Io));
+    }
+}
+
+fn does_nothing_after(fail: impl Fn(&MemoryStorage, &MemoryKv)) {
+    let (mut ledger, storage, kv, mut phone, other) = with_officers();
+    let (_, run) = phone.create(VILLAGE);
+    let (id, secret) = (phone.id(), [4; 16]);
+    let invitation = Invitation {
+        hash: invitation_hash(&secret),
+        person: "Sari".into(),
+        grants: vec![Grant {
+            role: Role::Officer,
+            scope: scope(VILLAGE),
+        }],
+        expires_at: NOW + 1,
+    };
+    ledger.invite(NOW, invitation.clone()).unwrap();
+    fail(&storage, &kv);
+    ended(ledger.checkpoint(NOW));
+    assert!(ledger.has_failed());
+    kv.open_anew(false);
+    let head = ledger.journal.head();
+
+    let finding = || crate::record::Finding {
+        code: "damage".into(),
+        sentence: "Nothing is wrong.".into(),
+        device: None,
+        document: None,
+        run: None,
+        place: None,
+    };
+    let (name, framework) = crate::framework::built_in()[0];
+    let regions = crate::region::example_csv();
+    let regions = crate::region::RegionImport::from_csv("regions.csv", regions, "2024").unwrap();
+    let submission = Submission {
+        carrier: id,
+        run,
+        returned: false,
+    };
+    let enrolled = match ledger.enrol(NOW, &secret, Phone::new(3).id()) {
+        Err(EnrolError::Ledger(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let answers = [
+        enrolled,
+        ledger.accept(NOW, vec![submission]).unwrap_err(),
+        ledger.find(NOW, finding()).unwrap_err(),
+        ledger.take_back(NOW, id, Vec::new()).unwrap_err(),
+        ledger.readmit(NOW, id, &[]).unwrap_err(),
+        ended(ledger.invite(NOW, invitation)),
+        ended(ledger.grant(NOW, id, Vec::new())),
+        ended(ledger.revoke(NOW, other.id())),
+        ended(ledger.confirm(NOW, id)),
+        ended(ledger.record_restore(NOW)),
+        ended(ledger.import_framework(NOW, name, framework.to_vec())),
+        ended(ledger.import_regions(NOW, regions)),
+        ended(ledger.checkpoint(NOW)),
+        ended(ledger.record_finding(NOW, finding())),
+        ended(ledger.acknowledge(NOW, 1, "Sudah dilihat.")),
+        ended(ledger.move_unit(NOW, &scope(VILLAGE), &scope("13.76.02"))),
+    ];
+    for answer in answers {
+        let is_end = matches!(answer, LedgerError::Failed { source: None, .. });
+        assert!(is_end, "{answer:?}");
+    }
+    assert_eq!(ledger.journal.head(), head);
+}
