@@ -342,4 +342,21 @@ mod tests {
             assert!(!returning.is_under_way());
         }
     }
+
+    #[test]
+    fn only_so_many_frames_go_ahead_of_their_answers() {
+        let mut returning = Returning::default();
+        let many = vec![samples::certificate(); 32 * limits::STATEMENTS_PER_FRAME];
+        returning.take(many, Features::SERVER);
+        for _ in 0..limits::STATEMENT_FRAMES_AHEAD {
+            let sent = returning.next_short(Features::SERVER);
+            assert!(!sent.expect("more may be sent").last);
+        }
+        for _ in 0..3 {
+            assert_eq!(returning.next_short(Features::SERVER), None);
+            assert!(!returning.taken(true).unwrap().is_empty());
+            assert!(returning.next_short(Features::SERVER).is_some());
+        }
+        assert!(returning.awaits_answer());
+    }
 }

@@ -7,7 +7,7 @@ use bukti_core::evidence::Edit;
 use bukti_core::id::{DeviceId, DocumentId, JournalId};
 use bukti_core::journal::memory::Fault;
 use bukti_core::kv::MemoryKv;
-use bukti_core::record::{Fact, JournalFact, Signed, Statement};
+use bukti_core::record::{Fact, JournalFact, Record, Signed, Statement};
 use bukti_core::validate::check_run;
 use bukti_sync_protocol::bye::ByeCode;
 use bukti_sync_protocol::client::Event;
@@ -534,6 +534,20 @@ fn a_device_without_documents_gives_back_what_it_knows_wherever_it_was_cut() {
 }
 
 #[test]
+fn a_revocation_is_given_back_before_what_protects_nobody() {
+    let (_, mut siti, _) = a_lost_revocation();
+    let void = siti.device().handle_event(NOW, [3; 16], &Event::Void);
+    void.unwrap();
+    siti.device().confirmed.void_cursor().unwrap();
+    let owed = siti.device().opening(Vec::new(), "").unwrap().owed;
+    assert!(owed.len() > 1, "certificates are owed as well");
+    let Ok(Record::Server(first)) = Record::from_bytes(&owed[0]) else {
+        panic!("a statement is read");
+    };
+    assert!(matches!(first.fact(), Fact::Revocation(_)));
+}
+
+#[test]
 fn a_store_of_a_former_version_owes_what_is_long() {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);
@@ -545,6 +559,7 @@ fn a_store_of_a_former_version_owes_what_is_long() {
     world.sync(&mut siti);
     let void = siti.device().handle_event(NOW, [3; 16], &Event::Void);
     void.unwrap();
+    assert_eq!(owed(&mut siti), 1, "the server waits for what is short");
     let mut change = siti.device().confirmed.change();
     change.owe_nothing().unwrap();
     change.meta().owes_statements = true;
