@@ -506,3 +506,30 @@ fn does_nothing_after(fail: impl Fn(&MemoryStorage, &MemoryKv)) {
     }
     assert_eq!(ledger.journal.head(), head);
 }
+
+#[test]
+fn readers_see_nothing_of_records_whose_rows_were_not_written() {
+    let mut call = 1;
+    loop {
+        let (mut ledger, _, kv, mut phone, _) = with_officers();
+        let (_, run) = phone.create(VILLAGE);
+        let reader = ledger.reader();
+        let before = reader.watermark();
+        kv.fail_at(call, KvFault::Io);
+        let submission = Submission {
+            carrier: phone.id(),
+            run: run.clone(),
+            returned: false,
+        };
+        let accepted = ledger.accept(NOW, vec![submission]);
+        kv.open_anew(false);
+        if accepted.is_ok() {
+            assert_eq!(reader.watermark().position, before.position + 1);
+            break;
+        }
+        assert_eq!(reader.watermark(), before, "call {call}");
+        assert_eq!(reader.position_of(&run.id()).unwrap(), None);
+        call += 1;
+    }
+    assert!(call > 8, "only {call} calls were tried");
+}

@@ -651,6 +651,57 @@ fn another_key_does_not_open_the_journal() {
 }
 
 #[test]
+fn a_journal_that_does_not_begin_with_its_own_name_is_not_opened() {
+    let (id, other) = (JournalId([9; 16]), JournalId([8; 16]));
+    let (key, stranger) = (server_key(), SigningKey::from_bytes(&[251; 32]));
+    let named = |journal, key: &SigningKey, signed_by: &SigningKey| {
+        let server = ServerId(key.verifying_key().to_bytes());
+        let fact = Fact::Journal(JournalFact { journal, server });
+        Signed::new(Statement { at: NOW, fact }, signed_by).to_bytes()
+    };
+    let (_, run) = Phone::new(1).create(VILLAGE);
+    let changes = crate::record::Changes {
+        run: run.run().clone(),
+        received_at: NOW,
+        carrier: Phone::new(1).id(),
+        returned: false,
+    };
+    let beginnings = [
+        ("a run", Record::Changes(changes).to_bytes()),
+        (
+            "another statement",
+            statement(NOW, lost_fact(Phone::new(1).id(), 0)),
+        ),
+        ("another journal", named(other, &key, &key)),
+        ("another signature", named(id, &key, &stranger)),
+    ];
+    for (what, beginning) in beginnings {
+        let storage = MemoryStorage::new();
+        drop(Journal::create(storage.clone(), id, options().journal, &[beginning]).unwrap());
+        let error = reopen(&storage, &Arc::new(MemoryKv::new())).unwrap_err();
+        assert!(
+            matches!(error, LedgerError::NotFounded),
+            "{what}: {error:?}"
+        );
+    }
+
+    // Nor one that lost its beginning, as the tail of a device does.
+    let storage = MemoryStorage::new();
+    let mut options = options();
+    options.journal.segment_bytes = 1;
+    options.journal.prefix_removable = true;
+    let founding = named(id, &key, &key);
+    let first = std::slice::from_ref(&founding);
+    let mut journal = Journal::create(storage.clone(), id, options.journal, first).unwrap();
+    journal.append(first).unwrap();
+    assert_eq!(journal.remove_before(2), Ok(1));
+    drop(journal);
+    let kv = Arc::new(MemoryKv::new());
+    let error = Ledger::open(storage, kv, server_key(), options, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, LedgerError::NotFounded), "{error:?}");
+}
+
+#[test]
 fn a_journal_that_was_never_finished_being_made_says_so_and_is_founded() {
     let storage = MemoryStorage::new();
     let id = JournalId([9; 16]);

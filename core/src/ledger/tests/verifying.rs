@@ -140,6 +140,19 @@ fn it_may_run_while_the_ledger_goes_on() {
     assert!(verification.is_clean(), "{:?}", verification.findings);
 }
 
+/// Between the two steps of a commit the journal is ahead of the rows.
+#[test]
+fn records_whose_rows_are_not_written_yet_are_not_judged() {
+    let (mut ledger, _, _, _) = ledger_with_everything();
+    let upto = ledger.reader().watermark();
+    let fact = Fact::Restored(upto);
+    ledger.journal.append(&[statement(NOW, fact)]).unwrap();
+    let verification = verified(&ledger);
+    assert_eq!(verification.upto, upto);
+    assert_eq!(verification.records, upto.position);
+    assert!(verification.is_clean(), "{:?}", verification.findings);
+}
+
 /// What is said once the store has changed so.
 fn said(ledger: &MemoryLedger, kv: &MemoryKv, change: &Batch) -> Vec<VerifyFinding> {
     let sound = kv.snapshot();
