@@ -176,8 +176,7 @@ impl From<KvError> for LedgerError {
 }
 
 impl LedgerError {
-    /// Whether rows made anew may be free of it. Rows are never thrown away over a damaged
-    /// journal: they may be the last copy of what was in it.
+    /// Whether rows made anew may be free of it. Of what is wrong with the journal they are not.
     fn blames_rows(&self) -> bool {
         matches!(
             self,

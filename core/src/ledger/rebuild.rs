@@ -36,7 +36,9 @@ pub struct Progress {
 pub enum Stage {
     /// Applies records that the store had not seen; counted in records.
     CatchUp,
-    /// Goes through the journal; counted in records.
+    /// Reads the journal before the rows that were made of it are removed; counted in records.
+    Read,
+    /// Makes the rows of records; counted in records.
     Index,
     /// Builds documents; counted in runs.
     Documents,
@@ -46,6 +48,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::CatchUp => "catching up with the journal",
+            Self::Read => "looking whether the journal is whole",
             Self::Index => "reading the journal",
             Self::Documents => "building documents",
         })
@@ -249,13 +252,17 @@ pub(super) fn catch_up<S: Storage, K: Kv>(
     Ok(meta)
 }
 
-/// Makes all rows anew.
+/// Makes all rows anew. Rows that there are go only once every record could be read: of what is
+/// damaged in the journal they may be the last copy.
 pub(super) fn rebuild<S: Storage, K: Kv>(
     kv: &K,
     journal: &JournalReader<S>,
     threads: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<MetaRow, LedgerError> {
+    if holds_rows(kv)? {
+        read_through(journal, progress)?;
+    }
     clear(kv)?;
     let mut meta = MetaRow {
         format: FORMAT,
@@ -272,6 +279,27 @@ pub(super) fn rebuild<S: Storage, K: Kv>(
     batch.put(keys::META, super::rows::encode(&meta));
     kv.apply(&batch)?;
     Ok(meta)
+}
+
+/// Reads every record.
+fn read_through<S: Storage>(
+    journal: &JournalReader<S>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), LedgerError> {
+    let total = journal.head().0;
+    for scanned in journal.scan(1) {
+        let scanned = scanned.map_err(ReadError::from)?;
+        Record::from_bytes(&scanned.record).map_err(ReadError::from)?;
+        let done = scanned.position;
+        if done.is_multiple_of(FOLD_RECORDS_MAX as u64) || done == total {
+            progress(Progress {
+                stage: Stage::Read,
+                done,
+                total,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Writes everything but the content of documents; gives the number of runs.

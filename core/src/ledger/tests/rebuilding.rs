@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::evidence::{Declared, Edit};
+use crate::journal::format::SEGMENT_HEADER_BYTES;
 use crate::kv::KvFault;
 use crate::limits::{FOLD_BYTES, FOLD_RECORDS_MAX};
 use crate::record::Changes;
@@ -184,4 +185,84 @@ fn rows_that_are_half_removed_never_pass_for_all() {
     }
     assert!(failed > 4);
     assert_eq!(all_rows(&kv), []);
+}
+
+/// They may be the last copy of what was in it.
+#[test]
+fn rows_are_never_thrown_away_over_a_damaged_journal() {
+    type Age = fn(&MemoryKv);
+    let ages: [(&str, Age); 4] = [
+        ("a few records behind", |_| {}),
+        ("of another format", |kv| {
+            let meta = reader::meta_row(kv).unwrap().unwrap();
+            let format = FORMAT + 1;
+            put(kv, keys::META, &rows::encode(&MetaRow { format, ..meta }));
+        }),
+        ("found damaged", |kv| put(kv, keys::DAMAGED, b"")),
+        ("of nobody knows what", |kv| {
+            put(kv, keys::META, b"not a row")
+        }),
+    ];
+    for (what, age) in ages {
+        let storage = MemoryStorage::new();
+        let kv = Arc::new(MemoryKv::new());
+        let mut options = options();
+        options.journal.segment_bytes = 2 * 1024;
+        let (id, key) = (JournalId([9; 16]), server_key());
+        let made = Ledger::create(storage.clone(), kv.clone(), key, id, NOW, options);
+        let mut ledger = made.unwrap();
+        let mut phone = Phone::new(1);
+        enrol(&mut ledger, &phone, Role::Officer, VILLAGE);
+        let (document, created) = phone.create(VILLAGE);
+        accepted(&submit(&mut ledger, &phone, &[&created])[0]);
+        let behind = kv.snapshot();
+        let mut places = Vec::new();
+        for n in 0..6 {
+            let edit = phone.edit(&document, &format!("Ke-{n}. {}", "isi ".repeat(100)));
+            let position = accepted(&submit(&mut ledger, &phone, &[&edit])[0]);
+            places.push(ledger.reader().records.locate(position).unwrap());
+        }
+        drop(ledger);
+        kv.restore(&behind);
+        age(&kv);
+        let rows = all_rows(&kv);
+        // Not in the last segment, which is looked through when the journal is opened.
+        assert!(places[1].segment < places[5].segment);
+        let name = format!("{:010}.seg", places[1].segment);
+        let mut content = storage.content(&name).unwrap();
+        assert!(places[1].offset as usize > SEGMENT_HEADER_BYTES);
+        content[places[1].offset as usize + 40] ^= 1;
+        storage.set_content(&name, &content);
+
+        let error = reopen(&storage, &kv).unwrap_err();
+        let LedgerError::Read(ReadError::Journal(_)) = error else {
+            panic!("{what}: {error:?}");
+        };
+        assert_eq!(all_rows(&kv), rows, "{what}");
+    }
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_not_blamed_on_the_rows() {
+    let (mut ledger, storage, kv) = founded();
+    let (name, json) = crate::framework::built_in()[0];
+    let mut import = || ledger.import_framework(NOW, name, json.to_vec());
+    let position = import().unwrap();
+    let rows = all_rows(&kv);
+    // What was imported before is read to see whether it is the same.
+    let segment = "0000000001.seg";
+    let mut content = storage.content(segment).unwrap();
+    let last = content.iter().rposition(|byte| *byte != 0).unwrap();
+    content[last] ^= 1;
+    storage.set_content(segment, &content);
+    import().unwrap_err();
+    assert!(ledger.has_failed());
+    assert_eq!(ledger.reader().watermark().position, position);
+    assert_eq!(all_rows(&kv), rows);
+}
+
+fn put(kv: &MemoryKv, key: &[u8], value: &[u8]) {
+    let mut batch = Batch::new();
+    batch.put(key, value);
+    kv.apply(&batch).unwrap();
 }
