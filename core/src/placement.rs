@@ -187,6 +187,30 @@ impl Placements {
         self.lineage(scope).is_below(prefix)
     }
 
+    /// From which position on one of two scopes has reached the other without a break: 0 where it
+    /// always did, nothing where neither does.
+    pub fn along(&self, one: &Scope, other: &Scope) -> Option<Position> {
+        if self.units.is_empty() {
+            return (one.covers(other) || other.covers(one)).then_some(0);
+        }
+        let above = self.lineage(one).since(other);
+        above.or_else(|| self.lineage(other).since(one))
+    }
+
+    /// Whether the move of `unit` at `at` brought anything inside `prefix` or above it.
+    pub fn brought(&self, prefix: &Scope, unit: &Scope, at: Position) -> bool {
+        let inside = self.lineage(unit).since(prefix) == Some(at);
+        inside || self.lineage(prefix).0.iter().any(|(_, since)| *since == at)
+    }
+
+    /// Position of the first move behind `after` that brought anything inside `prefix` or above it.
+    pub fn first_brought(&self, prefix: &Scope, after: Position) -> Option<Position> {
+        let above = self.lineage(prefix).0.into_iter().map(|(_, since)| since);
+        let inside = self.units.keys();
+        let inside = inside.filter_map(|unit| self.lineage(unit).since(prefix));
+        above.chain(inside).filter(|since| *since > after).min()
+    }
+
     /// Puts a unit under a region from `position` on. Levels rise along every lineage, so none
     /// ever leads back to its beginning.
     ///

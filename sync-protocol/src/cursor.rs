@@ -1,9 +1,12 @@
 //! How far a device has read, as bytes that only the server understands.
 //!
 //! ```text
-//! cursor = [ 1, [ [position, chain], … ], [ [prefix, audience, seen, floor, facts], … ],
-//!            [move, below]? ]
+//! cursor = [ version, [ [position, chain], … ],
+//!            [ [prefix, audience, seen, floor, facts, moves?], … ], [move, below]? ]
 //! ```
+//!
+//! Version 1 says nothing of `moves`, and is written as long as there is nothing to say; in version
+//! 2 a mark without them has them where its `facts` are.
 //!
 //! `seen` is an index into the first list, so that a device with many subscriptions at one place
 //! repeats the chain value once. A cursor is not signed: it gives no rights and can only make its
@@ -18,15 +21,17 @@ use minicbor::{Decoder, Encoder};
 
 use crate::limits;
 
-const VERSION: u8 = 1;
+/// Without a word on moves.
+const VERSION_SILENT: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What a device was sent, subscription by subscription.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// One for each subscription.
     pub marks: Vec<Mark>,
-    /// Position of a unit's move that is being passed, and of the beginning below which its
-    /// documents have not gone by.
+    /// Position of a unit's move that is being passed, and of the place below which documents and
+    /// statements have not gone by.
     pub passing: Option<(Position, Position)>,
 }
 
@@ -41,8 +46,10 @@ pub struct Mark {
     pub seen: Seen,
     /// Documents that entered the audience at or below here are owed.
     pub floor: Position,
-    /// Statements up to here were sent.
+    /// Statements up to here were sent, as units stood then.
     pub facts: Position,
+    /// Statements that a unit's move up to here brought were sent; 0 says nothing.
+    pub moves: Position,
 }
 
 /// Bytes that are not a cursor of this version.
@@ -65,13 +72,20 @@ impl Cursor {
         }
         let mut e = Encoder::new(Vec::new());
         let length = 3 + u64::from(self.passing.is_some());
-        e.array(length)?.u8(VERSION)?.encode(&seen)?;
+        let is_silent = self.marks.iter().all(|mark| mark.moves == 0);
+        let version = if is_silent { VERSION_SILENT } else { VERSION };
+        e.array(length)?.u8(version)?.encode(&seen)?;
         e.array(self.marks.len() as u64)?;
         for mark in &self.marks {
             let index = seen.iter().position(|seen| *seen == mark.seen);
             let index = index.expect("every place was collected above");
-            e.array(5)?.encode(&mark.prefix)?.encode(mark.audience)?;
+            let is_apart = !is_silent && mark.moves != mark.facts;
+            e.array(5 + u64::from(is_apart))?;
+            e.encode(&mark.prefix)?.encode(mark.audience)?;
             e.u64(index as u64)?.u64(mark.floor)?.u64(mark.facts)?;
+            if is_apart {
+                e.u64(mark.moves)?;
+            }
         }
         if let Some((at, below)) = self.passing {
             e.array(2)?.u64(at)?.u64(below)?;
@@ -98,7 +112,8 @@ fn read(bytes: &[u8]) -> Result<Cursor, minicbor::decode::Error> {
     if !matches!(length, Some(3 | 4)) {
         return Err(refuse("an array of another length"));
     }
-    if d.u8()? != VERSION {
+    let version = d.u8()?;
+    if !matches!(version, VERSION_SILENT | VERSION) {
         return Err(refuse("of another version"));
     }
     let mut seen: Vec<Seen> = Vec::new();
@@ -111,16 +126,27 @@ fn read(bytes: &[u8]) -> Result<Cursor, minicbor::decode::Error> {
     }
     let mut marks = Vec::new();
     for _ in 0..bounded_array(&mut d)? {
-        array_of(&mut d, 5)?;
+        let fields = d.array()?;
+        let is_apart = version == VERSION && fields == Some(6);
+        if fields != Some(5) && !is_apart {
+            return Err(refuse("an array of another length"));
+        }
         let (prefix, audience) = (d.decode()?, d.decode()?);
         let index = usize::try_from(d.u64()?).map_err(|_| refuse("no such place"))?;
         let seen = *seen.get(index).ok_or_else(|| refuse("no such place"))?;
+        let (floor, facts) = (d.u64()?, d.u64()?);
+        let moves = match version {
+            VERSION_SILENT => 0,
+            _spoken if is_apart => d.u64()?,
+            _spoken => facts,
+        };
         marks.push(Mark {
             prefix,
             audience,
             seen,
-            floor: d.u64()?,
-            facts: d.u64()?,
+            floor,
+            facts,
+            moves,
         });
     }
     let passing = match length {
@@ -169,6 +195,7 @@ mod tests {
             },
             floor: 3,
             facts: position,
+            moves: 0,
         }
     }
 
@@ -191,6 +218,28 @@ mod tests {
             Cursor::from_bytes(&Cursor::default().to_bytes()),
             Ok(Cursor::default())
         );
+    }
+
+    #[test]
+    fn a_cursor_says_no_more_of_moves_than_there_is_to_say() {
+        let moves = |at: &[Position]| {
+            let mark = |at: &Position| Mark {
+                moves: *at,
+                ..mark("13.76", 10)
+            };
+            let cursor = Cursor {
+                marks: at.iter().map(mark).collect(),
+                passing: None,
+            };
+            let bytes = cursor.to_bytes();
+            assert_eq!(Cursor::from_bytes(&bytes), Ok(cursor));
+            (bytes[1], bytes.len())
+        };
+        let silent = moves(&[0, 0]);
+        assert_eq!(silent.0, VERSION_SILENT);
+        assert_eq!(moves(&[10, 10]), (VERSION, silent.1));
+        assert_eq!(moves(&[10, 7]), (VERSION, silent.1 + 1));
+        assert_eq!(moves(&[10, 0]), (VERSION, silent.1 + 1));
     }
 
     #[test]
@@ -223,7 +272,7 @@ mod tests {
     fn a_cursor_of_another_version_or_with_bytes_after_it_is_refused() {
         let bytes = villages(2).to_bytes();
         let mut other = bytes.clone();
-        other[1] = 2;
+        other[1] = 3;
         assert!(Cursor::from_bytes(&other).is_err());
         assert!(Cursor::from_bytes(&[bytes.as_slice(), &[0]].concat()).is_err());
     }

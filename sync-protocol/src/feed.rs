@@ -34,8 +34,8 @@ use self::draft::{Draft, Made};
 use self::item::{Wholes, fact, is_due, record, whole};
 use self::owed::Owed;
 use self::reading::{Reading, has, wanted};
-use self::transfer::{Passage, Transfer};
-use crate::cursor::Cursor;
+use self::transfer::{Passage, Passing, Transfer};
+use crate::cursor::{Cursor, Mark};
 use crate::item::Item;
 use crate::limits;
 
@@ -58,7 +58,7 @@ pub struct Feed {
     ahead: Option<Ahead>,
     /// Documents at or below the floors; present while they are being sent.
     owed: Option<Owed>,
-    /// A unit's move whose documents are going by.
+    /// A unit's move whose documents and statements are going by.
     transfer: Option<Transfer>,
     wholes: Wholes,
     /// Documents that the device asked for.
@@ -479,6 +479,7 @@ impl Feed {
                     reader,
                     *position,
                     &row.topic,
+                    *position,
                     readings,
                     placements,
                     &self.reader,
@@ -511,7 +512,7 @@ impl Feed {
         Ok(step)
     }
 
-    /// The next document below a unit that was moved, or nothing once all went by.
+    /// The next document or statement that goes by at a move, or nothing once all went by.
     fn step_transfer<S: Storage, K: Kv>(
         &mut self,
         reader: &Reader<S, K>,
@@ -520,13 +521,6 @@ impl Feed {
         from: &[Scope],
         draft: &mut Draft,
     ) -> Result<Option<Step>, FeedError> {
-        if self
-            .readings
-            .iter()
-            .all(|reading| reading.seen.position >= at)
-        {
-            return Ok(None);
-        }
         let bounds = self.bounds;
         let under_way = self.transfer.take().filter(|moved| moved.at == at);
         let mut moved = under_way.unwrap_or_else(|| bounds.transfer(at, at));
@@ -543,27 +537,56 @@ impl Feed {
         from: &[Scope],
         draft: &mut Draft,
     ) -> Result<Option<Step>, FeedError> {
-        let Some(document) = moved.first(reader, unit)? else {
+        let Some(passing) = moved.first(reader, unit, &self.readings, &self.placements)? else {
             return Ok(None);
         };
+        let is_full = match &passing {
+            Passing::Document(document) => {
+                self.carry_document(reader, moved, *document, from, draft)?
+            }
+            Passing::Statement { position, row } => {
+                let (readings, placements) = (&self.readings, &self.placements);
+                let (at, to) = (moved.at, &self.reader);
+                let is_due = is_due(reader, *position, &row.topic, at, readings, placements, to)?;
+                let made = match is_due {
+                    true => fact(reader, *position, row)?,
+                    false => Made::Nothing,
+                };
+                draft.place(made, &mut self.wholes, at).is_none()
+            }
+        };
+        if is_full {
+            return Ok(Some(Step::Full));
+        }
+        moved.pass(reader, &passing)?;
+        Ok(Some(Step::Passed))
+    }
+
+    /// Sends a document or names it as left, as the move means it; gives whether the page is full
+    /// without it.
+    fn carry_document<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        moved: &Transfer,
+        document: DocumentId,
+        from: &[Scope],
+        draft: &mut Draft,
+    ) -> Result<bool, FeedError> {
         let row = reader
             .document(&document)?
             .ok_or(FeedError::NoDocument(document))?;
         match moved.passage(&row, from, &self.readings, &self.placements) {
-            Passage::Stays => {}
+            Passage::Stays => Ok(false),
             Passage::Leaves if draft.left.len() < limits::LEFT_PER_PAGE => {
                 draft.left.push(document);
+                Ok(false)
             }
-            Passage::Leaves => return Ok(Some(Step::Full)),
+            Passage::Leaves => Ok(true),
             Passage::Comes => {
                 let made = whole(reader, &document, &row, draft)?;
-                if draft.place(made, &mut self.wholes, moved.at).is_none() {
-                    return Ok(Some(Step::Full));
-                }
+                Ok(draft.place(made, &mut self.wholes, moved.at).is_none())
             }
         }
-        moved.pass(reader)?;
-        Ok(Some(Step::Passed))
     }
 
     fn step_owed<S: Storage, K: Kv>(
@@ -603,8 +626,10 @@ impl Feed {
     }
 
     fn is_behind(&self, watermark: &Seen) -> bool {
-        let behind =
-            |reading: &Reading| reading.seen.position.min(reading.facts) < watermark.position;
+        let behind = |reading: &Reading| {
+            let told = reading.facts.min(reading.moves);
+            reading.seen.position.min(told) < watermark.position
+        };
         self.readings.iter().any(behind)
     }
 
@@ -623,8 +648,9 @@ impl Feed {
             .iter()
             .all(|reading| reading.seen.position >= position)
         {
-            let facts = |reading: &mut Reading| reading.facts = reading.facts.max(position);
-            self.readings.iter_mut().for_each(facts);
+            self.readings
+                .iter_mut()
+                .for_each(|reading| reading.settle_facts(position));
             return Ok(());
         }
         let chain = reader
@@ -639,7 +665,7 @@ impl Feed {
             if reading.seen.position < seen.position {
                 reading.seen = seen;
             }
-            reading.facts = reading.facts.max(seen.position);
+            reading.settle_facts(seen.position);
         }
         self.wholes.forget_upto(seen.position);
     }
@@ -648,8 +674,17 @@ impl Feed {
         if self.muted {
             return Cursor::default();
         }
+        let nothing_moved = self.placements.is_empty();
+        let mark = |reading: &Reading| match nothing_moved {
+            // There is nothing to say of moves, so that servers which do not know how can read it.
+            true => Mark {
+                moves: 0,
+                ..reading.mark()
+            },
+            false => reading.mark(),
+        };
         Cursor {
-            marks: self.readings.iter().map(Reading::mark).collect(),
+            marks: self.readings.iter().map(mark).collect(),
             passing: self.transfer.as_ref().map(|moved| (moved.at, moved.below)),
         }
     }
@@ -676,7 +711,7 @@ impl Feed {
 
     /// Bytes that the cursor may take after any page: numbers at their longest, one more place.
     fn cursor_bytes_at_most(&self) -> usize {
-        const MARK: usize = 1 + 2 + 1 + 2 + 9 + 9;
+        const MARK: usize = 1 + 2 + 1 + 2 + 9 + 9 + 9;
         const PLACE: usize = 1 + 9 + 2 + 32;
         const PASSING: usize = 1 + 9 + 9;
         let mut places: Vec<Position> = self

@@ -508,6 +508,21 @@ impl<S: Storage, K: Kv> Reader<S, K> {
         })
     }
 
+    /// The statements for devices at or below a position, the last first.
+    pub fn facts_down(
+        &self,
+        at_or_below: Position,
+    ) -> impl Iterator<Item = Result<(Position, FactRow), ReadError>> {
+        let range = keys::facts(0, at_or_below);
+        scan(
+            &*self.shared.kv,
+            range,
+            Direction::Descending,
+            keys::FACT,
+            |key, value| Some((keys::last_number(key)?, rows::decode(value)?)),
+        )
+    }
+
     /// The last enrolment or grants of a device.
     ///
     /// # Errors

@@ -115,6 +115,20 @@ fn moved(moves: Vec<(usize, usize)>, mut look: impl FnMut(&Placements, &Placemen
     placements
 }
 
+/// Every pair of scopes that moves are made of, and what lies above those by their codes.
+fn pairs() -> impl Iterator<Item = (Scope, Scope)> {
+    let above = MOVED
+        .map(scope)
+        .into_iter()
+        .flat_map(|unit| unit.self_and_ancestors().collect::<Vec<_>>());
+    let scopes: std::collections::BTreeSet<Scope> = above.collect();
+    let others = scopes.clone();
+    scopes.into_iter().flat_map(move |one| {
+        let others = others.clone().into_iter();
+        others.map(move |other| (one.clone(), other))
+    })
+}
+
 proptest! {
     #[test]
     fn every_lineage_ends_with_all_whatever_was_moved(
@@ -156,6 +170,61 @@ proptest! {
                 }
             }
         });
+    }
+
+    #[test]
+    fn one_scope_lies_along_another_since_the_later_lineage_and_that_never_sinks(
+        moves in proptest::collection::vec((0_usize..8, 0_usize..8), 0..30),
+    ) {
+        moved(moves, |before, after| {
+            for (one, other) in pairs() {
+                let (was, is) = (before.along(&one, &other), after.along(&one, &other));
+                assert_eq!(is, after.along(&other, &one));
+                assert_eq!(is.is_some(), after.covers(&one, &other) || after.covers(&other, &one));
+                assert!(was.is_none() || is.is_none() || was <= is, "{one} and {other}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_move_brought_a_prefix_what_lies_along_it_since_then(
+        moves in proptest::collection::vec((0_usize..8, 0_usize..8), 0..30),
+        after in 0_u64..30,
+    ) {
+        let placements = moved(moves, |_, _| {});
+        for prefix in MOVED.map(scope) {
+            let along = pairs().filter(|(one, _)| *one == prefix);
+            let along: Vec<_> = along.filter_map(|(_, other)| placements.along(&prefix, &other)).collect();
+            for unit in MOVED.map(scope) {
+                if let Some(placement) = placements.placement(&unit) {
+                    let at = placement.position;
+                    prop_assert_eq!(placements.brought(&prefix, &unit, at), along.contains(&at));
+                }
+            }
+            let first = along.iter().copied().filter(|at| *at > after).min();
+            prop_assert_eq!(placements.first_brought(&prefix, after), first);
+        }
+    }
+
+    #[test]
+    fn what_lies_along_a_prefix_lies_along_what_reached_that_and_all_inside_it_by_then(
+        moves in proptest::collection::vec((0_usize..8, 0_usize..8), 0..30),
+        at in 0_u64..30,
+    ) {
+        let placements = moved(moves, |_, _| {});
+        for (prefix, other) in pairs() {
+            let lineage = placements.lineage(&prefix);
+            let Some(along) = placements.along(&prefix, &other) else {
+                continue;
+            };
+            for outer in lineage.iter().filter(|outer| **outer != prefix) {
+                let since = lineage.since(outer).max(Some(placements.last_move_inside(&prefix)));
+                if since <= Some(at) {
+                    let of_outer = placements.along(outer, &other);
+                    prop_assert!(of_outer.is_some() && of_outer <= Some(along.max(at)), "{} of {} in {}", other, prefix, outer);
+                }
+            }
+        }
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Ahead {
     ) -> Result<NextFact, FeedError> {
         let sent = readings
             .iter()
-            .map(|reading| reading.facts)
+            .map(|reading| reading.facts.min(reading.moves))
             .min()
             .unwrap_or(0);
         let after = sent.max(self.reached);

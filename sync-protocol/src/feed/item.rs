@@ -49,29 +49,40 @@ impl Wholes {
     }
 }
 
-/// Whether a statement at `position` is to be sent: it concerns a reading that has not come so
-/// far, and none that has. Of a parent's region sheets only the newest is, and of a unit's moves
-/// the last.
+/// Whether a statement at `position` is to be sent once the feed comes to `at`, where the statement
+/// stands or a unit was moved: a reading has it from there on, and none had it before. Of a parent's
+/// region sheets only the newest is, and of a unit's moves the last.
 pub(super) fn is_due<S: Storage, K: Kv>(
     reader: &Reader<S, K>,
     position: Position,
     topic: &Topic,
+    at: Position,
     readings: &[Reading],
     placements: &Placements,
     addressee: &Addressee,
 ) -> Result<bool, FeedError> {
-    let concerns = |reading: &&Reading| match topic {
-        Topic::Framework | Topic::Revocation(_) | Topic::Move(..) => true,
+    let since = |reading: &Reading| match topic {
+        Topic::Framework | Topic::Revocation(_) | Topic::Move(..) => Some(0),
         Topic::Regions(parent) => reading.touches(parent, placements),
-        Topic::Device(device, scopes) => {
-            *device == addressee.device
-                || scopes
-                    .iter()
-                    .any(|scope| reading.touches(scope, placements))
+        Topic::Device(device, _) if *device == addressee.device => Some(0),
+        Topic::Device(_, scopes) => {
+            let scopes = scopes.iter();
+            scopes
+                .filter_map(|scope| reading.touches(scope, placements))
+                .min()
         }
     };
-    let mut concerned = readings.iter().filter(concerns).peekable();
-    if concerned.peek().is_none() || concerned.any(|reading| position <= reading.facts) {
+    let mut is_new = false;
+    for reading in readings {
+        let Some(since) = since(reading) else {
+            continue;
+        };
+        if reading.has_fact(position, since, at.saturating_sub(1)) {
+            return Ok(false);
+        }
+        is_new |= reading.has_fact(position, since, at);
+    }
+    if !is_new {
         return Ok(false);
     }
     match topic {

@@ -22,11 +22,30 @@
 //! the second line into the third, which sends more than it must. It cannot turn the third into the
 //! second, since `since` never sinks while the prefix goes on reaching the document.
 //!
+//! The same holds of statements, which have neither audience nor floor. A mark says two things of
+//! them: that those up to `facts` were sent as units stood then, and that those which a unit's move
+//! up to `moves` brought were sent, too. Of a statement that *stands* at one position and has
+//! concerned the prefix *since* another without a break:
+//!
+//! | stands | since | |
+//! |---|---|---|
+//! | up to `facts` | up to where it stands, or up to `moves` | the device has it |
+//! | up to `facts` | behind both | it comes at the move that stands at `since` |
+//! | behind `facts` | up to where it stands, or up to `moves` | it comes where it stands |
+//! | behind `facts` | behind both | it comes at the move that stands at `since` |
+//!
+//! The two advance together, but for a mark that just began: its `facts` are 0, and its `moves` the
+//! last move, so that a new device is told everything where it stands and no move is gone through
+//! for it. The cursors of a server that let no statements come with moves have no `moves`.
+//! They vouch for the same up to the first move that brought their prefix anything
+//! ([`Reading::told`]). `since` never sinks here either while a scope goes on concerning a prefix.
+//!
 //! What the device has by one mark is not sent whole for another ([`has`]): then both say it, and
 //! either remains true without the other.
 //!
 //! A subscription that has no mark of its own takes over another if all that it says is true of the
-//! subscription, too; by which rule stands at [`Reading::resume`].
+//! subscription, too; by which rule stands at [`Reading::resume`]. What it says of statements is
+//! taken over by the same rule, with `moves` for `seen`.
 
 use std::cmp::Reverse;
 
@@ -48,6 +67,7 @@ pub(super) struct Reading {
     pub(super) seen: Seen,
     pub(super) floor: Position,
     pub(super) facts: Position,
+    pub(super) moves: Position,
 }
 
 /// The subscriptions that `grants` allow within `requested` scopes, where none means all.
@@ -110,16 +130,38 @@ impl Reading {
         placements: &Placements,
         watermark: Seen,
     ) -> Self {
-        let known = Self::known(&subscription, cursor, placements)
-            .map(|mark| (mark.seen, mark.floor, mark.facts));
-        let (seen, floor, facts) = known.unwrap_or((watermark, watermark.position, 0));
+        let known = Self::known(&subscription, cursor, placements);
+        let (seen, floor) = known.map_or((watermark, watermark.position), |mark| {
+            (mark.seen, mark.floor)
+        });
+        let marks = cursor.marks.iter();
+        let told = marks.filter_map(|mark| Self::told(&subscription.prefix, mark, placements));
+        let told = told.max_by_key(|(facts, moves)| (*facts).min(*moves));
+        let (facts, moves) = told.unwrap_or((0, placements.version()));
         Self {
             subscription,
             seen,
             floor: floor.min(watermark.position),
             // A rollback is noticed at `seen` only, so no statement counts as sent beyond it.
             facts: facts.min(seen.position),
+            moves: moves.min(seen.position),
         }
+    }
+
+    /// What a mark says of the statements that concern `prefix`: up to where they were sent, and
+    /// those of units moved up to where. A mark that says nothing of moves vouches for none that
+    /// brought its prefix anything.
+    fn told(prefix: &Scope, mark: &Mark, placements: &Placements) -> Option<(Position, Position)> {
+        let facts = mark.facts.min(mark.seen.position);
+        let untold = placements.first_brought(&mark.prefix, mark.moves);
+        let moves = match untold.filter(|at| *at <= facts) {
+            Some(at) => at.saturating_sub(1),
+            None => mark.moves.max(facts),
+        };
+        let since = placements.lineage(prefix).since(&mark.prefix)?;
+        let moved_inside = placements.last_move_inside(prefix);
+        let says_all = mark.prefix == *prefix || since.max(moved_inside) <= moves;
+        says_all.then_some((facts, moves))
     }
 
     fn known<'a>(
@@ -144,6 +186,12 @@ impl Reading {
         serving.min_by_key(|mark| (mark.floor, Reverse(mark.seen.position)))
     }
 
+    /// Takes note that the statements up to `position` were sent, and those of moves up to there.
+    pub(super) fn settle_facts(&mut self, position: Position) {
+        self.facts = self.facts.max(position);
+        self.moves = self.moves.max(position);
+    }
+
     /// The reading as a cursor keeps it.
     pub(super) fn mark(&self) -> Mark {
         Mark {
@@ -152,13 +200,20 @@ impl Reading {
             seen: self.seen,
             floor: self.floor,
             facts: self.facts,
+            moves: self.moves,
         }
     }
 
-    /// Whether `scope` lies inside the prefix or above it.
-    pub(super) fn touches(&self, scope: &Scope, placements: &Placements) -> bool {
-        let prefix = &self.subscription.prefix;
-        placements.covers(prefix, scope) || placements.covers(scope, prefix)
+    /// Whether `scope` lies inside the prefix or above it; gives since when.
+    pub(super) fn touches(&self, scope: &Scope, placements: &Placements) -> Option<Position> {
+        placements.along(&self.subscription.prefix, scope)
+    }
+
+    /// Whether the device has a statement by this reading, once the feed has come to `upto`: one
+    /// at `position` that has concerned the prefix `since`.
+    pub(super) fn has_fact(&self, position: Position, since: Position, upto: Position) -> bool {
+        let sent = position <= self.facts.max(upto);
+        sent && (since <= position || since <= self.moves.max(upto))
     }
 
     /// Whether documents of a scope are read here; gives since when.

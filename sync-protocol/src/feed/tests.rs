@@ -4,6 +4,7 @@ mod device;
 mod grants_and_moves;
 mod histories;
 mod promises;
+mod told;
 mod world;
 
 use bukti_core::authority::Role;
@@ -213,9 +214,9 @@ fn of_region_sheets_only_the_newest_arrive() {
     device.drain(&world, PAGE_BYTES);
     device.expect_complete(&world);
     let sheets = world.facts();
-    let sheets = sheets
-        .iter()
-        .filter(|(at, topic)| matches!(topic, Topic::Regions(_)) && device.held.facts.contains(at));
+    let sheets = sheets.iter().filter(|(at, topic)| {
+        matches!(topic, Topic::Regions(_)) && device.held.facts.contains_key(at)
+    });
     let parents: Vec<String> = sheets.map(|(_, topic)| format!("{topic:?}")).collect();
     let mut once = parents.clone();
     once.sort_unstable();
@@ -257,7 +258,11 @@ fn an_added_grant_brings_only_statements_that_were_not_sent_before() {
         3,
         "its own grants and the sheets of the other province and regency"
     );
-    assert!(positions.iter().all(|position| !before.contains(position)));
+    assert!(
+        positions
+            .iter()
+            .all(|position| !before.contains_key(position))
+    );
 }
 
 #[test]
@@ -383,6 +388,7 @@ fn the_longest_cursor_still_fits_where_cursors_travel() {
             seen: place,
             floor: Position::MAX,
             facts: Position::MAX,
+            moves: 1,
         };
         let subscription = Subscription {
             prefix: long(n),

@@ -1,10 +1,12 @@
-//! What a unit's move means to a reader: its documents come whole, or leave.
+//! What a unit's move means to a reader: its documents come whole, or leave, and statements come.
 //!
 //! A move stands in the journal like everything else. When a feed comes to it, the documents that
 //! are below the unit go by, newest first: those that a reading gained by this move are sent whole
 //! unless the device has them by another, and those that no reading holds any more are named as
-//! left. The feed stays below the move until all went by, and the cursor says how far they did, so
-//! that a cut costs no more than elsewhere.
+//! left. Among them go the statements from before the move, if it brought a reading any, by the
+//! same order and rule; none is taken back, since what a device was told of people and places it
+//! still needs for what it keeps. The feed stays below the move until all went by, and the cursor
+//! says how far they did, so that a cut costs no more than elsewhere.
 
 use std::cmp::Reverse;
 
@@ -12,7 +14,7 @@ use bukti_core::authority::Audience;
 use bukti_core::id::{DocumentId, Position};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
-use bukti_core::ledger::{DocumentRow, Reader};
+use bukti_core::ledger::{DocumentRow, FactRow, Reader};
 use bukti_core::placement::Placements;
 use bukti_core::scope::Scope;
 
@@ -25,10 +27,26 @@ use super::reading::{Reading, has};
 pub(super) struct Transfer {
     /// Position of the move.
     pub(super) at: Position,
-    /// Documents that began at or below here have not gone by yet.
+    /// Documents that began and statements that stand at or below here have not gone by yet.
     pub(super) below: Position,
+    kinds: Option<Kinds>,
     entries: Option<Frontier<Reverse<Position>, (DocumentId, Scope)>>,
+    statement: Option<(Position, FactRow)>,
     places_max: usize,
+}
+
+/// What has to go by.
+#[derive(Debug, Clone, Copy)]
+struct Kinds {
+    documents: bool,
+    statements: bool,
+}
+
+/// What goes by next.
+#[derive(Debug, Clone)]
+pub(super) enum Passing {
+    Document(DocumentId),
+    Statement { position: Position, row: FactRow },
 }
 
 /// What becomes of a document.
@@ -48,17 +66,59 @@ impl Transfer {
         Self {
             at,
             below,
+            kinds: None,
             entries: None,
+            statement: None,
             places_max,
         }
     }
 
-    /// The next document below the unit.
+    /// What goes by next: a document below the unit, or any statement from before the move.
     pub(super) fn first<S: Storage, K: Kv>(
         &mut self,
         reader: &Reader<S, K>,
         unit: &Scope,
-    ) -> Result<Option<DocumentId>, FeedError> {
+        readings: &[Reading],
+        placements: &Placements,
+    ) -> Result<Option<Passing>, FeedError> {
+        let at = self.at;
+        let kinds = self.kinds.get_or_insert_with(|| Kinds {
+            documents: readings.iter().any(|reading| reading.seen.position < at),
+            statements: readings.iter().any(|reading| {
+                let prefix = &reading.subscription.prefix;
+                reading.moves < at && placements.brought(prefix, unit, at)
+            }),
+        });
+        let Kinds {
+            documents,
+            statements,
+        } = *kinds;
+        if statements && self.statement.is_none() {
+            let from = self.below.min(at.saturating_sub(1));
+            self.statement = reader.facts_down(from).next().transpose()?;
+        }
+        let document = match documents {
+            true => self.first_document(reader, unit)?,
+            false => None,
+        };
+        Ok(match (&self.statement, document) {
+            (Some((position, row)), document)
+                if document.is_none_or(|(begun, _)| begun < *position) =>
+            {
+                Some(Passing::Statement {
+                    position: *position,
+                    row: row.clone(),
+                })
+            }
+            (_, document) => document.map(|(_, document)| Passing::Document(document)),
+        })
+    }
+
+    fn first_document<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        unit: &Scope,
+    ) -> Result<Option<(Position, DocumentId)>, FeedError> {
         let entries = match &mut self.entries {
             Some(entries) if !entries.is_spent() => entries,
             Some(_) | None => {
@@ -69,14 +129,21 @@ impl Transfer {
                 self.entries.insert(entries)
             }
         };
-        Ok(entries.first().map(|(_, (document, _))| *document))
+        let first = entries.first();
+        Ok(first.map(|(Reverse(begun), (document, _))| (begun, *document)))
     }
 
-    /// Leaves the first one behind.
+    /// Leaves `passing`, which [`Transfer::first`] gave, behind.
     pub(super) fn pass<S: Storage, K: Kv>(
         &mut self,
         reader: &Reader<S, K>,
+        passing: &Passing,
     ) -> Result<(), FeedError> {
+        if let Passing::Statement { position, row: _ } = passing {
+            self.below = position.saturating_sub(1);
+            self.statement = None;
+            return Ok(());
+        }
         let Some(entries) = &mut self.entries else {
             return Ok(());
         };

@@ -189,6 +189,14 @@ fn facts_for_devices_are_listed_by_topic_and_position() {
     );
     assert_eq!(reader.facts(framework - 1, framework).count(), 1);
     assert_eq!(reader.facts(framework, framework).count(), 0);
+    let down = |from: Position| {
+        let facts = reader.facts_down(from).map(|fact| fact.unwrap().1.topic);
+        facts.collect::<Vec<_>>()
+    };
+    let reversed: Vec<Topic> = topics.into_iter().rev().collect();
+    assert_eq!(down(framework), reversed);
+    assert_eq!(down(framework - 1), reversed[1..]);
+    assert_eq!(down(0), []);
 }
 
 #[test]

@@ -46,6 +46,7 @@ fn mark(prefix: &str, audience: Audience, position: Position, floor: Position) -
         },
         floor,
         facts: position,
+        moves: 0,
     }
 }
 
@@ -178,11 +179,11 @@ fn a_narrower_prefix_goes_on_from_the_one_around_it() {
 }
 
 #[test]
-fn a_raised_audience_owes_everything() {
+fn a_raised_audience_owes_every_document_and_no_statement() {
     let all = mark("13.76", Audience::All, 600, 0);
     assert_eq!(
         resumed(subscription("13.76", Audience::Unit, &[]), &[all]),
-        ANEW
+        (1_000, 1_000, 600)
     );
 }
 
@@ -195,7 +196,7 @@ fn a_lowered_audience_goes_on_only_if_nothing_was_owed() {
     );
     assert_eq!(
         resumed(lowered(), &[mark("13.76", Audience::Unit, 600, 1)]),
-        ANEW
+        (1_000, 1_000, 600)
     );
 }
 
@@ -260,10 +261,74 @@ fn a_mark_serves_a_prefix_inside_it_only_if_it_was_read_with_all_that_is_in_it()
     assert_eq!(resumed(&itself, "13.76.01"), 600, "it never left");
 }
 
+/// Statements and moves of a reading of a prefix by a mark of another, where units were moved.
+fn told_where(moves: &[(Position, &str, &str)], prefix: &str, mark: Mark) -> (Position, Position) {
+    let mut placements = Placements::default();
+    for (position, unit, parent) in moves {
+        placements
+            .place(*position, &scope(unit), &scope(parent))
+            .unwrap();
+    }
+    let cursor = Cursor {
+        marks: vec![mark],
+        passing: None,
+    };
+    let read = subscription(prefix, Audience::All, &[]);
+    let reading = Reading::resume(read, &cursor, &placements, WATERMARK);
+    (reading.facts, reading.moves)
+}
+
+#[test]
+fn a_mark_silent_on_moves_vouches_for_statements_up_to_the_first_that_brought_it_any() {
+    let silent = |prefix| mark(prefix, Audience::All, 600, 0);
+    let moves = [
+        (400, "13.77.01", "13.78"),
+        (500, "14.01", "13"),
+        (700, "14.02", "13"),
+    ];
+    assert_eq!(told_where(&moves, "13", silent("13")), (600, 499));
+    assert_eq!(told_where(&moves, "13.78", silent("13.78")), (600, 399));
+    assert_eq!(
+        told_where(&moves, "14.01.01", silent("14.01.01")),
+        (600, 499)
+    );
+    for elsewhere in ["13.76", "14", "all", "14.02"] {
+        assert_eq!(told_where(&moves, elsewhere, silent(elsewhere)), (600, 600));
+    }
+    let mut told = silent("13");
+    told.moves = 500;
+    assert_eq!(told_where(&moves, "13", told), (600, 600));
+}
+
+#[test]
+fn a_mark_around_says_of_statements_what_it_was_told_when_its_moves_were() {
+    let around = |moves| Mark {
+        moves,
+        ..mark("13", Audience::All, 600, 0)
+    };
+    let moves = [(500, "14.01", "13")];
+    assert_eq!(told_where(&moves, "14.01", around(600)), (600, 600));
+    assert_eq!(
+        told_where(&moves, "14.01", around(0)),
+        (0, 500),
+        "what stands in it was never sent for the mark"
+    );
+    let within = [(500, "14.01", "13"), (550, "14.01.01", "13.76")];
+    assert_eq!(told_where(&within, "13.76", around(520)), (0, 550));
+    assert_eq!(told_where(&within, "13.77", around(520)), (600, 549));
+}
+
+#[test]
+fn what_begins_is_told_everything_where_it_stands() {
+    let moves = [(500, "14.01", "13")];
+    let elsewhere = mark("12", Audience::All, 600, 0);
+    assert_eq!(told_where(&moves, "13", elsewhere), (0, 500));
+}
+
 #[test]
 fn numbers_that_no_feed_wrote_are_cut_to_what_can_be() {
     let mut forged = mark("13.76", Audience::Unit, 600, Position::MAX);
-    forged.facts = Position::MAX;
+    (forged.facts, forged.moves) = (Position::MAX, Position::MAX);
     assert_eq!(
         resumed(subscription("13.76", Audience::Unit, &[]), &[forged]),
         (600, 1_000, 600)

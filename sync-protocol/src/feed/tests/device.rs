@@ -20,7 +20,8 @@ use crate::item::Item;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Held {
     pub(super) documents: BTreeMap<DocumentId, BTreeSet<Position>>,
-    pub(super) facts: BTreeSet<Position>,
+    /// Statements by position, each with the move that brought it last, 0 if none did.
+    pub(super) facts: BTreeMap<Position, Position>,
     pub(super) cursor: Option<Vec<u8>>,
     /// The last moves of units and the last grants of its own that it was told.
     moves: BTreeMap<Scope, (Position, Scope)>,
@@ -34,11 +35,16 @@ pub(super) struct Device {
     pub(super) requested: Vec<Scope>,
     pub(super) held: Held,
     pub(super) bounds: Bounds,
-    /// Whether grants changed on the way: things may come again, or be held from before.
+    /// Whether grants changed or units moved on the way: things may come again, or be held from
+    /// before.
     pub(super) regranted: bool,
+    /// Whether grants changed on the way, so that statements may come again.
+    pub(super) granted_anew: bool,
     /// Whether it wrote its cursor itself, so that it may lack what came before.
     pub(super) forging: bool,
     feed: Option<Feed>,
+    /// What was read when the last page was made.
+    prefixes: Option<BTreeSet<Scope>>,
     /// What came since the last cut.
     uncut: BTreeSet<Position>,
     saves: Vec<Held>,
@@ -54,8 +60,10 @@ impl Device {
             held: Held::default(),
             bounds: Bounds::default(),
             regranted: false,
+            granted_anew: false,
             forging: false,
             feed: None,
+            prefixes: None,
             uncut: BTreeSet::new(),
             saves: vec![Held::default()],
         }
@@ -83,11 +91,23 @@ impl Device {
     /// Reads one page and applies it.
     pub(super) fn page(&mut self, world: &World, budget: usize) -> bool {
         let reader = world.reader();
-        let Some(page) = self.feed(world).next(&reader, budget).unwrap() else {
+        let page = self.feed(world).next(&reader, budget).unwrap();
+        self.note_prefixes();
+        let Some(page) = page else {
             return false;
         };
         self.apply(world, page, budget);
         true
+    }
+
+    /// A prefix that came to be read on the way has statements told anew, as a grant has.
+    fn note_prefixes(&mut self) {
+        let readings = self.feed.iter().flat_map(|feed| &feed.readings);
+        let prefixes: BTreeSet<Scope> = readings
+            .map(|reading| reading.subscription.prefix.clone())
+            .collect();
+        let before = self.prefixes.replace(prefixes.clone());
+        self.granted_anew |= before.is_some_and(|before| !prefixes.is_subset(&before));
     }
 
     /// Reads until there is nothing more.
@@ -112,7 +132,7 @@ impl Device {
     pub(super) fn regrant(&mut self, world: &mut World, grants: Vec<Grant>) {
         world.grant(self.id, grants.clone());
         self.grants = grants;
-        self.regranted = true;
+        (self.regranted, self.granted_anew) = (true, true);
     }
 
     /// What it may hold by what it was told, without looking at the server.
@@ -233,15 +253,17 @@ impl Device {
                 self.learn(position, signed.fact());
                 let facts = world.facts();
                 let (_, topic) = facts.iter().find(|(at, _)| *at == position).unwrap();
+                let since = self.concerns(world, topic);
+                let since = since.unwrap_or_else(|| {
+                    panic!("{topic:?} does not concern {:?}", self.grants);
+                });
+                let before = self.held.facts.insert(position, since);
                 assert!(
-                    self.concerns(world, topic),
-                    "{topic:?} does not concern {:?}",
-                    self.grants
-                );
-                let is_new = self.held.facts.insert(position);
-                assert!(
-                    is_new || self.regranted || self.reads_nothing(),
-                    "the statement at {position} came twice"
+                    before.is_none_or(|before| before < since)
+                        || self.granted_anew
+                        || self.forging
+                        || self.reads_nothing(),
+                    "the statement at {position} came twice, concerning since {before:?}"
                 );
             }
         }
@@ -314,11 +336,11 @@ impl Device {
         );
     }
 
-    /// Whether a statement is for this device, by rules of its own.
-    fn concerns(&self, world: &World, topic: &Topic) -> bool {
+    /// Whether a statement is for this device, by rules of its own, and since which move.
+    fn concerns(&self, world: &World, topic: &Topic) -> Option<Position> {
         let placements = world.reader().placements();
         let covers = |above: &Scope, scope: &Scope| placements.covers(above, scope);
-        let touches = |scope: &Scope| {
+        let touches = |scope: &Scope| -> Option<Position> {
             let granted = self.grants.iter().map(|grant| &grant.scope);
             let met: Vec<Scope> = granted
                 .flat_map(|granted| match self.requested.as_slice() {
@@ -336,13 +358,17 @@ impl Device {
                         .collect(),
                 })
                 .collect();
-            met.iter()
-                .any(|one| covers(one, scope) || covers(scope, one))
+            let since = |one: &Scope| {
+                let below = placements.lineage(scope).since(one);
+                below.or_else(|| placements.lineage(one).since(scope))
+            };
+            met.iter().filter_map(since).min()
         };
         match topic {
-            Topic::Framework | Topic::Revocation(_) | Topic::Move(..) => true,
+            Topic::Framework | Topic::Revocation(_) | Topic::Move(..) => Some(0),
             Topic::Regions(parent) => touches(parent),
-            Topic::Device(device, scopes) => *device == self.id || scopes.iter().any(touches),
+            Topic::Device(device, _) if *device == self.id => Some(0),
+            Topic::Device(_, scopes) => scopes.iter().filter_map(touches).min(),
         }
     }
 
@@ -438,11 +464,9 @@ impl Device {
                 }),
                 Topic::Framework | Topic::Revocation(_) | Topic::Device(..) => true,
             };
-            // What a unit's new region knew before is not told again.
-            let moved = world.reader().placements().version() > 0;
-            if newest && !moved && self.concerns(world, topic) {
+            if newest && self.concerns(world, topic).is_some() {
                 assert!(
-                    self.held.facts.contains(position),
+                    self.held.facts.contains_key(position),
                     "no {topic:?} of {position}"
                 );
             }

@@ -361,6 +361,7 @@ impl Forgery {
             seen,
             floor: 0,
             facts: 0,
+            moves: 0,
         };
         let mut cursor = Cursor::from_bytes(&bytes).unwrap_or_default();
         match self {
