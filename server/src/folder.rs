@@ -499,3 +499,6 @@ fn write_whole(path: &Path, text: &str) -> Result<(), FolderError> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+use bukti_core::ledger::Found;
+use tempfile::TempDir;
+
+use super::*;
+
+const NOW: WallMs = 1_700_000_000_000;
+
+fn empty() -> (TempDir, Folder) {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::new(place.path());
+    (place, folder)
+}
+
+fn open(folder: &Folder, create: Option<WallMs>) -> Result<Started, FolderError> {
+    let config = Config {
+        reserve_mib: 0,
+        ..Config::default()
+    };
+    folder.open(None, create, &config, &Metrics::default(), &mut |_| {})
+}
+
+/// A folder in which a server was founded that does not run.
+fn founded() -> (TempDir, Folder) {
+    let (place, folder) = empty();
+    drop(open(&folder, Some(NOW)).unwrap());
+    (place, folder)
+}
+
+#[test]
+fn a_folder_that_may_be_somebody_elses_is_not_founded() {
+    for (name, is_device) in [
+        ("identity.cbor", true),
+        ("tail", true),
+        (PUBLIC_URL, false),
+        (INVITATION, false),
+        // What a store leaves that was found damaged.
+        ("store/damaged.txt", false),
+    ] {
+        let (place, folder) = empty();
+        let path = place.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "something").unwrap();
+        let refused = open(&folder, Some(NOW)).unwrap_err();
+        match refused {
+            FolderError::Device(_) => assert!(is_device, "{name}"),
+            FolderError::JournalMissing(_) => assert!(!is_device, "{name}"),
+            other => panic!("{name}: {other:?}"),
+        }
+        assert!(!folder.holds_a_server(), "{name}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "something");
+    }
+}
+
+#[test]
+fn a_command_founds_no_server() {
+    let (place, folder) = empty();
+    let refused = open(&folder, None).unwrap_err();
+    assert!(matches!(refused, FolderError::Empty(_)), "{refused:?}");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn no_key_is_made_where_a_journal_stands_or_may_stand() {
+    let (place, folder) = founded();
+    fs::remove_file(folder.key()).unwrap();
+    let (unread, unreadable) = empty();
+    // No folder, so nobody can say what is in it.
+    fs::write(unreadable.journal(), "something").unwrap();
+    for (place, folder) in [(place, folder), (unread, unreadable)] {
+        for create in [Some(NOW), None] {
+            let refused = open(&folder, create).unwrap_err();
+            assert!(matches!(refused, FolderError::NoKey(_)), "{refused:?}");
+        }
+        assert!(!place.path().join(KEY).exists());
+    }
+}
+
+#[test]
+fn a_damaged_store_is_put_aside_and_told() {
+    let (place, folder) = founded();
+    fs::write(place.path().join("store/damaged.txt"), "a page is gone").unwrap();
+    let started = open(&folder, None).unwrap();
+    let aside = started.moved_aside.expect("it was moved");
+    let reason = fs::read_to_string(aside.join("damaged.txt")).unwrap();
+    assert_eq!(reason, "a page is gone");
+    let found = started.ledger.reader().found().unwrap();
+    assert!(!found.is_empty() && found.iter().all(Found::waits));
+    let name = aside.file_name().unwrap().to_str().unwrap();
+    assert!(folder.kept_aside().contains(&name.to_owned()));
+}
+
+#[test]
+fn a_key_is_read_only_from_a_whole_file_of_its_own_kind() {
+    let (place, _) = empty();
+    let path = place.path().join(KEY);
+    let missing = read_key(&path).unwrap_err();
+    assert!(matches!(missing, FolderError::NoKey(_)), "{missing:?}");
+
+    let key = SigningKey::from_bytes(&[7; 32]);
+    write_key(&path, &key).unwrap();
+    assert_eq!(read_key(&path).unwrap(), key);
+    let text = fs::read_to_string(&path).unwrap();
+    let seed = text.strip_prefix(KEY_WORD).unwrap().trim();
+    for at in 0..seed.len() {
+        let mut other = seed.as_bytes().to_vec();
+        other[at] = if other[at] == b'2' { b'3' } else { b'2' };
+        let other = String::from_utf8(other).unwrap();
+        fs::write(&path, format!("{KEY_WORD} {other}\n")).unwrap();
+        let refused = read_key(&path).unwrap_err();
+        assert!(matches!(refused, FolderError::NotAKey(_)), "byte {at}");
+    }
+    for other in [format!("bukti-device-key-1 {seed}"), seed.to_owned()] {
+        fs::write(&path, other).unwrap();
+        let refused = read_key(&path).unwrap_err();
+        assert!(matches!(refused, FolderError::NotAKey(_)), "{refused:?}");
+    }
+}
+
+#[test]
+fn no_key_is_written_over_what_is_there() {
+    let (place, _) = empty();
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let (file, link) = (place.path().join("file"), place.path().join("link"));
+    fs::write(&file, "something").unwrap();
+    std::os::unix::fs::symlink(place.path().join("nowhere"), &link).unwrap();
+    for path in [&file, &link] {
+        let refused = write_key(path, &key).unwrap_err();
+        let FolderError::Io { source, .. } = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(source.kind(), io::ErrorKind::AlreadyExists);
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "something");
+    assert!(fs::read_link(&link).is_ok());
+}
+
+#[test]
+fn a_folder_with_anything_of_a_server_is_taken() {
+    assert!(!empty().1.is_taken());
+    assert!(founded().1.is_taken());
+    for name in [STORE, JOURNAL] {
+        let (place, folder) = empty();
+        fs::create_dir(place.path().join(name)).unwrap();
+        assert!(folder.is_taken(), "{name}");
+    }
+}
