@@ -176,4 +176,63 @@ mod tests {
         write(root, "a", "three\n").unwrap();
         assert_eq!(check(root, &["a"]).unwrap(), []);
     }
+
+    /// Who is named when the file is checked, once it was changed.
+    fn named(change: impl FnOnce(&Path)) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        write(root, "a", "one\n").unwrap();
+        write(root, "b", "two\n").unwrap();
+        change(root);
+        let wrong = check(root, &["a", "b"]).unwrap();
+        wrong.into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn a_sum_counts_for_its_own_file_and_a_line_only_as_a_server_writes_it() {
+        let line = |root: &Path, line: &str| {
+            let mut sums = fs::read_to_string(root.join(SUMS)).unwrap();
+            sums.push_str(line);
+            fs::write(root.join(SUMS), sums).unwrap();
+        };
+        let sum = sum_of(b"three\n");
+        assert_eq!(named(|_| {}), [""; 0]);
+        assert_eq!(named(|root| line(root, &format!("{sum} a\n"))), [""; 0]);
+        for strange in [
+            format!("{sum} c\n"),
+            format!("{} a\n", &sum[1..]),
+            format!("{}x a\n", &sum[1..]),
+            format!("{sum}\n"),
+        ] {
+            assert_eq!(named(|root| line(root, &strange)), [SUMS], "{strange}");
+        }
+        let other = named(|root| {
+            fs::copy(root.join("b"), root.join("a")).unwrap();
+        });
+        assert_eq!(other, ["a"]);
+        // A folder in its place cannot be read as a file.
+        let unreadable = named(|root| {
+            fs::remove_file(root.join("a")).unwrap();
+            fs::create_dir(root.join("a")).unwrap();
+        });
+        assert_eq!(unreadable, ["a"]);
+    }
+
+    #[test]
+    fn what_was_altered_is_written_again_and_only_the_last_sums_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        write(root, "a", "one\n").unwrap();
+        fs::write(root.join("a"), "altered\n").unwrap();
+        write(root, "a", "one\n").unwrap();
+        assert_eq!(fs::read_to_string(root.join("a")).unwrap(), "one\n");
+
+        for text in ["two\n", "three\n", "four\n"] {
+            write(root, "a", text).unwrap();
+        }
+        let sums = fs::read_to_string(root.join(SUMS)).unwrap();
+        let kept: Vec<String> = sums.lines().map(str::to_owned).collect();
+        let of = |text: &str| format!("{} a", sum_of(text.as_bytes()));
+        assert_eq!(kept, [of("four\n"), of("three\n")]);
+    }
 }
