@@ -164,7 +164,8 @@ impl Ahead {
         reader: &Reader<S, K>,
         readings: &[Reading],
     ) -> Result<Frontier<Position, Source>, FeedError> {
-        // A scope that several prefixes reach is read once, from where the last of them stands.
+        // A scope that several prefixes reach is read once, from where the hindmost of them stands:
+        // one ahead of it vouches for no document up to there.
         let mut changed: BTreeMap<Scope, Position> = BTreeMap::new();
         for reading in readings {
             let after = reading.seen.position.max(self.reached);

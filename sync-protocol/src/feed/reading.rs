@@ -40,6 +40,9 @@
 //! They vouch for the same up to the first move that brought their prefix anything
 //! ([`Reading::told`]). `since` never sinks here either while a scope goes on concerning a prefix.
 //!
+//! Marks may stand at different places: one that just began is ahead of the others, and owes every
+//! document up to where it stands. So none that is past a move has what comes there for another.
+//!
 //! What the device has by one mark is not sent whole for another ([`has`]): then both say it, and
 //! either remains true without the other.
 //!

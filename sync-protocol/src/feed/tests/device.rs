@@ -100,14 +100,28 @@ impl Device {
         true
     }
 
-    /// A prefix that came to be read on the way has statements told anew, as a grant has.
+    /// A prefix that came to be read on the way has statements told anew, as a grant has, and so has
+    /// one that a unit came to which was read by a prefix of its own before.
     fn note_prefixes(&mut self) {
         let readings = self.feed.iter().flat_map(|feed| &feed.readings);
         let prefixes: BTreeSet<Scope> = readings
             .map(|reading| reading.subscription.prefix.clone())
             .collect();
         let before = self.prefixes.replace(prefixes.clone());
-        self.granted_anew |= before.is_some_and(|before| !prefixes.is_subset(&before));
+        self.granted_anew |= before.is_some_and(|before| before != prefixes);
+        self.expect_those_ahead_to_owe_all();
+    }
+
+    /// A reading that is ahead of another has just begun, and vouches for no document yet.
+    fn expect_those_ahead_to_owe_all(&self) {
+        let readings = || self.feed.iter().flat_map(|feed| &feed.readings);
+        let hindmost = readings().map(|reading| reading.seen.position).min();
+        for reading in readings().filter(|reading| Some(reading.seen.position) > hindmost) {
+            assert!(
+                self.forging || reading.floor == reading.seen.position,
+                "{reading:?} is ahead of {hindmost:?}"
+            );
+        }
     }
 
     /// Reads until there is nothing more.
@@ -253,10 +267,12 @@ impl Device {
                 self.learn(position, signed.fact());
                 let facts = world.facts();
                 let (_, topic) = facts.iter().find(|(at, _)| *at == position).unwrap();
-                let since = self.concerns(world, topic);
-                let since = since.unwrap_or_else(|| {
-                    panic!("{topic:?} does not concern {:?}", self.grants);
-                });
+                assert!(
+                    self.concerns(world, topic),
+                    "{topic:?} does not concern {:?}",
+                    self.grants
+                );
+                let since = self.concerns_since(world, topic);
                 let before = self.held.facts.insert(position, since);
                 assert!(
                     before.is_none_or(|before| before < since)
@@ -336,11 +352,29 @@ impl Device {
         );
     }
 
-    /// Whether a statement is for this device, by rules of its own, and since which move.
-    fn concerns(&self, world: &World, topic: &Topic) -> Option<Position> {
+    /// Since which move a statement has concerned what is read; 0 if no move brought it.
+    fn concerns_since(&self, world: &World, topic: &Topic) -> Position {
+        let placements = world.reader().placements();
+        let scopes = match topic {
+            Topic::Framework | Topic::Revocation(_) | Topic::Move(..) => return 0,
+            Topic::Device(device, _) if *device == self.id => return 0,
+            Topic::Regions(parent) => std::slice::from_ref(parent),
+            Topic::Device(_, scopes) => scopes,
+        };
+        let since = |prefix: &Scope, scope: &Scope| {
+            let below = placements.lineage(scope).since(prefix);
+            below.or_else(|| placements.lineage(prefix).since(scope))
+        };
+        let prefixes = self.prefixes.iter().flatten();
+        let all = prefixes.flat_map(|prefix| scopes.iter().filter_map(|one| since(prefix, one)));
+        all.min().unwrap_or(0)
+    }
+
+    /// Whether a statement is for this device, by rules of its own.
+    fn concerns(&self, world: &World, topic: &Topic) -> bool {
         let placements = world.reader().placements();
         let covers = |above: &Scope, scope: &Scope| placements.covers(above, scope);
-        let touches = |scope: &Scope| -> Option<Position> {
+        let touches = |scope: &Scope| {
             let granted = self.grants.iter().map(|grant| &grant.scope);
             let met: Vec<Scope> = granted
                 .flat_map(|granted| match self.requested.as_slice() {
@@ -358,17 +392,13 @@ impl Device {
                         .collect(),
                 })
                 .collect();
-            let since = |one: &Scope| {
-                let below = placements.lineage(scope).since(one);
-                below.or_else(|| placements.lineage(one).since(scope))
-            };
-            met.iter().filter_map(since).min()
+            met.iter()
+                .any(|one| covers(one, scope) || covers(scope, one))
         };
         match topic {
-            Topic::Framework | Topic::Revocation(_) | Topic::Move(..) => Some(0),
+            Topic::Framework | Topic::Revocation(_) | Topic::Move(..) => true,
             Topic::Regions(parent) => touches(parent),
-            Topic::Device(device, _) if *device == self.id => Some(0),
-            Topic::Device(_, scopes) => scopes.iter().filter_map(touches).min(),
+            Topic::Device(device, scopes) => *device == self.id || scopes.iter().any(touches),
         }
     }
 
@@ -464,7 +494,7 @@ impl Device {
                 }),
                 Topic::Framework | Topic::Revocation(_) | Topic::Device(..) => true,
             };
-            if newest && self.concerns(world, topic).is_some() {
+            if newest && self.concerns(world, topic) {
                 assert!(
                     self.held.facts.contains_key(position),
                     "no {topic:?} of {position}"

@@ -145,3 +145,25 @@ fn another_grant_elsewhere_and_moves_elsewhere_bring_nothing_again() {
     device.cut(0);
     finish(&mut device, &world);
 }
+
+#[test]
+fn an_edit_not_read_yet_comes_though_a_grant_inside_is_added_that_is_ahead_of_it() {
+    let mut world = World::new(1);
+    let mut device = device(136, &[(Role::Verifier, CITY)]);
+    world.enrol(device.id, CITY);
+    device.regrant(&mut world, device.grants.clone());
+    world.create(0, &scope(VILLAGE), true, "Published");
+    world.commit();
+    finish(&mut device, &world);
+    world.edit(0, 0, false, false, "Not read yet");
+    world.commit();
+    let both = [(Role::Verifier, CITY), (Role::Officer, DISTRICT)];
+    device.regrant(&mut world, both.map(|(role, at)| grant(role, at)).to_vec());
+    device.cut(0);
+    assert_eq!(device.feed(&world).start_was(), Start::Continued);
+    world.edit(0, 0, false, false, "Written since the session began");
+    world.commit();
+    assert_eq!(rest(&mut device, &world), ["record"; 2]);
+    device.cut(0);
+    finish(&mut device, &world);
+}
