@@ -173,6 +173,23 @@ fn an_old_copy_of_a_store_is_told_that_it_is_stale() {
 }
 
 #[test]
+fn a_store_that_ends_with_an_older_run_than_its_last_is_stale() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    phone.create(VILLAGE, 1, "");
+    let older = phone.last;
+    let run = phone.create(VILLAGE, 2, "");
+    Pipe::run(&mut server, &mut phone);
+    phone.last = older;
+    let pipe = Pipe::run(&mut server, &mut phone);
+    let highest = Event::Stale {
+        highest: (2, run.id()),
+    };
+    assert_eq!(pipe.said(|event| *event == highest), 1);
+    assert!(!pipe.kinds_down().contains(&"welcome"));
+}
+
+#[test]
 fn a_device_that_lacks_what_welcome_names_finds_out_by_itself() {
     let mut server = Server::new();
     let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
