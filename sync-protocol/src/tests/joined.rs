@@ -390,6 +390,23 @@ fn what_others_write_in_scope_arrives_and_what_they_write_elsewhere_is_silent() 
 }
 
 #[test]
+fn all_digests_of_a_device_with_many_scopes_come_as_many_in_a_frame_as_one_holds() {
+    let scopes: Vec<String> = (0..=2 * limits::DIGESTS_PER_FRAME)
+        .map(|at| format!("13.76.01.{}", 1001 + at))
+        .collect();
+    let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &scopes);
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(pipe.bye(), None);
+    let digests = pipe.events.iter().filter_map(|event| match event {
+        Event::UpToDate { digests, .. } => Some(digests.len()),
+        _ => None,
+    });
+    assert_eq!(digests.sum::<usize>(), scopes.len());
+}
+
+#[test]
 fn frames_of_the_other_side_and_a_second_hello_are_out_of_place() {
     let mut server = Server::new();
     let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
