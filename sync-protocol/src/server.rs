@@ -727,10 +727,10 @@ fn stale<S: Storage, K: Kv>(
         return Ok(None);
     };
     let highest = Numbered::from(highest);
-    let Some(last) = hello.last.filter(|last| last.number >= highest.number) else {
+    let Some(last) = hello.last else {
         return Ok(Some(highest));
     };
-    let same = last.number > highest.number || last.run == highest.run;
+    let same = last.number > highest.number || last == highest;
     Ok((!same).then_some(highest))
 }
 

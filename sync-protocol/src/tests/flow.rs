@@ -1,7 +1,7 @@
 //! Large things, cuts, and credit.
 
 use bukti_core::authority::Role;
-use bukti_core::id::RunId;
+use bukti_core::id::{ChangeHash, RunId};
 use bukti_core::ledger::{Outcome, Verdict};
 
 use super::setting::{Pipe, Server, VILLAGE, noise, plain};
@@ -384,4 +384,56 @@ fn a_device_on_a_full_disk_is_fed_and_gets_no_credit_to_send_more() {
     // The device has not made room for the rest of the feed, so it is not put off yet.
     let sent = server.drive(&mut pipe.session, Input::Judged(outcomes));
     assert_eq!((sent.frames.len(), sent.closed), (0, None));
+}
+
+#[test]
+fn a_device_on_a_full_disk_that_has_everything_is_told_when_to_come_back() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let run = phone.create(VILLAGE, 1, "").id();
+    server.judges = false;
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let full = Outcome {
+        run,
+        verdict: Verdict::Full,
+    };
+    pipe.tell(&mut server, Input::Judged(vec![full]));
+    let bye = pipe.closed.unwrap();
+    assert_eq!(bye.code, ByeCode::Full);
+    assert_eq!(bye.retry_after_ms, Some(limits::FULL_RETRY_MS));
+}
+
+#[test]
+fn answers_name_as_many_runs_and_hashes_as_a_frame_may() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let numbered = |number: usize| u8::try_from(number).unwrap();
+    let runs: Vec<_> = (0..=limits::ACCEPTED_PER_FRAME)
+        .map(|number| RunId([numbered(number); 16]))
+        .collect();
+    let lacks = Outcome {
+        run: RunId([0xff; 16]),
+        verdict: Verdict::Missing(
+            (0..=limits::MISSING_PER_FRAME)
+                .map(|number| ChangeHash([numbered(number); 32]))
+                .collect(),
+        ),
+    };
+    let mut outcomes: Vec<_> = runs.iter().copied().map(accepted).collect();
+    outcomes.push(lacks);
+    let sent = server.drive(&mut pipe.session, Input::Judged(outcomes));
+    let frames = sent.decoded();
+    let [
+        Frame::Accepted(first),
+        Frame::Accepted(rest),
+        Frame::Missing(missing),
+    ] = &frames[..]
+    else {
+        panic!("{frames:?}")
+    };
+    assert_eq!(first.runs.len(), limits::ACCEPTED_PER_FRAME);
+    let named = first.runs.iter().chain(&rest.runs).map(|placed| placed.run);
+    assert_eq!(named.collect::<Vec<_>>(), runs);
+    assert_eq!(missing.hashes.len(), limits::MISSING_PER_FRAME);
 }

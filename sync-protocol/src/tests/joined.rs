@@ -173,6 +173,23 @@ fn an_old_copy_of_a_store_is_told_that_it_is_stale() {
 }
 
 #[test]
+fn a_store_that_ends_with_an_older_run_than_its_last_is_stale() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    phone.create(VILLAGE, 1, "");
+    let older = phone.last;
+    let run = phone.create(VILLAGE, 2, "");
+    Pipe::run(&mut server, &mut phone);
+    phone.last = older;
+    let pipe = Pipe::run(&mut server, &mut phone);
+    let highest = Event::Stale {
+        highest: (2, run.id()),
+    };
+    assert_eq!(pipe.said(|event| *event == highest), 1);
+    assert!(!pipe.kinds_down().contains(&"welcome"));
+}
+
+#[test]
 fn a_device_that_lacks_what_welcome_names_finds_out_by_itself() {
     let mut server = Server::new();
     let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
@@ -370,6 +387,23 @@ fn what_others_write_in_scope_arrives_and_what_they_write_elsewhere_is_silent() 
         if matches!(&items[..], [Item::Record { run, .. }] if *run == here.to_bytes()))
     };
     assert_eq!(pipe.said(arrived), 1);
+}
+
+#[test]
+fn all_digests_of_a_device_with_many_scopes_come_as_many_in_a_frame_as_one_holds() {
+    let scopes: Vec<String> = (0..=2 * limits::DIGESTS_PER_FRAME)
+        .map(|at| format!("13.76.01.{}", 1001 + at))
+        .collect();
+    let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &scopes);
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(pipe.bye(), None);
+    let digests = pipe.events.iter().filter_map(|event| match event {
+        Event::UpToDate { digests, .. } => Some(digests.len()),
+        _ => None,
+    });
+    assert_eq!(digests.sum::<usize>(), scopes.len());
 }
 
 #[test]

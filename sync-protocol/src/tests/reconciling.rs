@@ -1,15 +1,15 @@
 //! A server that lost records, and devices that hold them.
 
-use bukti_core::authority::{Audience, Role};
+use bukti_core::authority::{Audience, Grant, Role};
 use bukti_core::digest::Digest;
 use bukti_core::id::{DocumentId, JournalId};
 use bukti_core::record::{Fact, Revocation};
 
 use super::samples;
-use super::setting::{Phone, Pipe, Server, VILLAGE, WALL, plain};
+use super::setting::{Phone, Pipe, Sent, Server, VILLAGE, WALL, noise, plain};
 use crate::bye::ByeCode;
 use crate::client::{self, ClientSession, Event};
-use crate::frame::{Challenge, Frame, Ranged, Reconcile};
+use crate::frame::{Challenge, Frame, Ranged, Reconcile, Statements, Subscribe};
 use crate::item::Item;
 use crate::limits;
 use crate::reconcile::{Differs, Range};
@@ -148,6 +148,45 @@ fn a_void_cursor_has_statements_taken_in_before_any_run_is_judged() {
     assert_eq!(wholes(&pipe), []);
     let again = Pipe::run(&mut server, &mut phone);
     assert!(!again.kinds_down().contains(&"void"));
+}
+
+#[test]
+fn before_its_statements_are_in_a_device_is_fed_nothing_and_nothing_is_compared() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    phone.create(VILLAGE, 1, "");
+    Pipe::run(&mut server, &mut phone);
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let mut heard = |server: &mut Server, frame: Vec<u8>| {
+        let sent = server.drive(&mut pipe.session, Input::Frame(&frame));
+        sent.decoded().iter().map(Frame::name).collect::<Vec<_>>()
+    };
+    let subscribe = |cursor: Option<Vec<u8>>| {
+        plain(Subscribe {
+            scopes: vec![],
+            cursor: cursor.map(Into::into),
+            compare: true,
+            gives: false,
+        })
+    };
+    let asked = plain(compared(Vec::new(), vec![Range::ALL]));
+    assert_eq!(heard(&mut server, subscribe(Some(vec![1]))), ["void"]);
+    assert_eq!(heard(&mut server, subscribe(None)), [""; 0]);
+    assert_eq!(heard(&mut server, asked.clone()), [""; 0]);
+    let last = plain(Statements {
+        statements: Vec::new(),
+        last: true,
+    });
+    assert_eq!(heard(&mut server, last), ["taken"]);
+    assert_eq!(
+        heard(&mut server, subscribe(None)),
+        ["feed", "up_to_date"],
+        "the statements of its scope, and no document"
+    );
+    assert_eq!(
+        heard(&mut server, asked),
+        ["reconcile", "feed", "up_to_date"]
+    );
 }
 
 #[test]
@@ -298,6 +337,101 @@ fn a_device_asks_in_vain_for_what_it_may_not_see() {
     pipe.applies = false;
     assert_eq!(pipe.closed, None);
     assert_eq!(wholes(&pipe), []);
+}
+
+/// Everything that a device says of what it may hold of `prefix`, so that any document shows.
+fn listed(prefix: &str) -> Reconcile {
+    let everything = Ranged {
+        range: Range::ALL,
+        fingerprints: Vec::new().into(),
+    };
+    Reconcile {
+        prefix: prefix.parse().unwrap(),
+        ..compared(vec![everything], Vec::new())
+    }
+}
+
+/// How many documents the server lists in answer to that.
+fn documents_listed(sent: &Sent) -> usize {
+    let lists = sent.decoded().into_iter().filter_map(|frame| match frame {
+        Frame::Reconcile(answer) => Some(answer.lists),
+        _ => None,
+    });
+    lists.flatten().map(|list| list.documents.len()).sum()
+}
+
+#[test]
+fn only_what_a_device_reads_is_compared_with_it() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let mut stranger = server.enrolled(4, Role::Officer, &["13.76.01.1002"]);
+    phone.create(VILLAGE, 1, "");
+    stranger.create("13.76.01.1002", 1, "");
+    Pipe::run(&mut server, &mut stranger);
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    for (prefix, documents) in [(VILLAGE, 1), ("13.76.01.1002", 0), ("all", 0)] {
+        let asked = plain(listed(prefix));
+        let sent = server.drive(&mut pipe.session, Input::Frame(&asked));
+        assert_eq!(documents_listed(&sent), documents, "{prefix}");
+        assert_eq!(sent.closed, None);
+    }
+}
+
+#[test]
+fn what_was_taken_from_a_device_is_not_compared_though_it_takes_no_page() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    phone.create(VILLAGE, 1, "");
+    Pipe::run(&mut server, &mut phone);
+    let mut writer = server.enrolled(4, Role::Officer, &[VILLAGE]);
+    let runs: Vec<_> = (0..60)
+        .map(|at| writer.create(VILLAGE, at, &noise(3_000)))
+        .collect();
+    server.accept(writer.device(), &runs);
+    let mut pipe = Pipe::open(&mut server, &phone);
+    pipe.applies = false;
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert!(
+        !pipe.kinds_down().contains(&"up_to_date"),
+        "no credit is left"
+    );
+    let elsewhere = Grant {
+        role: Role::Officer,
+        scope: "13.76.01.1002".parse().unwrap(),
+    };
+    let (wall, device) = (server.wall, phone.device());
+    server.ledger.grant(wall, device, vec![elsewhere]).unwrap();
+    pipe.tell(&mut server, Input::Advanced);
+    let need = Reconcile {
+        need: vec![Range::ALL],
+        ..listed(VILLAGE)
+    };
+    let sent = server.drive(&mut pipe.session, Input::Frame(&plain(need)));
+    let answers = sent.decoded();
+    let [Frame::Reconcile(answer)] = &answers[..] else {
+        panic!("{answers:?}")
+    };
+    assert!(answer.ranges.is_empty() && answer.lists.is_empty());
+}
+
+#[test]
+fn a_session_copies_what_it_compares_a_bounded_number_of_times() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE, "13.76.01.1002"]);
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let mut compare = |server: &mut Server, prefix: &str| {
+        server.now += 1_000;
+        let asked = plain(listed(prefix));
+        let sent = server.drive(&mut pipe.session, Input::Frame(&asked));
+        sent.closed.map(|bye| bye.code)
+    };
+    for _ in 0..limits::COMPARISONS_MAX / 2 {
+        // The second time it is the same copy.
+        for prefix in [VILLAGE, VILLAGE, "13.76.01.1002"] {
+            assert_eq!(compare(&mut server, prefix), None);
+        }
+    }
+    assert_eq!(compare(&mut server, VILLAGE), Some(ByeCode::Flood));
 }
 
 #[test]

@@ -264,6 +264,28 @@ fn names_that_lie_cost_the_server_nothing() {
 }
 
 #[test]
+fn statements_that_another_signed_never_reach_the_journal() {
+    let (mut server, mut phone) = founded_anew();
+    phone.cursor = None;
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    server.judges = false;
+    let statement = Statement {
+        at: TIME,
+        fact: Fact::Revocation(Revocation {
+            device: phone.device(),
+        }),
+    };
+    let forged = Signed::new(statement, &SigningKey::from_bytes(&[99; 32]));
+    let frame = plain(Statements {
+        statements: vec![Record::Server(forged).to_bytes().into()],
+        last: true,
+    });
+    let sent = server.drive(&mut pipe.session, Input::Frame(&frame));
+    let answers: Vec<_> = sent.decoded().iter().map(Frame::name).collect();
+    assert_eq!(answers, ["taken"], "at once, since nobody is asked");
+}
+
+#[test]
 fn a_device_that_names_without_end_is_let_go() {
     let (mut server, mut phone) = founded_anew();
     phone.cursor = None;

@@ -2,20 +2,24 @@
 
 use bukti_core::authority::Role;
 use bukti_core::hash::{domain, signing_bytes};
-use bukti_core::id::{JournalId, RunId};
+use bukti_core::id::{DeviceId, JournalId, RunId};
 use bukti_core::ledger::{EnrolRefusal, Outcome, Verdict};
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::{Signature, Signer, SigningKey};
 
 use super::setting::{Phone, Pipe, Sent, Server, VILLAGE, WALL, plain};
 use crate::bye::ByeCode;
 use crate::enrol::{self, EnrolSession};
-use crate::frame::{Challenge, Credit, Features, Frame, Hello, Proof, Push, Subscribe};
+use crate::frame::{Challenge, Credit, Enrol, Features, Frame, Hello, Proof, Push, Subscribe};
 use crate::item::PushItem;
 use crate::limits;
 use crate::server::{Input, ServerSession};
 
 fn hello(phone: &Phone) -> Vec<u8> {
-    plain(Hello {
+    plain(said_by(phone))
+}
+
+fn said_by(phone: &Phone) -> Hello {
+    Hello {
         version: 1,
         token: None,
         device: phone.device(),
@@ -25,7 +29,7 @@ fn hello(phone: &Phone) -> Vec<u8> {
         held: vec![],
         features: Features::NONE,
         agent: String::new(),
-    })
+    }
 }
 
 fn subscribe() -> Vec<u8> {
@@ -97,6 +101,40 @@ fn a_proof_is_by_the_device_of_the_hello_over_the_challenge_of_the_session() {
         )
     };
     assert_eq!(answer(&former), refused);
+}
+
+#[test]
+fn a_signature_that_fits_every_message_proves_nothing() {
+    let mut neutral = [0; 32];
+    neutral[0] = 1;
+    let weak = DeviceId(neutral);
+    let signature = Signature::from_components(neutral, [0; 32]).to_bytes();
+    let mut server = Server::new();
+    server.invite([7; 16], Role::Officer, &[VILLAGE]);
+    let enrol = Enrol {
+        secret: [7; 16],
+        device: weak,
+        signature,
+    };
+    let mut session = server.session();
+    let sent = server.drive(&mut session, Input::Frame(&plain(enrol)));
+    assert_eq!(code(&sent), Some(ByeCode::Unauthorised));
+
+    server.ledger.enrol(server.wall, &[7; 16], weak).unwrap();
+    let hello = Hello {
+        device: weak,
+        ..said_by(&Phone::new(3, &server))
+    };
+    let mut session = server.session();
+    server.drive(&mut session, Input::Frame(&plain(hello)));
+    let proof = Proof {
+        device: weak,
+        signature,
+        certificate: None,
+        journal: None,
+    };
+    let sent = server.drive(&mut session, Input::Frame(&plain(proof)));
+    assert_eq!(code(&sent), Some(ByeCode::Unauthorised));
 }
 
 #[test]
