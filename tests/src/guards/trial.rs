@@ -337,6 +337,13 @@ impl Trial {
 
     /// Waits for a program and all that it started, which die together at the bound.
     async fn wait(&self, mut command: Command, bound: Duration) -> Result<Waited, TrialError> {
+        // A program that outlived an interrupted trial goes on writing to the file it was given.
+        match fs::remove_file(&self.printed) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &self.printed)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
         let printed = File::create(&self.printed).map_err(failed("create", &self.printed))?;
         let errors = printed.try_clone().map_err(failed("open", &self.printed))?;
         let program = PathBuf::from(command.as_std().get_program());
