@@ -259,6 +259,45 @@ mod tests {
     }
 
     #[test]
+    fn a_cursor_longer_than_travels_is_refused_though_nothing_else_is_wrong_with_it() {
+        let most = u32::try_from(limits::SUBSCRIPTIONS_MAX).unwrap();
+        let mut cursor = villages(most);
+        for (number, mark) in cursor.marks.iter_mut().enumerate() {
+            let position = Position::MAX - number as u64;
+            mark.prefix = format!("13.76.01.1001/{number:0>50}").parse().unwrap();
+            mark.seen.position = position;
+            (mark.floor, mark.facts, mark.moves) = (position, position, position - 1);
+        }
+        let bytes = cursor.to_bytes();
+        assert!(bytes.len() > limits::CURSOR_BYTES_MAX);
+        assert!(read(&bytes).is_ok() && Cursor::from_bytes(&bytes).is_err());
+    }
+
+    /// A cursor of one mark, whose arrays claim so many fields and whose mark names such a place.
+    fn claiming(fields: u64, of_place: u64, index: u64) -> Vec<u8> {
+        let mark = mark("13.76", 10);
+        let mut e = Encoder::new(Vec::new());
+        e.array(fields).unwrap().u8(VERSION).unwrap();
+        e.array(1).unwrap().array(of_place).unwrap();
+        e.u64(10).unwrap().encode(mark.seen.chain).unwrap();
+        e.array(1).unwrap().array(5).unwrap();
+        e.encode(mark.prefix)
+            .unwrap()
+            .encode(mark.audience)
+            .unwrap();
+        e.u64(index).unwrap().u64(0).unwrap().u64(10).unwrap();
+        e.into_writer()
+    }
+
+    #[test]
+    fn arrays_that_claim_other_fields_and_places_that_are_not_there_are_refused() {
+        assert!(Cursor::from_bytes(&claiming(3, 2, 0)).is_ok());
+        for bytes in [claiming(5, 2, 0), claiming(3, 3, 0), claiming(3, 2, 1)] {
+            assert!(Cursor::from_bytes(&bytes).is_err());
+        }
+    }
+
+    #[test]
     fn lists_that_claim_to_be_endless_are_refused() {
         let endless = [
             0x83, 0x01, 0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,

@@ -690,7 +690,8 @@ impl Feed {
     }
 
     /// The cursor, at most [`limits::CURSOR_BYTES_MAX`] long. If subscriptions with the longest
-    /// names stand at many places, all go back to the first: that repeats, and misses nothing.
+    /// names stand at many places, all go back to the first, and what is said of statements to
+    /// where both numbers of it hold: that repeats, and misses nothing.
     fn cursor_bytes(&self) -> Vec<u8> {
         let mut cursor = self.cursor();
         let bytes = cursor.to_bytes();
@@ -704,6 +705,10 @@ impl Feed {
             .min_by_key(|seen| seen.position);
         for mark in &mut cursor.marks {
             mark.seen = first.unwrap_or(mark.seen);
+            if mark.moves > 0 {
+                mark.facts = mark.facts.min(mark.moves);
+                mark.moves = mark.facts;
+            }
         }
         cursor.passing = None;
         cursor.to_bytes()

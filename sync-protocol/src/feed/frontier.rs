@@ -73,6 +73,7 @@ mod tests {
                 next(source, reached)
                     .into_iter()
                     .for_each(|place| frontier.offer(place, index));
+                assert!(frontier.nearest.len() <= most);
             }
             while let Some((place, index)) = frontier.pop_first() {
                 merged.push(place);

@@ -213,10 +213,10 @@ impl Reading {
     }
 
     /// Whether the device has a statement by this reading, once the feed has come to `upto`: one
-    /// at `position` that has concerned the prefix `since`.
+    /// at `position` that has concerned the prefix `since`. Nobody asks for a place farther back
+    /// than just below the statement, so `upto` reaches whatever move came before it.
     pub(super) fn has_fact(&self, position: Position, since: Position, upto: Position) -> bool {
-        let sent = position <= self.facts.max(upto);
-        sent && (since <= position || since <= self.moves.max(upto))
+        position <= self.facts.max(upto) && since <= self.moves.max(upto)
     }
 
     /// Whether documents of a scope are read here; gives since when.

@@ -419,6 +419,24 @@ fn the_longest_cursor_still_fits_where_cursors_travel() {
     let first = feed.readings.last().unwrap().seen;
     let cursor = Cursor::from_bytes(&bytes).unwrap();
     assert!(cursor.marks.iter().all(|mark| mark.seen == first));
+
+    let mut placements = Placements::default();
+    placements
+        .place(1, &scope(VILLAGE), &scope("13.76.02"))
+        .unwrap();
+    feed.placements = Arc::new(placements);
+    for reading in &mut feed.readings {
+        reading.moves = Position::MAX / 2;
+    }
+    let bytes = feed.cursor_bytes();
+    let cursor = Cursor::from_bytes(&bytes).unwrap();
+    let told = |mark: &Mark| (mark.facts, mark.moves);
+    assert!(
+        cursor
+            .marks
+            .iter()
+            .all(|mark| told(mark) == (Position::MAX / 2, Position::MAX / 2))
+    );
 }
 
 /// Rows read by a session that resumes and finds nothing, and by one that finds one record.

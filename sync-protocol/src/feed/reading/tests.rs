@@ -329,6 +329,11 @@ fn what_begins_is_told_everything_where_it_stands() {
 fn numbers_that_no_feed_wrote_are_cut_to_what_can_be() {
     let mut forged = mark("13.76", Audience::Unit, 600, Position::MAX);
     (forged.facts, forged.moves) = (Position::MAX, Position::MAX);
+    let all = Mark {
+        audience: Audience::All,
+        ..forged.clone()
+    };
+    assert_eq!(told_where(&[], "13.76", all), (600, 600));
     assert_eq!(
         resumed(subscription("13.76", Audience::Unit, &[]), &[forged]),
         (600, 1_000, 600)

@@ -175,6 +175,37 @@ fn what_left_a_prefix_before_it_was_granted_is_not_named_as_left() {
     assert_eq!(page.unwrap().unwrap().left, []);
 }
 
+/// What one page names as left where the village, with a draft and a published document, moves.
+fn left_by_a_move(grants: &[(Role, &str)]) -> Vec<DocumentId> {
+    let mut world = World::new(1);
+    let mut device = device(159, grants);
+    world.create(0, &scope(VILLAGE), false, "Draft");
+    world.commit();
+    world.create(0, &scope(VILLAGE), true, "Published");
+    world.commit();
+    finish(&mut device, &world);
+    world.move_unit(&scope(VILLAGE), &scope(OTHER_DISTRICT));
+    let page = device.feed(&world).next(&world.reader(), PAGE_BYTES);
+    let left = page.unwrap().unwrap().left;
+    let is_draft = |id: &DocumentId| {
+        let watermark = world.reader().watermark().position;
+        !world.is_in(id, Audience::All, watermark)
+    };
+    left.into_iter().filter(is_draft).collect()
+}
+
+#[test]
+fn a_draft_that_a_grant_reaches_and_does_not_show_is_named_as_left() {
+    let left = left_by_a_move(&[(Role::Verifier, "13"), (Role::Officer, DISTRICT)]);
+    assert_eq!(left.len(), 1);
+}
+
+#[test]
+fn a_draft_that_a_grant_never_showed_is_not_named_as_left() {
+    assert_eq!(left_by_a_move(&[(Role::Verifier, DISTRICT)]), []);
+    assert_eq!(left_by_a_move(&[(Role::Officer, DISTRICT)]).len(), 1);
+}
+
 #[test]
 fn a_page_names_a_bounded_number_of_documents_as_left() {
     let mut world = world_with(limits::LEFT_PER_PAGE + 6);
@@ -239,6 +270,44 @@ fn a_document_that_does_not_fit_a_page_is_not_read_for_it() {
         reads_before_a_document_with(2),
         reads_before_a_document_with(20)
     );
+}
+
+#[test]
+fn another_device_that_names_an_incarnation_as_its_own_gets_the_runs_of_it_with_their_bytes() {
+    let mut world = World::new(1);
+    let (_, incarnation) = world.writer(0);
+    let mut other = Device::new(
+        DeviceId([149; 32]),
+        incarnation,
+        vec![grant(Role::Officer, VILLAGE)],
+    );
+    finish(&mut other, &world);
+    world.create(0, &scope(VILLAGE), false, "Not its own");
+    world.commit();
+    assert_eq!(rest(&mut other, &world), ["record"]);
+}
+
+#[test]
+fn a_run_that_was_given_back_comes_without_its_bytes_to_who_gave_it_and_to_its_author_alone() {
+    let mut world = World::new(2);
+    let all = || vec![grant(Role::Officer, "all")];
+    let (author, incarnation) = world.writer(0);
+    let (giver, _) = world.writer(1);
+    let elsewhere = Incarnation([99; 16]);
+    let mut devices = [
+        Device::new(author, incarnation, all()),
+        Device::new(giver, elsewhere, all()),
+        Device::new(author, elsewhere, all()),
+        officer(),
+    ];
+    for device in &mut devices {
+        finish(device, &world);
+    }
+    world.create(0, &scope(VILLAGE), false, "Lost and given back");
+    world.give_back(1);
+    world.commit();
+    let came = devices.map(|mut device| rest(&mut device, &world));
+    assert_eq!(came, [["own"], ["own"], ["record"], ["record"]]);
 }
 
 #[test]

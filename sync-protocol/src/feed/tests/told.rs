@@ -75,6 +75,20 @@ fn the_sheet_of_a_moved_region_comes_with_it_and_none_that_was_replaced() {
 }
 
 #[test]
+fn of_moves_of_a_unit_only_the_last_is_told() {
+    let mut world = World::new(1);
+    world.move_unit(&scope(VILLAGE), &scope(OTHER_DISTRICT));
+    world.move_unit(&scope(VILLAGE), &scope("13.76"));
+    let mut device = device(158, &[(Role::Verifier, "14")]);
+    let page = next(&mut device, &world);
+    assert_eq!(
+        told(&page).last(),
+        Some(&world.reader().watermark().position)
+    );
+    assert!(!told(&page).contains(&(world.reader().watermark().position - 1)));
+}
+
+#[test]
 fn who_reads_a_unit_learns_who_stands_above_it_since_the_move() {
     let (mut world, _) = with_people();
     world.import_regions(1);
@@ -162,6 +176,23 @@ fn as_long_as_nothing_was_moved_a_cursor_says_nothing_of_moves() {
     device.regranted = true;
     finish(&mut device, &world);
     assert_eq!(moves(&device), world.reader().watermark().position);
+}
+
+#[test]
+fn a_cursor_says_nothing_of_a_move_that_was_passed() {
+    let (mut world, _) = with_people();
+    let mut device = device(157, &[(Role::Verifier, OTHER_DISTRICT)]);
+    finish(&mut device, &world);
+    world.move_unit(&scope(VILLAGE), &scope(OTHER_DISTRICT));
+    device.regranted = true;
+    let passing = |device: &Device| {
+        let cursor = Cursor::from_bytes(device.held.cursor.as_ref().unwrap());
+        cursor.unwrap().passing
+    };
+    one_item(&mut device, &world);
+    assert!(passing(&device).is_some());
+    finish(&mut device, &world);
+    assert_eq!(passing(&device), None);
 }
 
 /// Rows read to pass a move, where so many people are known, by a reader of `place`.

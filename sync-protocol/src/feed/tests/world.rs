@@ -382,6 +382,14 @@ impl World {
         ));
     }
 
+    /// What waits is given back by another writer, as accepted before.
+    pub(super) fn give_back(&mut self, carrier: usize) {
+        let (carrier, _) = self.writer(carrier);
+        for (submission, _) in &mut self.waiting {
+            (submission.carrier, submission.returned) = (carrier, true);
+        }
+    }
+
     /// The server accepts what waits, in one batch.
     pub(super) fn commit(&mut self) {
         self.now += 1;
