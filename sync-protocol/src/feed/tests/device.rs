@@ -100,15 +100,14 @@ impl Device {
         true
     }
 
-    /// A prefix that came to be read on the way has statements told anew, as a grant has, and so has
-    /// one that a unit came to which was read by a prefix of its own before.
+    /// A prefix that came to be read on the way has statements told anew, as a grant has.
     fn note_prefixes(&mut self) {
         let readings = self.feed.iter().flat_map(|feed| &feed.readings);
         let prefixes: BTreeSet<Scope> = readings
             .map(|reading| reading.subscription.prefix.clone())
             .collect();
         let before = self.prefixes.replace(prefixes.clone());
-        self.granted_anew |= before.is_some_and(|before| before != prefixes);
+        self.granted_anew |= before.is_some_and(|before| !prefixes.is_subset(&before));
         self.expect_those_ahead_to_owe_all();
     }
 
