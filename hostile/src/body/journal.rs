@@ -187,11 +187,17 @@ fn damage(script: &[u8]) -> Took {
     };
     let found = verify(&storage, &Extent::default());
     let is_whole = verify(&storage, &held).is_clean();
+    let shorter = found.head.map(|head| head.position) < Some(watermark.position);
     assert_eq!(
-        found.is_clean() && is_whole,
+        found.is_clean() && !shorter,
         !damaged,
         "{:?}",
         found.findings
+    );
+    assert!(is_whole || damaged, "a mark of its own is not held");
+    assert!(
+        !is_whole || !shorter,
+        "records are gone and no mark shows it"
     );
 
     // What an owner that is still alive reads is what it wrote, or an error.
