@@ -48,7 +48,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::CatchUp => "catching up with the journal",
-            Self::Read => "looking whether the journal is whole",
+            Self::Read => "checking that the journal is whole",
             Self::Index => "reading the journal",
             Self::Documents => "building documents",
         })
