@@ -88,6 +88,17 @@ fn statement(at: WallMs, fact: Fact) -> Vec<u8> {
     Signed::new(Statement { at, fact }, &server_key()).to_bytes()
 }
 
+fn a_finding() -> crate::record::Finding {
+    crate::record::Finding {
+        code: code::DAMAGE.to_owned(),
+        sentence: "Nothing is wrong.".into(),
+        device: None,
+        document: None,
+        run: None,
+        place: None,
+    }
+}
+
 fn findings(ledger: &MemoryLedger) -> Vec<crate::record::Finding> {
     let reader = ledger.reader();
     reader

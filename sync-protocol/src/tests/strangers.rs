@@ -216,16 +216,7 @@ fn every_wait_for_a_peer_or_the_journal_has_an_end() {
     let end = ends_with(&mut server, &mut session, limits::ANSWER_MS);
     assert_eq!(end, Some(ByeCode::Timeout), "a proof");
 
-    let mut lost = Server::founded(JournalId([10; 16]), WALL);
-    let stranger = lost.enrolled(5, Role::Officer, &[VILLAGE]);
-    let (mut session, challenge) = challenged(&mut server, &stranger);
-    let certificate = Some(stranger.certificate.clone().into());
-    let proof = Proof {
-        certificate,
-        ..proof(&stranger, &stranger.key, &challenge)
-    };
-    server.judges = false;
-    server.drive(&mut session, Input::Frame(&plain(proof)));
+    let mut session = readmitting(&mut server);
     let end = ends_with(&mut server, &mut session, limits::ANSWER_MS);
     assert_eq!(end, Some(ByeCode::Fault), "a certificate");
     server.judges = true;
@@ -295,12 +286,12 @@ fn before_it_opens_a_session_takes_what_it_waits_for_and_little_of_it() {
     }
 }
 
-#[test]
-fn behind_a_proof_the_flight_has_its_bound_anew() {
-    let mut server = Server::new();
+/// A session whose device showed its certificate to a server that does not know it and has not
+/// answered yet.
+fn readmitting(server: &mut Server) -> ServerSession {
     let mut lost = Server::founded(JournalId([10; 16]), WALL);
     let stranger = lost.enrolled(5, Role::Officer, &[VILLAGE]);
-    let (mut session, challenge) = challenged(&mut server, &stranger);
+    let (mut session, challenge) = challenged(server, &stranger);
     let certificate = Some(stranger.certificate.clone().into());
     let proof = Proof {
         certificate,
@@ -308,6 +299,13 @@ fn behind_a_proof_the_flight_has_its_bound_anew() {
     };
     server.judges = false;
     server.drive(&mut session, Input::Frame(&plain(proof)));
+    session
+}
+
+#[test]
+fn behind_a_proof_the_flight_has_its_bound_anew() {
+    let mut server = Server::new();
+    let mut session = readmitting(&mut server);
     let push = plain(Push {
         items: vec![PushItem::Run(vec![7; 4_000])],
         returned: false,

@@ -462,14 +462,6 @@ fn does_nothing_after(fail: impl Fn(&MemoryStorage, &MemoryKv)) {
     kv.open_anew(false);
     let head = ledger.journal.head();
 
-    let finding = || crate::record::Finding {
-        code: "damage".into(),
-        sentence: "Nothing is wrong.".into(),
-        device: None,
-        document: None,
-        run: None,
-        place: None,
-    };
     let (name, framework) = crate::framework::built_in()[0];
     let regions = crate::region::example_csv();
     let regions = crate::region::RegionImport::from_csv("regions.csv", regions, "2024").unwrap();
@@ -485,7 +477,7 @@ fn does_nothing_after(fail: impl Fn(&MemoryStorage, &MemoryKv)) {
     let answers = [
         enrolled,
         ledger.accept(NOW, vec![submission]).unwrap_err(),
-        ledger.find(NOW, finding()).unwrap_err(),
+        ledger.find(NOW, a_finding()).unwrap_err(),
         ledger.take_back(NOW, id, Vec::new()).unwrap_err(),
         ledger.readmit(NOW, id, &[]).unwrap_err(),
         ended(ledger.invite(NOW, invitation)),
@@ -496,7 +488,7 @@ fn does_nothing_after(fail: impl Fn(&MemoryStorage, &MemoryKv)) {
         ended(ledger.import_framework(NOW, name, framework.to_vec())),
         ended(ledger.import_regions(NOW, regions)),
         ended(ledger.checkpoint(NOW)),
-        ended(ledger.record_finding(NOW, finding())),
+        ended(ledger.record_finding(NOW, a_finding())),
         ended(ledger.acknowledge(NOW, 1, "Sudah dilihat.")),
         ended(ledger.move_unit(NOW, &scope(VILLAGE), &scope("13.76.02"))),
     ];

@@ -28,14 +28,7 @@ fn signed(fact: Fact) -> Vec<u8> {
 fn rows_are_written_after_a_bounded_number_of_records() {
     let (mut ledger, storage, kv, ..) = with_officers();
     let before = ledger.reader().watermark().position;
-    let finding = signed(Fact::Finding(crate::record::Finding {
-        code: "damage".into(),
-        sentence: "Nothing is wrong.".into(),
-        device: None,
-        document: None,
-        run: None,
-        place: None,
-    }));
+    let finding = signed(Fact::Finding(a_finding()));
     let most = FOLD_RECORDS_MAX as u64;
     let records = vec![finding; FOLD_RECORDS_MAX + 100];
     ledger.journal.append(&records).unwrap();

@@ -267,16 +267,8 @@ fn signatures_are_checked_again_in_every_record() {
         carrier: phone.id(),
         returned: false,
     });
-    let finding = crate::record::Finding {
-        code: "damage".into(),
-        sentence: "Nothing is wrong.".into(),
-        device: None,
-        document: None,
-        run: None,
-        place: None,
-    };
     let forged = [
-        by(stranger.key(), Fact::Finding(finding)),
+        by(stranger.key(), Fact::Finding(a_finding())),
         by(&server_key(), returned),
         changes.to_bytes(),
     ];

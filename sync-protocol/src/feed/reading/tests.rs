@@ -228,8 +228,8 @@ fn of_several_marks_that_serve_the_one_that_owes_least_and_came_furthest_does() 
     assert_eq!(resumed(inside(), &marks), (700, 0, 700));
 }
 
-/// Position of a reading of a prefix by a mark of another around it, where units were moved.
-fn resumed_where(moves: &[(Position, &str, &str)], prefix: &str, around: Mark) -> Position {
+/// A reading of a prefix by a mark, mostly of another prefix, where units were moved.
+fn resumed_where(moves: &[(Position, &str, &str)], prefix: &str, mark: Mark) -> Reading {
     let mut placements = Placements::default();
     for (position, unit, parent) in moves {
         placements
@@ -237,18 +237,17 @@ fn resumed_where(moves: &[(Position, &str, &str)], prefix: &str, around: Mark) -
             .unwrap();
     }
     let cursor = Cursor {
-        marks: vec![around],
+        marks: vec![mark],
         passing: None,
     };
-    let inside = subscription(prefix, Audience::All, &[]);
-    let reading = Reading::resume(inside, &cursor, &placements, WATERMARK);
-    reading.seen.position
+    let read = subscription(prefix, Audience::All, &[]);
+    Reading::resume(read, &cursor, &placements, WATERMARK)
 }
 
 #[test]
 fn a_mark_serves_a_prefix_inside_it_only_if_it_was_read_with_all_that_is_in_it() {
     let around = || mark("13", Audience::All, 600, 0);
-    let resumed = |moves: &[_], prefix| resumed_where(moves, prefix, around());
+    let resumed = |moves: &[_], prefix| resumed_where(moves, prefix, around()).seen.position;
     let known = [(500, "14.01", "13")];
     assert_eq!(resumed(&known, "14.01"), 600, "it came before the mark");
     let late = [(700, "14.01", "13")];
@@ -261,20 +260,9 @@ fn a_mark_serves_a_prefix_inside_it_only_if_it_was_read_with_all_that_is_in_it()
     assert_eq!(resumed(&itself, "13.76.01"), 600, "it never left");
 }
 
-/// Statements and moves of a reading of a prefix by a mark of another, where units were moved.
+/// Up to where a reading has statements and those that moves brought.
 fn told_where(moves: &[(Position, &str, &str)], prefix: &str, mark: Mark) -> (Position, Position) {
-    let mut placements = Placements::default();
-    for (position, unit, parent) in moves {
-        placements
-            .place(*position, &scope(unit), &scope(parent))
-            .unwrap();
-    }
-    let cursor = Cursor {
-        marks: vec![mark],
-        passing: None,
-    };
-    let read = subscription(prefix, Audience::All, &[]);
-    let reading = Reading::resume(read, &cursor, &placements, WATERMARK);
+    let reading = resumed_where(moves, prefix, mark);
     (reading.facts, reading.moves)
 }
 
