@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::apply::{finding_key, run_bytes};
-use super::cache::loaded_bytes;
+use super::cache::guessed_bytes;
 use super::found::code::FORK;
 use super::rows::{DeviceRow, QuotaRow};
 use super::{Committed, Ledger, LedgerError, ReadError, Settled, keys, reader};
@@ -520,7 +520,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             let known = known.expect("runs wait only for documents that are known");
             let received: usize = runs.iter().map(CheckedRun::received_bytes).sum();
             let changes: usize = runs.iter().map(|run| run.changes().len()).sum();
-            expected += loaded_bytes(
+            expected += guessed_bytes(
                 known.saved_bytes + received as u64,
                 known.changes + changes as u64,
             );
@@ -690,12 +690,9 @@ impl Job {
             order,
         } = judge(loaded.as_ref(), self.runs);
         let content = document.as_ref().map(Settled::of);
-        let valid = order
-            .iter()
-            .map(|place| verdicts[*place].0.changes().len() as u64);
-        let changes = self.known.changes + valid.sum::<u64>();
+        // One that was loaded for nothing is loaded again when it is wanted.
         let keep = document.or(loaded).and_then(|document| {
-            let bytes = loaded_bytes(document.saved().len() as u64, changes);
+            let bytes = document.memory_bytes()?;
             let room = |room: usize| room.checked_sub(bytes);
             keep.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
                 .ok()

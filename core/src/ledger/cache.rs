@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use crate::id::DocumentId;
 use crate::validate::Document;
 
-/// Bytes of memory that a loaded document is counted with. Measured: a piece of evidence with 1, 20,
-/// 200 and 1,000 changes takes 14, 21, 76 and 444 kB at 0.4 to 6 kB saved, and one with long texts
-/// 18 bytes for each saved one; the sum lies 5 to 45 % above all of them.
-pub(super) fn loaded_bytes(saved_bytes: u64, changes: u64) -> usize {
+/// Bytes of memory that a document will take, guessed before it is loaded: enough for evidence with
+/// few and with many changes. What it is counted with once it is proven is
+/// [`Document::memory_bytes`].
+pub(super) fn guessed_bytes(saved_bytes: u64, changes: u64) -> usize {
     let bytes = 8 * 1024 + 16 * saved_bytes + 400 * changes;
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -95,9 +95,10 @@ impl<'a> Attempt<'a> {
         Ok(Document::proven(
             loaded,
             saved,
-            self.kind,
-            self.published,
+            (self.kind, self.published),
             self.index,
+            plain.len(),
+            survey.objects(),
         ))
     }
 

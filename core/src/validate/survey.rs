@@ -1,5 +1,7 @@
 //! Walks through everything a document shows, and tries to edit it.
 
+use std::fmt::{self, Write};
+
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{Automerge, AutomergeError, ObjId, ObjType, Prop, ROOT, ReadDoc, Value};
 use sha2::{Digest, Sha256};
@@ -9,6 +11,9 @@ use super::{Refusal, RefusalCode};
 use crate::limits;
 
 const TRIAL_KEY: &str = "trial";
+
+/// What Automerge shows in a text for everything that is not a string, objects among it.
+const NO_STRING: char = '\u{fffc}';
 
 /// What a document shows, as a digest, and the objects in it.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ impl Survey {
         let mut surveyor = Surveyor {
             automerge,
             hasher: Sha256::new(),
+            part: String::new(),
+            places: 0,
             pending: vec![(ROOT, ObjType::Map, 1)],
         };
         let mut objects = Vec::new();
@@ -36,9 +43,7 @@ impl Survey {
                     ),
                 ));
             }
-            surveyor
-                .visit(&object, object_type, depth)
-                .map_err(|error| unreadable(format!("The document cannot be read: {error}.")))?;
+            surveyor.visit(&object, object_type, depth)?;
             objects.push((object, object_type));
         }
         Ok(Self {
@@ -49,6 +54,11 @@ impl Survey {
 
     pub(super) fn digest(&self) -> &[u8; 32] {
         &self.digest
+    }
+
+    /// Objects that the document shows.
+    pub(super) fn objects(&self) -> usize {
+        self.objects.len()
     }
 
     /// Edits every object of the document that was surveyed; what comes of it is thrown away.
@@ -70,37 +80,40 @@ impl Survey {
 struct Surveyor<'a> {
     automerge: &'a Automerge,
     hasher: Sha256,
+    /// What is noted next.
+    part: String,
+    places: usize,
     pending: Vec<(ObjId, ObjType, usize)>,
 }
 
 impl Surveyor<'_> {
-    fn visit(
-        &mut self,
-        object: &ObjId,
-        object_type: ObjType,
-        depth: usize,
-    ) -> Result<(), AutomergeError> {
-        self.note(&format!("{object} {object_type:?}"));
+    fn visit(&mut self, object: &ObjId, object_type: ObjType, depth: usize) -> Result<(), Refusal> {
+        self.note(format_args!("{object} {object_type:?}"));
         let automerge = self.automerge;
         match object_type {
             ObjType::Map | ObjType::Table => {
                 for item in automerge.map_range(object, ..) {
-                    self.note(&format!("{} {:?}", item.key, item.conflict));
+                    self.note(format_args!("{} {:?}", item.key, item.conflict));
                     self.note_all(object, item.key.as_ref().into(), depth)?;
                 }
             }
             ObjType::List => {
                 for item in automerge.list_range(object, ..) {
-                    self.note(&format!("{} {:?}", item.index, item.conflict));
+                    self.note(format_args!("{} {:?}", item.index, item.conflict));
                     self.note_all(object, item.index.into(), depth)?;
                 }
             }
             ObjType::Text => {
-                self.note(&automerge.text(object)?);
-                self.note(&format!("{:?}", automerge.marks(object)?));
-                for item in automerge.list_range(object, ..) {
-                    if let automerge::ValueRef::Object(object_type) = &item.value {
-                        self.pending.push((item.id(), *object_type, depth + 1));
+                let text = automerge.text(object).map_err(|error| unread(&error))?;
+                self.note(format_args!("{text}"));
+                let marks = automerge.marks(object).map_err(|error| unread(&error))?;
+                self.note(format_args!("{marks:?}"));
+                if text.contains(NO_STRING) {
+                    for item in automerge.list_range(object, ..) {
+                        if let automerge::ValueRef::Object(object_type) = &item.value {
+                            self.count_place()?;
+                            self.pending.push((item.id(), *object_type, depth + 1));
+                        }
                     }
                 }
             }
@@ -109,9 +122,14 @@ impl Surveyor<'_> {
     }
 
     /// Notes all concurrent values of a place: any of them may come to the front later.
-    fn note_all(&mut self, object: &ObjId, prop: Prop, depth: usize) -> Result<(), AutomergeError> {
-        for (value, id) in self.automerge.get_all(object, prop)? {
-            self.note(&format!("{id} {value:?}"));
+    fn note_all(&mut self, object: &ObjId, prop: Prop, depth: usize) -> Result<(), Refusal> {
+        for (value, id) in self
+            .automerge
+            .get_all(object, prop)
+            .map_err(|error| unread(&error))?
+        {
+            self.count_place()?;
+            self.note(format_args!("{id} {value:?}"));
             if let Value::Object(object_type) = value {
                 self.pending.push((id, object_type, depth + 1));
             }
@@ -119,10 +137,31 @@ impl Surveyor<'_> {
         Ok(())
     }
 
-    fn note(&mut self, part: &str) {
-        self.hasher.update((part.len() as u64).to_le_bytes());
-        self.hasher.update(part.as_bytes());
+    fn count_place(&mut self) -> Result<(), Refusal> {
+        self.places += 1;
+        if self.places > limits::DOCUMENT_PLACES_MAX {
+            return Err(Refusal::new(
+                RefusalCode::TooLarge,
+                format!(
+                    "The document shows more than {} values.",
+                    limits::DOCUMENT_PLACES_MAX
+                ),
+            ));
+        }
+        Ok(())
     }
+
+    fn note(&mut self, part: fmt::Arguments<'_>) {
+        self.part.clear();
+        // Writing to a string never fails.
+        let _ = self.part.write_fmt(part);
+        self.hasher.update((self.part.len() as u64).to_le_bytes());
+        self.hasher.update(self.part.as_bytes());
+    }
+}
+
+fn unread(error: &AutomergeError) -> Refusal {
+    unreadable(format!("The document cannot be read: {error}."))
 }
 
 fn edit(

@@ -378,7 +378,7 @@ fn outcomes_do_not_depend_on_the_number_of_threads() {
 #[test]
 fn memory_for_documents_follows_its_limit_and_not_their_number() {
     let (mut ledger, storage, kv, mut phone, _) = with_officers();
-    let limit = 4 * cache::loaded_bytes(500, 1);
+    let limit = 4 * 12 * 1024;
     ledger.cache = Cache::new(limit);
     let ids: Vec<DocumentId> = (0..20)
         .map(|_| {

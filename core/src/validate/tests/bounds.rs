@@ -118,9 +118,10 @@ fn a_document_has_a_bounded_number_of_changes_and_of_operations() {
         let full = Document::proven(
             document.automerge().clone(),
             document.saved().to_vec(),
-            DocumentKind::Evidence,
-            false,
+            (DocumentKind::Evidence, false),
             index,
+            0,
+            0,
         );
         verdict(&full, run.clone())
     };
@@ -229,4 +230,54 @@ fn ready_is_ready_beside_a_concurrent_value_that_its_run_merges() {
         refusal(&document, honest, merging.seal()),
         RefusalCode::UnpublishedReady
     );
+}
+
+/// A list of `values` in one run, by the creator of a document that has nothing else.
+fn with_list(values: usize) -> Judged {
+    let (document, mut creator, _) = begun();
+    let mut transaction = creator.automerge.transaction();
+    let list = transaction.put_object(ROOT, "list", ObjType::List).unwrap();
+    let values = (0..values).map(|_| automerge::hydrate::Value::from(1_i64));
+    transaction.splice(&list, 0, 0, values).unwrap();
+    transaction.commit();
+    let run = creator.seal_put("title", "Jembatan");
+    judge(Some(&document), vec![run])
+}
+
+/// The list and the title are values, too.
+#[test]
+fn a_document_shows_a_bounded_number_of_values() {
+    let max = limits::DOCUMENT_PLACES_MAX;
+    assert_eq!(verdicts(&with_list(max - 2)), [&Verdict::Valid]);
+    let refused = Verdict::Refused(Refusal::new(
+        RefusalCode::TooLarge,
+        format!("The document shows more than {max} values."),
+    ));
+    assert_eq!(verdicts(&with_list(max - 1)), [&refused]);
+}
+
+#[test]
+fn memory_is_counted_by_what_a_document_holds_and_not_by_how_well_it_deflates() {
+    let extended = |edit: &dyn Fn(&mut Device)| {
+        let (document, mut creator, _) = begun();
+        edit(&mut creator);
+        let run = creator.seal_put("title", "Jembatan");
+        judge(Some(&document), vec![run]).document.unwrap()
+    };
+    let string = extended(&|creator| {
+        creator.put("long", "a".repeat(60_000));
+    });
+    assert!(string.saved().len() < 2_000);
+    assert!(string.memory_bytes().unwrap() > 60_000);
+
+    let maps = extended(&|creator| {
+        let mut transaction = creator.automerge.transaction();
+        let list = transaction.put_object(ROOT, "list", ObjType::List).unwrap();
+        for _ in 0..1_000 {
+            transaction.insert_object(&list, 0, ObjType::Map).unwrap();
+        }
+        transaction.commit();
+    });
+    assert!(maps.saved().len() < 2_000);
+    assert!(maps.memory_bytes().unwrap() > 1_000 * 36);
 }
