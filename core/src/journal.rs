@@ -296,6 +296,23 @@ impl<S: Storage> Journal<S> {
     /// # Errors
     /// See [`JournalFailure`]. After a final one, a part of the records may be in the journal.
     pub fn append(&mut self, records: &[Vec<u8>]) -> Result<Appended, JournalFailure> {
+        self.append_above(self.options.reserve_bytes, records)
+    }
+
+    /// The same for the few records that the reserve is kept for: they need only the room that they
+    /// take themselves.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn append_to_reserve(&mut self, records: &[Vec<u8>]) -> Result<Appended, JournalFailure> {
+        self.append_above(0, records)
+    }
+
+    fn append_above(
+        &mut self,
+        reserve_bytes: u64,
+        records: &[Vec<u8>],
+    ) -> Result<Appended, JournalFailure> {
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
@@ -318,7 +335,7 @@ impl<S: Storage> Journal<S> {
             .filter_map(|group| group.segment)
             .map(u64::from)
             .sum();
-        let needed = self.options.reserve_bytes.saturating_add(made);
+        let needed = reserve_bytes.saturating_add(made);
         if free < needed {
             return Err(JournalFailure::Full { free, needed });
         }

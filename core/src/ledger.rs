@@ -436,9 +436,14 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         &mut self,
         records: &[Record],
         documents: &[(DocumentId, Settled)],
+        room: Room,
     ) -> Result<Committed, LedgerError> {
         let bytes: Vec<Vec<u8>> = records.iter().map(Record::to_bytes).collect();
-        let appended = match self.journal.append(&bytes) {
+        let appended = match room {
+            Room::Free => self.journal.append(&bytes),
+            Room::Reserve => self.journal.append_to_reserve(&bytes),
+        };
+        let appended = match appended {
             Ok(appended) => appended,
             Err(JournalFailure::Full { .. }) => return Ok(Committed::Full),
             Err(error) => return Err(self.fail("write to the journal", error)),
@@ -484,6 +489,15 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         self.meta = meta;
         Ok(())
     }
+}
+
+/// What of the disk records may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// What is free above the reserve.
+    Free,
+    /// The reserve, too.
+    Reserve,
 }
 
 /// A document's content after a judgement.

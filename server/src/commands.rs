@@ -287,6 +287,7 @@ fn execute(
 }
 
 fn invite(office: &Office, options: &Invite, json: bool) -> Result<Reply, Failure> {
+    reach::expect_known(office, &options.regions)?;
     let grants: Vec<Grant> = options
         .regions
         .iter()

@@ -739,7 +739,7 @@ fn refused(refusal: &EnrolRefusal) -> Bye {
         EnrolRefusal::Unknown => ByeCode::InvitationUnknown,
         EnrolRefusal::Used => ByeCode::InvitationUsed,
         EnrolRefusal::Expired | EnrolRefusal::Void => ByeCode::InvitationExpired,
-        EnrolRefusal::Certificate => ByeCode::Unauthorised,
+        EnrolRefusal::Certificate | EnrolRefusal::Taken => ByeCode::Unauthorised,
         EnrolRefusal::Revoked => ByeCode::Revoked,
         EnrolRefusal::Full => ByeCode::Full,
     };

@@ -8,7 +8,7 @@ use super::apply::{finding_key, run_bytes};
 use super::cache::guessed_bytes;
 use super::found::code::FORK;
 use super::rows::{DeviceRow, QuotaRow};
-use super::{Committed, Ledger, LedgerError, ReadError, Settled, keys, reader};
+use super::{Committed, Ledger, LedgerError, ReadError, Room, Settled, keys, reader};
 use crate::authority::{Action, audience, decide};
 use crate::envelope::{Body, DocumentKind};
 use crate::id::{ChangeHash, DeviceId, DocumentId, Position, RunId, WallMs};
@@ -493,9 +493,8 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             run: Some(run.id()),
             place: None,
         };
-        let key = finding_key(&finding);
-        let known = self.ledger.reader.shared.kv.get(&key)?.is_some();
-        if !known && self.forks.insert(key) {
+        if !self.ledger.reader.knows_finding(&finding)? && self.forks.insert(finding_key(&finding))
+        {
             self.findings.push(finding);
         }
         Ok(())
@@ -554,6 +553,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
     fn record(&mut self, judged: Vec<JudgedDocument>) -> Result<(), LedgerError> {
         let mut slots: BTreeMap<usize, Changes> = BTreeMap::new();
         let mut origins: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut judged_at = Vec::new();
         let mut settled = Vec::new();
         let mut loaded = Vec::new();
         for document in judged {
@@ -565,6 +565,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                 content,
                 keep,
             } = document;
+            judged_at.extend_from_slice(&places);
             let mut runs = Vec::with_capacity(verdicts.len());
             for (at, (run, verdict)) in places.iter().zip(verdicts) {
                 self.verdicts[*at] = self.settle(&run, verdict)?;
@@ -593,6 +594,9 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         }
         let mut records: Vec<Record> = slots.into_values().map(Record::Changes).collect();
         let findings = std::mem::take(&mut self.findings);
+        let told: BTreeSet<RunId> = findings.iter().filter_map(|finding| finding.run).collect();
+        let clashed = (0..self.ids.len()).filter(|at| told.contains(&self.ids[*at]));
+        let clashed: Vec<usize> = clashed.collect();
         let now = self.now;
         records.extend(
             findings
@@ -603,9 +607,11 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             self.keep(loaded);
             return Ok(());
         }
-        match self.ledger.commit(&records, &settled)? {
+        match self.ledger.commit(&records, &settled, Room::Free)? {
+            // What was refused beside a run that is not kept, or for a reason that is not kept
+            // either, is to come again with it.
             Committed::Full => {
-                for at in origins.into_values() {
+                for at in judged_at.into_iter().chain(clashed) {
                     self.verdicts[at] = Some(Verdict::Full);
                 }
             }

@@ -1,8 +1,8 @@
 //! Statements the server signs: who may enrol, who did, what they may do, what they need to know.
 
-use super::apply::{finding_key, framework_name};
+use super::apply::framework_name;
 use super::found::code;
-use super::{Committed, Ledger, LedgerError};
+use super::{Committed, Ledger, LedgerError, Room};
 use crate::authority::Grant;
 use crate::envelope::Seen;
 use crate::framework::Framework;
@@ -11,8 +11,8 @@ use crate::journal::Storage;
 use crate::kv::Kv;
 use crate::limits;
 use crate::record::{
-    Certificate, Confirmation, Fact, Finding, FrameworkFact, GrantsFact, Invitation, Record,
-    Revocation, invitation_hash,
+    Certificate, Confirmation, Fact, Finding, FrameworkFact, GrantsFact, Invitation, Revocation,
+    invitation_hash,
 };
 use crate::region::RegionImport;
 
@@ -49,6 +49,12 @@ pub enum EnrolRefusal {
     /// There is no such invitation.
     #[error("the invitation is not known")]
     Unknown,
+    /// The device is somebody else's already.
+    #[error(
+        "the device is enrolled for somebody else; whoever takes it over enrols with a data folder \
+         of their own"
+    )]
+    Taken,
     /// Its time has passed.
     #[error("the invitation has expired")]
     Expired,
@@ -107,7 +113,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
 
     /// Enrols the device that shows an invitation's secret. Once it returns, the certificate is on
     /// disk. A device that asks again gets the certificate it has; one that is enrolled and
-    /// shows another invitation gets a certificate that replaces name and grants.
+    /// shows another invitation for the same person gets a certificate that replaces the grants.
     ///
     /// # Errors
     /// [`EnrolRefusal`], to be told to the device.
@@ -129,7 +135,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         if revoked_at.is_some() {
             return Err(EnrolRefusal::Revoked.into());
         }
-        match (invitation.used_by, enrolled) {
+        match (invitation.used_by, &enrolled) {
             (None, _) => {}
             (Some(user), Some(row)) if user == device => {
                 let place = row.certificate.place();
@@ -138,23 +144,26 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             }
             (Some(_), _) => return Err(EnrolRefusal::Used.into()),
         }
+        // Everything that the device signed would be told as the other person's from then on.
+        if enrolled.is_some_and(|row| row.person != invitation.person) {
+            return Err(EnrolRefusal::Taken.into());
+        }
         if now > invitation.expires_at {
             return Err(EnrolRefusal::Expired.into());
         }
         if self.read(|reader| reader.is_void(&invitation))? {
             return Err(EnrolRefusal::Void.into());
         }
-        let record = self.signed(
-            now,
-            Fact::Enrolment(Certificate {
-                device,
-                person: invitation.person,
-                grants: invitation.grants,
-                journal: self.reader.journal(),
-                invitation: hash,
-            }),
-        );
-        match self.commit(std::slice::from_ref(&record), &[])? {
+        let fact = Fact::Enrolment(Certificate {
+            device,
+            person: invitation.person,
+            grants: invitation.grants,
+            journal: self.reader.journal(),
+            invitation: hash,
+        });
+        let at = self.stating_time(now, &fact)?;
+        let record = self.signed(at, fact);
+        match self.commit(std::slice::from_ref(&record), &[], Room::Free)? {
             Committed::Full => Err(EnrolRefusal::Full.into()),
             Committed::At(position) => Ok(self.enrolled(device, position, record.to_bytes())),
         }
@@ -218,15 +227,15 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
     }
 
     /// Keeps what was found, once for each code, place, device and document, so that nobody can
-    /// fill the journal with it. Gives its position, or nothing if it is kept already or the disk
-    /// is below its reserve.
+    /// fill the journal with it. What happens again after somebody has looked into it is found
+    /// again; damage that stays is not. Gives its position, or nothing if it is kept already or the
+    /// disk has no room at all.
     ///
     /// # Errors
     /// [`LedgerError::Failed`] if journal or store failed.
     pub fn find(&mut self, now: WallMs, finding: Finding) -> Result<Option<Position>, LedgerError> {
         self.alive()?;
-        let key = finding_key(&finding);
-        if self.read(|reader| Ok(reader.shared.kv.get(&key)?.is_some()))? {
+        if self.read(|reader| reader.knows_finding(&finding))? {
             return Ok(None);
         }
         match self.record_finding(now, finding) {
@@ -312,7 +321,8 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         self.state(now, vec![Fact::Checkpoint(Seen { position, chain })])
     }
 
-    /// Keeps something that should not be, for administrators to see.
+    /// Keeps something that should not be, for administrators to see. The reserve of the disk is
+    /// there for it: what went wrong is said while nobody else may write.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -322,7 +332,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         finding: Finding,
     ) -> Result<Position, AdminError> {
         self.alive()?;
-        self.state(now, vec![Fact::Finding(finding)])
+        self.state_in(Room::Reserve, now, vec![Fact::Finding(finding)])
     }
 
     /// Signs a checkpoint if the last is long past. A full disk is no reason to fail: the next
@@ -368,11 +378,21 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
 
     /// Signs facts and records them in one group; gives the position of the last.
     fn state(&mut self, now: WallMs, facts: Vec<Fact>) -> Result<Position, AdminError> {
-        let records: Vec<Record> = facts
-            .into_iter()
-            .map(|fact| self.signed(now, fact))
-            .collect();
-        match self.commit(&records, &[])? {
+        self.state_in(Room::Free, now, facts)
+    }
+
+    fn state_in(
+        &mut self,
+        room: Room,
+        now: WallMs,
+        facts: Vec<Fact>,
+    ) -> Result<Position, AdminError> {
+        let mut records = Vec::with_capacity(facts.len());
+        for fact in facts {
+            let at = self.stating_time(now, &fact)?;
+            records.push(self.signed(at, fact));
+        }
+        match self.commit(&records, &[], room)? {
             Committed::Full => Err(AdminError::Full),
             Committed::At(first) => Ok(first + records.len() as u64 - 1),
         }

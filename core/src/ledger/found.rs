@@ -4,9 +4,10 @@
 //! says so with another statement; until then [`verify`](super::verify()) and whoever watches the
 //! server are reminded of those that speak of damage.
 
-use super::Ledger;
 use super::admin::AdminError;
+use super::apply::finding_key;
 use super::reader::{ReadError, Reader};
+use super::{Ledger, keys};
 use crate::id::{Position, WallMs};
 use crate::journal::Storage;
 use crate::kv::Kv;
@@ -75,6 +76,22 @@ impl Found {
 }
 
 impl<S: Storage, K: Kv> Reader<S, K> {
+    /// Whether a finding is kept already and still stands for what it tells. Damage stays where it
+    /// is; everything else is news again once somebody has looked into it.
+    pub(super) fn knows_finding(&self, finding: &Finding) -> Result<bool, ReadError> {
+        let kv = &*self.shared.kv;
+        let damaged = || ReadError::row(keys::FOUND);
+        let Some(position) = kv.get(&finding_key(finding))? else {
+            return Ok(false);
+        };
+        if finding.code == code::DAMAGE {
+            return Ok(true);
+        }
+        let position = position.as_slice().try_into().map_err(|_| damaged())?;
+        let acknowledgement = acknowledgement(Position::from_be_bytes(position), "");
+        Ok(kv.get(&finding_key(&acknowledgement))?.is_none())
+    }
+
     /// All findings, the oldest first.
     ///
     /// # Errors
@@ -142,23 +159,20 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
                 "finding {position} was acknowledged before, in record {}",
                 former.position
             ))),
-            Some(_) => self.record_finding(
-                now,
-                Finding {
-                    code: code::ACKNOWLEDGED.to_owned(),
-                    sentence: note.to_owned(),
-                    device: None,
-                    document: None,
-                    run: None,
-                    place: Some(record_place(position)),
-                },
-            ),
+            Some(_) => self.record_finding(now, acknowledgement(position, note)),
         }
     }
 }
 
-fn record_place(position: Position) -> String {
-    format!("record {position}")
+fn acknowledgement(position: Position, note: &str) -> Finding {
+    Finding {
+        code: code::ACKNOWLEDGED.to_owned(),
+        sentence: note.to_owned(),
+        device: None,
+        document: None,
+        run: None,
+        place: Some(format!("record {position}")),
+    }
 }
 
 /// The finding that a statement acknowledges.

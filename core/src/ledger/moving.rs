@@ -1,7 +1,7 @@
 //! Moving a unit to another region.
 
 use super::admin::AdminError;
-use super::{Committed, Ledger};
+use super::{Committed, Ledger, Room};
 use crate::id::{Position, WallMs};
 use crate::journal::Storage;
 use crate::kv::Kv;
@@ -45,8 +45,9 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             unit: unit.clone(),
             parent: parent.clone(),
         });
-        let record = self.signed(now, fact);
-        match self.commit(&[record], &[])? {
+        let at = self.stating_time(now, &fact)?;
+        let record = self.signed(at, fact);
+        match self.commit(&[record], &[], Room::Free)? {
             Committed::Full => Err(AdminError::Full),
             Committed::At(position) => Ok(Some(position)),
         }

@@ -216,7 +216,8 @@ impl<S: Storage, K: Kv> Reader<S, K> {
         self.shared.placements()
     }
 
-    /// Whether the list of regions, where one was imported, has the region of `scope`.
+    /// Whether the list of regions, where one was imported, has the region of `scope`, or evidence
+    /// stands there: a newer list may have taken a code away that was in use.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -229,6 +230,10 @@ impl<S: Storage, K: Kv> Reader<S, K> {
             return Ok(true);
         };
         if self.regions(&Scope::all())?.is_none() {
+            return Ok(true);
+        }
+        let in_use = keys::digest(&region, Audience::Unit);
+        if self.shared.kv.get(&in_use)?.is_some() {
             return Ok(true);
         }
         let Some((_, place)) = self.regions(&parent)? else {

@@ -11,7 +11,9 @@ use minicbor::{Decode, Encode};
 
 use super::apply::framework_name;
 use super::reader::{awaited_row, quota_row, stated_at};
-use super::{Committed, EnrolRefusal, Enrolled, Ledger, LedgerError, ReadError, Reader, keys};
+use super::{
+    Committed, EnrolRefusal, Enrolled, Ledger, LedgerError, ReadError, Reader, Room, keys,
+};
 use crate::id::{DeviceId, Position, ServerId, WallMs};
 use crate::journal::Storage;
 use crate::kv::Kv;
@@ -112,31 +114,46 @@ impl Matter {
         }
     }
 
+    /// The latest time for which the matter was stated, where the latest counts.
+    fn stated_at<S: Storage, K: Kv>(
+        &self,
+        reader: &Reader<S, K>,
+    ) -> Result<Option<WallMs>, ReadError> {
+        let kv = &*reader.shared.kv;
+        Ok(match self {
+            Self::Certificate(device) => reader.device(device)?.map(|row| row.enrolled_at),
+            Self::Grants(device) => match reader.device(device)? {
+                Some(row) => Some(row.grants_at),
+                None => awaited_row(kv, device)?.grants.map(|grants| grants.at),
+            },
+            Self::Confirmation(device) => reader.device(device)?.map(|row| row.admitted_at),
+            Self::Bulk(Bulk::Regions { parent }) => stated_at(kv, &keys::stated_regions(parent))?,
+            Self::Move(unit) => stated_at(kv, &keys::stated_move(unit))?,
+            Self::Revocation(_) | Self::Bulk(Bulk::Framework { .. }) => None,
+        })
+    }
+
     /// Whether a statement of this time says what the rows do not say already.
     fn is_news<S: Storage, K: Kv>(
         &self,
         at: WallMs,
         reader: &Reader<S, K>,
     ) -> Result<bool, ReadError> {
-        let kv = &*reader.shared.kv;
-        let is_later = |known: Option<WallMs>| is_before(known, at);
         Ok(match self {
-            Self::Certificate(device) => {
-                is_later(reader.device(device)?.map(|row| row.enrolled_at))
-            }
-            Self::Grants(device) => is_later(match reader.device(device)? {
-                Some(row) => Some(row.grants_at),
-                None => awaited_row(kv, device)?.grants.map(|grants| grants.at),
-            }),
+            Self::Certificate(_)
+            | Self::Grants(_)
+            | Self::Move(_)
+            | Self::Bulk(Bulk::Regions { .. }) => is_before(self.stated_at(reader)?, at),
             Self::Revocation(device) => match reader.device(device)? {
                 Some(row) => row.revoked_at.is_none(),
-                None => awaited_row(kv, device)?.revoked_at.is_none(),
+                None => awaited_row(&*reader.shared.kv, device)?
+                    .revoked_at
+                    .is_none(),
             },
             Self::Confirmation(device) => reader
                 .device(device)?
                 .is_some_and(|row| !row.confirmed && row.admitted_at <= at),
             Self::Bulk(bulk) => reader.lacks(bulk, at)?,
-            Self::Move(unit) => is_later(stated_at(kv, &keys::stated_move(unit))?),
         })
     }
 }
@@ -182,6 +199,17 @@ pub enum Left {
 }
 
 impl<S: Storage, K: Kv> Ledger<S, K> {
+    /// The time for which a fact is stated: the clock's, but behind all that was stated on its
+    /// matter, however far ahead the clock was then. Times are all that says which came later once
+    /// devices give statements back.
+    pub(super) fn stating_time(&mut self, now: WallMs, fact: &Fact) -> Result<WallMs, LedgerError> {
+        let Some(matter) = Matter::of(fact) else {
+            return Ok(now);
+        };
+        let before = self.read(|reader| matter.stated_at(reader))?;
+        Ok(before.map_or(now, |before| now.max(before.saturating_add(1))))
+    }
+
     /// Takes in statements of this server that a device gives back; those that the journal lacked
     /// are on disk when it returns. Known ones, older ones on the same matter, and what no device
     /// can give back are passed over. What comes behind [`limits::RETURNED_STATEMENTS_MAX`] of one
@@ -221,7 +249,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             taken += 1;
         }
         if !records.is_empty()
-            && let Committed::Full = self.commit(&records, &[])?
+            && let Committed::Full = self.commit(&records, &[], Room::Free)?
         {
             return Ok(left(Left::Full));
         }
@@ -266,7 +294,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             return Ok(Err(EnrolRefusal::Certificate));
         };
         let records = self.returned(now, device, &signed)?;
-        Ok(match self.commit(&records, &[])? {
+        Ok(match self.commit(&records, &[], Room::Free)? {
             Committed::Full => Err(EnrolRefusal::Full),
             Committed::At(position) => Ok(self.enrolled(device, position, signed.to_bytes())),
         })

@@ -287,7 +287,8 @@ impl From<Place> for PlaceBytes {
     }
 }
 
-/// What a device used of its day. The day never goes back, whatever the clock does.
+/// What a device used of its day. A clock that is set back begins another day: use that was counted
+/// for a day to come would count for every day until then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 #[cbor(array)]
 pub(super) struct QuotaRow {
@@ -311,7 +312,7 @@ impl QuotaRow {
     pub(super) fn at(self, at: WallMs) -> Self {
         const DAY_MS: i64 = 24 * 60 * 60 * 1000;
         let day = at.div_euclid(DAY_MS);
-        if day > self.day {
+        if day != self.day {
             Self {
                 day,
                 ..Self::default()

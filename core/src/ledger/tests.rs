@@ -16,6 +16,7 @@ use crate::record::{Invitation, invitation_hash};
 use crate::validate::{CheckedRun, RefusalCode};
 
 mod accepting;
+mod clocks;
 mod faults;
 mod given_back;
 mod moving;

@@ -10,6 +10,17 @@ use super::{Failure, Office, find_device, say};
 use crate::accepting::Ledger;
 use crate::arguments::{Granting, Moving};
 
+/// Nobody is to reach a region by a code that was mistyped.
+pub(super) fn expect_known(office: &Office, scopes: &[Scope]) -> Result<(), Failure> {
+    for scope in scopes {
+        if !office.reader().knows(scope)? {
+            let sentence = format!("{scope} is not in the list of regions");
+            return Err(Failure::wrong_use(sentence));
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn grant(
     office: &Office,
     options: &Granting,
@@ -17,11 +28,8 @@ pub(super) fn grant(
     columns: Option<u16>,
 ) -> Result<Reply, Failure> {
     let device = find_device(office.reader(), &options.device)?;
-    for scope in options.regions.iter().filter(|_| !options.remove) {
-        if !office.reader().knows(scope)? {
-            let sentence = format!("{scope} is not in the list of regions");
-            return Err(Failure::wrong_use(sentence));
-        }
+    if !options.remove {
+        expect_known(office, &options.regions)?;
     }
     let (role, scopes, remove) = (options.role, options.regions.clone(), options.remove);
     let task = move |ledger: &mut Ledger, now| {

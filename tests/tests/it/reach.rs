@@ -104,3 +104,20 @@ fn every_role_gets_or_loses_a_village_with_its_move_and_with_its_grants() {
     }
     field.verify();
 }
+
+/// A mistyped code would be a village that does not exist, in which somebody collects evidence.
+#[test]
+fn nobody_is_invited_or_granted_to_a_region_that_the_list_lacks() {
+    let field = Field::open(&[]);
+    let sari = id_of(&field.phone("sari", "officer", VILLAGE));
+    for lacking in ["13.07.05.2999", "99", "13.07.05.2999/dinkes"] {
+        let invite = ["invite", "--role", "officer", "--name", "x", "--region"];
+        let grant = ["grant", &sari, "--role", "officer", "--region"];
+        for command in [&invite[..], &grant[..]] {
+            let refused = field.admin(&[command, &[lacking]].concat());
+            assert_eq!(refused.status, Some(2), "{}", refused.stdout);
+            let sentence = format!("{lacking} is not in the list of regions");
+            assert!(refused.stderr.contains(&sentence), "{}", refused.stderr);
+        }
+    }
+}

@@ -404,14 +404,14 @@ fn work_refused_under_other_grants_is_entered_again_under_the_old_ones() {
     sari.run(&["evidence", "edit", &shared, "--title", "Perdes APBDes"])
         .ok();
     // The person looks only, from here on, and what was not sent yet came too late.
-    let observer = field.invite("observer", REGENCY, "Sari");
+    let observer = field.invite("observer", REGENCY, "sari");
     sari.run(&["enrol", &observer]).ok();
     sari.run(&["sync"]).ok();
     let refused = quarantined(&sari);
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert_eq!(refused[0]["code"], "forbidden");
 
-    let officer = field.invite("officer", VILLAGE, "Sari");
+    let officer = field.invite("officer", VILLAGE, "sari");
     sari.run(&["enrol", &officer]).ok();
     sari.run(&["sync"]).ok();
     sari.run(&["quarantine", "reenter", "1"]).ok();

@@ -321,6 +321,65 @@ fn a_full_disk_refuses_for_the_moment_and_keeps_nothing() {
     assert_eq!(all_rows(&kv), rebuilt_rows(&storage));
 }
 
+/// A ledger with a reserve, on a disk that is below it.
+fn on_a_full_disk(storage: &MemoryStorage, kv: &Arc<MemoryKv>) -> MemoryLedger {
+    let mut options = options();
+    options.journal.reserve_bytes = 1024 * 1024;
+    let opened = Ledger::open(
+        storage.clone(),
+        Arc::clone(kv),
+        server_key(),
+        options,
+        &mut |_| {},
+    );
+    storage.set_free_bytes(512 * 1024);
+    opened.unwrap().0
+}
+
+/// What is refused for the sake of a run, or of a finding, that the full disk did not keep.
+#[test]
+fn nothing_is_refused_for_good_by_what_a_full_disk_did_not_keep() {
+    let (ledger, storage, kv, mut phone, other) = with_officers();
+    drop(ledger);
+    let mut ledger = on_a_full_disk(&storage, &kv);
+    let mut copy = phone.clone();
+    let (_, first) = phone.create(VILLAGE);
+    let (_, second) = copy.create_kind(DocumentKind::Evidence, VILLAGE, true);
+    assert_eq!(
+        submit(&mut ledger, &other, &[&first]),
+        [Verdict::Full],
+        "{first:?}"
+    );
+    storage.set_free_bytes(1024 * 1024 * 1024);
+    accepted(&submit(&mut ledger, &other, &[&first])[0]);
+    storage.set_free_bytes(512 * 1024);
+    assert_eq!(submit(&mut ledger, &other, &[&second]), [Verdict::Full]);
+    assert_eq!(findings(&ledger), []);
+    storage.set_free_bytes(1024 * 1024 * 1024);
+    let verdicts = submit(&mut ledger, &other, &[&second]);
+    assert_eq!(rejected(&verdicts[0]), RefusalCode::Fork);
+    assert_eq!(findings(&ledger).len(), 1);
+}
+
+#[test]
+fn of_two_changes_under_one_number_the_full_disk_refuses_both() {
+    let (mut ledger, storage, kv, mut phone, other) = with_officers();
+    let (id, root) = phone.create(VILLAGE);
+    accepted(&submit(&mut ledger, &phone, &[&root])[0]);
+    drop(ledger);
+    let mut ledger = on_a_full_disk(&storage, &kv);
+    let mut copy = phone.clone();
+    let edit = phone.edit(&id, "Asli.");
+    copy.skip_number();
+    let branch = copy.edit(&id, "Salinan.");
+    let verdicts = submit(&mut ledger, &other, &[&edit, &branch]);
+    assert_eq!(verdicts, [Verdict::Full, Verdict::Full]);
+    storage.set_free_bytes(1024 * 1024 * 1024);
+    let verdicts = submit(&mut ledger, &other, &[&branch, &edit]);
+    accepted(&verdicts[0]);
+    assert_eq!(rejected(&verdicts[1]), RefusalCode::Fork);
+}
+
 #[test]
 fn a_failed_sync_is_final_and_nothing_of_the_batch_is_acknowledged() {
     let (mut ledger, storage, kv, mut phone, _) = with_officers();

@@ -87,6 +87,20 @@ fn a_code_that_the_list_of_regions_lacks_is_not_moved_and_nothing_is_moved_there
     assert_eq!(ledger.reader().watermark(), before);
 }
 
+/// The decree's list of regions may come before the move that it orders.
+#[test]
+fn a_code_that_a_newer_list_took_away_is_moved_as_long_as_evidence_stands_there() {
+    let (mut ledger, _, _, mut phone, _) = with_officers();
+    let import = RegionImport::from_csv("regions.csv", example_csv(), "2024").unwrap();
+    ledger.import_regions(NOW, import).unwrap();
+    let refused = ledger.move_unit(NOW, &scope(VILLAGE), &scope(DISTRICT));
+    assert!(matches!(refused, Err(AdminError::Invalid(_))));
+    let (_, run) = phone.create(VILLAGE);
+    submit(&mut ledger, &phone, &[&run]);
+    assert!(ledger.reader().knows(&scope(VILLAGE)).unwrap());
+    assert!(move_unit(&mut ledger, VILLAGE, DISTRICT).is_some());
+}
+
 #[test]
 fn rows_made_anew_or_caught_up_in_one_go_stand_as_those_that_grew() {
     let (mut ledger, storage, kv, mut phone, _) = with_officers();

@@ -687,7 +687,7 @@ fn a_journal_with_a_returned_statement_that_the_server_did_not_sign_is_found() {
     };
     let record = ledger.signed(NOW, Fact::Returned(returned));
     assert!(matches!(
-        ledger.commit(&[record], &[]).unwrap(),
+        ledger.commit(&[record], &[], Room::Free).unwrap(),
         Committed::At(_)
     ));
     let verification = verify(&ledger.reader(), &mut |_| {}).unwrap();

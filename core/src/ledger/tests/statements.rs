@@ -241,6 +241,88 @@ fn a_finding_is_acknowledged_once_and_in_one_bounded_line() {
     assert!(matches!(again, Err(AdminError::Invalid(_))));
 }
 
+fn cursor_void() -> crate::record::Finding {
+    crate::record::Finding {
+        code: "cursor-void".to_owned(),
+        sentence: "The device knew records that the journal has not.".to_owned(),
+        device: Some(device(1)),
+        document: None,
+        run: None,
+        place: None,
+    }
+}
+
+#[test]
+fn what_happens_again_is_found_again_once_somebody_looked_into_it_and_damage_that_stays_is_not() {
+    let (mut ledger, storage, kv) = founded();
+    let damage = crate::record::Finding {
+        code: code::DAMAGE.to_owned(),
+        place: Some("journal/0000000001.seg at byte 64".to_owned()),
+        ..cursor_void()
+    };
+    let first = ledger.find(NOW, cursor_void()).unwrap().unwrap();
+    let damaged = ledger.find(NOW, damage.clone()).unwrap().unwrap();
+    assert_eq!(ledger.find(NOW, cursor_void()).unwrap(), None);
+    ledger.acknowledge(NOW, first, "Restored.").unwrap();
+    ledger.acknowledge(NOW, damaged, "Known.").unwrap();
+    assert_eq!(ledger.find(NOW, damage).unwrap(), None);
+    let again = ledger.find(NOW, cursor_void()).unwrap().unwrap();
+    assert!(again > damaged);
+    assert_eq!(ledger.find(NOW, cursor_void()).unwrap(), None);
+    let all = ledger.reader().found().unwrap();
+    let looked_into = |position| {
+        let found = all.iter().find(|found| found.position == position);
+        found.unwrap().acknowledged.is_some()
+    };
+    assert_eq!(
+        [first, damaged, again].map(looked_into),
+        [true, true, false]
+    );
+    assert_eq!(all_rows(&kv), rebuilt_rows(&storage));
+    assert!(verify(&ledger.reader(), &mut |_| {}).unwrap().is_clean());
+}
+
+#[test]
+fn what_is_found_on_a_disk_below_its_reserve_is_kept_and_other_statements_are_not() {
+    let (ledger, storage, kv) = founded();
+    drop(ledger);
+    let mut options = options();
+    options.journal.reserve_bytes = 1024 * 1024;
+    let opened = Ledger::open(storage.clone(), kv, server_key(), options, &mut |_| {});
+    let (mut ledger, _) = opened.unwrap();
+    storage.set_free_bytes(512 * 1024);
+    assert!(matches!(ledger.checkpoint(NOW), Err(AdminError::Full)));
+    assert!(ledger.find(NOW, cursor_void()).unwrap().is_some());
+    storage.set_free_bytes(0);
+    let other = crate::record::Finding {
+        device: None,
+        ..cursor_void()
+    };
+    // The open segment has its room already.
+    assert!(ledger.find(NOW, other).unwrap().is_some());
+}
+
+#[test]
+fn a_device_is_not_enrolled_for_somebody_else() {
+    let (mut ledger, _, _) = founded();
+    ledger.invite(NOW, invitation(NOW + 1000)).unwrap();
+    ledger.enrol(NOW, &SECRET, device(1)).unwrap();
+    let secret = [77; 16];
+    let others = Invitation {
+        hash: invitation_hash(&secret),
+        person: "Lain".to_owned(),
+        ..invitation(NOW + 1000)
+    };
+    ledger.invite(NOW, others).unwrap();
+    let before = ledger.reader().watermark();
+    let refused = refusal(ledger.enrol(NOW, &secret, device(1)));
+    assert_eq!(refused, EnrolRefusal::Taken);
+    assert_eq!(ledger.reader().watermark(), before);
+    let known = ledger.reader().device(&device(1)).unwrap().unwrap();
+    assert_eq!(known.person, "Siti");
+    ledger.enrol(NOW, &secret, device(2)).unwrap();
+}
+
 #[test]
 fn a_ledger_that_failed_acknowledges_no_finding() {
     let (mut ledger, storage, _) = founded();
