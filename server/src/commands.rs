@@ -235,6 +235,7 @@ fn with_ledger(
     let Started { ledger, key, .. } = started;
     let (accepting, thread) = Accepting::start(
         ledger,
+        config.connections_per_device_max,
         Arc::default(),
         Arc::new(metrics),
         tokio_util::sync::CancellationToken::new(),

@@ -76,8 +76,13 @@ async fn run(
 
     let sessions = Arc::new(Sessions::default());
     let failed = CancellationToken::new();
-    let (accepting, ledger_thread) =
-        Accepting::start(ledger, sessions.clone(), metrics.clone(), failed.clone());
+    let (accepting, ledger_thread) = Accepting::start(
+        ledger,
+        config.connections_per_device_max,
+        sessions.clone(),
+        metrics.clone(),
+        failed.clone(),
+    );
     let url = config
         .public_url
         .clone()

@@ -25,7 +25,7 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
 use crate::field::{Field, VILLAGE, listed, text};
-use bukti_tests::wire::{Answers, Enrolled, Heard, Wire, push};
+use bukti_tests::wire::{Answers, Enrolled, Heard, Line, Wire, push};
 
 /// Inputs of an ordinary test run.
 const INPUTS: usize = 500;
@@ -105,6 +105,51 @@ async fn hostile_inputs_over_real_sockets_stop_nothing_and_nobody_else_notices()
         "every honest edit and nothing else"
     );
     assert!(!listed(&witness).is_empty());
+    field.verify();
+}
+
+/// Sessions that the quick device opens and leaves, runs in each, and letters in each run, which make
+/// it short to send and long to judge.
+const QUICK_SESSIONS: u16 = 120;
+const RUNS_IN_A_QUICK_SESSION: u16 = 5;
+const LETTERS_IN_A_QUICK_RUN: usize = 6_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_of_many_quick_sessions_keeps_nobody_else_waiting() {
+    let field = Field::open(&[]);
+    let server = field.address();
+    let mut honest = Honest::enrol(&field, 1).await;
+    let quick = Arc::new(Attacker::enrol(&field, 2).await);
+    let token = quick.token(server).await;
+    let flights: Vec<Vec<Sealed>> = (0..QUICK_SESSIONS)
+        .map(|session| quick.flight(session))
+        .collect();
+    let last = flights.last().unwrap().last().unwrap().clone();
+
+    let peace = honest.work(server, |edits| edits < EDITS_IN_PEACE).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let beside = tokio::spawn({
+        let over = Arc::clone(&over);
+        // Any goodbye, `busy` among them, ends the test.
+        async move { honest.work(server, |_| !over.load(Ordering::Relaxed)).await }
+    });
+    for flight in flights {
+        quick.push_and_leave(server, &token, flight).await;
+    }
+    // What waits of the quick device is before its last run, so all of it was judged by then.
+    let answers = push_until_taken(server, &quick, &token, last).await;
+    over.store(true, Ordering::Relaxed);
+    let war = beside.await.unwrap();
+    println!(
+        "an edit was accepted in {:?} alone and {:?} beside it (medians of {} and {}), {:?} at most",
+        median(&peace),
+        median(&war),
+        peace.len(),
+        war.len(),
+        war.iter().max().unwrap(),
+    );
+    assert_eq!(answers.accepted.len(), 1);
+    hold_to(&peace, &war);
     field.verify();
 }
 
@@ -264,6 +309,31 @@ impl Attacker {
         done
     }
 
+    /// Runs that begin documents.
+    fn flight(&self, session: u16) -> Vec<Sealed> {
+        let first = 20_000 + session * RUNS_IN_A_QUICK_SESSION;
+        let numbers = first..first + RUNS_IN_A_QUICK_SESSION;
+        numbers
+            .map(|number| {
+                let mut pen = Pen::begin(&self.key, VILLAGE, number, number);
+                pen.write("body", &"a".repeat(LETTERS_IN_A_QUICK_RUN));
+                pen.seal()
+            })
+            .collect()
+    }
+
+    /// Sends all that credit allows and goes away without a word.
+    async fn push_and_leave(&self, server: SocketAddr, token: &[u8], runs: Vec<Sealed>) {
+        let first = opening(&self.key, &self.enrolled, Some(token.to_vec()));
+        let offers = runs.into_iter().map(Into::into).collect();
+        let mut line = Line::open(server, first, offers).await;
+        while let Some(event) = line.next().await {
+            if matches!(event, Event::Welcome { .. } | Event::Bye(_)) {
+                return;
+            }
+        }
+    }
+
     async fn token(&self, server: SocketAddr) -> Vec<u8> {
         let (_, token) = self.enter(server, None).await;
         token
@@ -409,10 +479,45 @@ fn zeros(count: usize) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Pushes a run again until the server takes it: it says `busy` while more of the device waits than
+/// it holds of one.
+async fn push_until_taken(
+    server: SocketAddr,
+    device: &Attacker,
+    token: &[u8],
+    run: Sealed,
+) -> Answers {
+    loop {
+        let first = opening(&device.key, &device.enrolled, Some(token.to_vec()));
+        let answers = push(server, first, vec![run.clone()]).await;
+        match &answers.bye {
+            Some(bye) if bye.code == ByeCode::Busy => {}
+            Some(_) | None => return answers,
+        }
+    }
+}
+
+/// Machines that run tests are shared; a device that had to wait for an attacker would wait for all
+/// that this one left.
+fn hold_to(peace: &[Duration], war: &[Duration]) {
+    for (per_cent, of) in [(50, "median"), (99, "p99")] {
+        let (before, beside) = (percentile(peace, per_cent), percentile(war, per_cent));
+        assert!(
+            beside < before * 4 + Duration::from_millis(100 * per_cent / 25),
+            "{of}: {before:?} before, {beside:?} under attack"
+        );
+    }
+}
+
 fn median(times: &[Duration]) -> Duration {
+    percentile(times, 50)
+}
+
+fn percentile(times: &[Duration], per_cent: u64) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    let at = sorted.len() * per_cent as usize / 100;
+    sorted.get(at).copied().unwrap_or_default()
 }
 
 fn peak_resident_kib(pid: u32) -> u64 {
