@@ -102,11 +102,7 @@ async fn run(
         ControlServer::bind(lock).map_err(|error| format!("cannot take commands: {error}"))?;
     let control_stop = control.stopper();
     let control_thread = std::thread::spawn(move || {
-        if let Err(error) =
-            control.serve(move |request, progress| commands::answer(&office, &request, progress))
-        {
-            tracing::error!(%error, "commands can no longer be taken");
-        }
+        control.serve(move |request, progress| commands::answer(&office, &request, progress));
     });
 
     let head_timeout = Duration::from_secs(app.config.handshake_timeout_s.max(1));
