@@ -24,6 +24,7 @@ use serde_json::json;
 use crate::accepting::{Accepting, Reader, chain};
 use crate::arguments::{Arguments, Command, Import, Invite};
 use crate::config::Config;
+use crate::descriptors::Room;
 use crate::folder::{Folder, FolderError, Started};
 use crate::invitation::{self, InviteError};
 use crate::metrics::Metrics;
@@ -42,6 +43,8 @@ pub struct Office {
     serving: bool,
     /// How far the scrub of a running server is.
     pub scrubbing: Option<Arc<Scrubbing>>,
+    /// What connections a running server has room for.
+    pub room: Option<Room>,
 }
 
 impl Office {
@@ -55,6 +58,7 @@ impl Office {
             url,
             serving: true,
             scrubbing: None,
+            room: None,
         }
     }
 

@@ -11,6 +11,7 @@ pub mod arguments;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod descriptors;
 pub mod disk;
 pub mod folder;
 pub mod found;
@@ -23,6 +24,7 @@ pub mod scrub;
 pub mod serve;
 pub mod sessions;
 pub mod socket;
+pub mod sockets;
 
 use std::ffi::OsString;
 use std::path::Path;
