@@ -198,15 +198,21 @@ pub fn run_stopped(
     request: &Request,
     progress: &mut Progress<'_>,
 ) -> Reply {
+    let file = arguments.config.as_ref().map(|file| request.cwd.join(file));
+    let config = match Config::of_stopped(file.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return Reply::error(Exit::WrongUse, chain(&error)),
+    };
+    let json = arguments.common.json;
     let result = match &arguments.command {
         Command::Serve(_) => unreachable!("serve has its own way"),
         Command::Restore { from, key } => {
             let from = request.cwd.join(from);
             let key = key.as_ref().map(|key| request.cwd.join(key));
-            backup::restore(folder, &from, key.as_deref(), arguments.common.json)
+            backup::restore(folder, &from, key.as_deref(), &config, json)
         }
-        Command::Rebuild { accept_loss } => rebuild(folder, *accept_loss, arguments, progress),
-        Command::Verify => verify::stopped(folder, arguments.common.json, progress),
+        Command::Rebuild { accept_loss } => rebuild(folder, *accept_loss, &config, json, progress),
+        Command::Verify => verify::stopped(folder, &config, json, progress),
         Command::Invite(_)
         | Command::Devices
         | Command::Grant(_)
@@ -216,7 +222,7 @@ pub fn run_stopped(
         | Command::Import(_)
         | Command::Status
         | Command::Findings(_)
-        | Command::Backup { .. } => with_ledger(folder, arguments, request, progress),
+        | Command::Backup { .. } => with_ledger(folder, &config, arguments, request, progress),
     };
     // The lock is held until here, whatever the command did.
     let _ = lock;
@@ -229,13 +235,13 @@ fn reply(result: Result<Reply, Failure>) -> Reply {
 
 fn with_ledger(
     folder: &Folder,
+    config: &Config,
     arguments: &Arguments,
     request: &Request,
     progress: &mut Progress<'_>,
 ) -> Result<Reply, Failure> {
     let metrics = Metrics::default();
-    let config = Config::default();
-    let started = folder.open(None, None, &config, &metrics, &mut tell(progress))?;
+    let started = folder.open(None, None, config, &metrics, &mut tell(progress))?;
     let Started { ledger, key, .. } = started;
     let (accepting, thread) = Accepting::start(
         ledger,
@@ -376,23 +382,21 @@ fn find_device(reader: &Reader, given: &str) -> Result<DeviceId, Failure> {
 fn rebuild(
     folder: &Folder,
     accept_loss: bool,
-    arguments: &Arguments,
+    config: &Config,
+    json: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Reply, Failure> {
     let metrics = Metrics::default();
-    let config = Config::default();
     if !accept_loss {
         // A store that has seen more than the journal holds is the only witness of a loss: such a
         // one is not thrown away unasked.
-        drop(folder.open(None, None, &config, &metrics, &mut tell(progress))?);
+        drop(folder.open(None, None, config, &metrics, &mut tell(progress))?);
     }
-    let ledger = folder.rebuild(&config, &metrics, &mut tell(progress))?;
+    let ledger = folder.rebuild(config, &metrics, &mut tell(progress))?;
     let position = ledger.reader().watermark().position;
-    Ok(say(
-        arguments.common.json,
-        &json!({ "records": position }),
-        || format!("rebuilt from {position} records\n"),
-    ))
+    Ok(say(json, &json!({ "records": position }), || {
+        format!("rebuilt from {position} records\n")
+    }))
 }
 
 /// Shows whoever called how far opening or rebuilding is.

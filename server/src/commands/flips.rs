@@ -186,7 +186,13 @@ impl Sound {
             let target = Folder::new(copy.path().join("restored"));
             make_folder(target.root());
             let key = data.join("server.key");
-            let refused = restore(&target, &copy.path().join("backup"), Some(&key), true);
+            let refused = restore(
+                &target,
+                &copy.path().join("backup"),
+                Some(&key),
+                &Config::default(),
+                true,
+            );
             let text = refused.expect_err(what).text;
             assert!(text.contains("backup.json"), "{what}: {text}");
             return "reported";
