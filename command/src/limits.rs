@@ -35,5 +35,8 @@ pub const START_LOOK_EVERY: Duration = Duration::from_millis(25);
 /// A server that stops waits this long for commands that still run.
 pub const STOP_WAIT: Duration = Duration::from_secs(10);
 
+/// A holder that cannot take a caller, for want of file descriptors or memory, tries again after this.
+pub const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
+
 /// Bytes of a socket's path that every Unix takes; Linux takes 107, macOS 103.
 pub const SOCKET_PATH_BYTES_MAX: usize = 103;

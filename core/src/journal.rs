@@ -37,7 +37,7 @@ pub use self::reader::{JournalReader, ReadError};
 use self::reader::{Shared, State};
 pub use self::recover::{OpenError, Recovery, TornTail};
 use self::storage::{Doing, FOLDER};
-pub use self::storage::{Storage, StorageError};
+pub use self::storage::{Storage, StorageError, is_scarce};
 pub use self::tail::{SideFile, TailKind};
 use crate::id::{Chain, JournalId, Position};
 use crate::limits::{

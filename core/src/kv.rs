@@ -24,7 +24,8 @@ pub type Rows<'a> = Box<dyn Iterator<Item = Result<Row, KvError>> + 'a>;
 ///
 /// Nothing written here counts as durable: whoever needs durability writes to the journal first.
 /// After any `Err` the store may hold half of what was being written, so it answers every later
-/// call with an error too; the owner drops it and opens or rebuilds it again.
+/// call with an error too; the owner drops it and opens or rebuilds it again. A read for which the
+/// system had no descriptor or memory is that read's error alone.
 pub trait Kv: fmt::Debug + Send + Sync {
     /// Reads the value under `key`.
     ///

@@ -1,7 +1,7 @@
 //! Runs as devices make them, and as no device would.
 
 use automerge::transaction::{CommitOptions, Transactable, Transaction};
-use automerge::{Automerge, ROOT, ScalarValue};
+use automerge::{Automerge, ObjType, ROOT, ScalarValue};
 use bukti_core::change::Parsed;
 use bukti_core::envelope::{Body, DocumentKind, Envelope, Root, Run};
 use bukti_core::evidence::{self, NewEvidence};
@@ -127,6 +127,19 @@ impl Pen {
             transaction
                 .put(ROOT, key, value)
                 .expect("the root takes a key")
+        })
+    }
+
+    /// Makes one change: begins a text under a key of the root, an operation for each letter.
+    ///
+    /// # Panics
+    /// If Automerge does not take it.
+    pub fn write(&mut self, key: &str, letters: &str) -> &mut Self {
+        self.edit(|transaction| {
+            let text = transaction.put_object(ROOT, key, ObjType::Text);
+            let text = text.expect("the root takes a text");
+            let written = transaction.splice_text(&text, 0, 0, letters);
+            written.expect("a text takes letters");
         })
     }
 

@@ -63,18 +63,20 @@ impl fmt::Debug for Accepting {
 }
 
 impl Accepting {
-    /// Starts the thread. `failed` is cancelled if the ledger fails.
+    /// Starts the thread for devices that hold so many sessions at once. `failed` is cancelled if
+    /// the ledger fails.
     ///
     /// # Panics
     /// If the system gives no thread.
     pub fn start(
         ledger: Ledger,
+        sessions_per_device: usize,
         sessions: Arc<Sessions>,
         metrics: Arc<Metrics>,
         failed: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
         let accepting = Self {
-            queue: Arc::new(Queue::default()),
+            queue: Arc::new(Queue::new(sessions_per_device)),
             reserve_bytes: ledger.reserve_bytes(),
             reader: ledger.reader(),
             healthy: Arc::new(AtomicBool::new(true)),
@@ -237,7 +239,9 @@ impl LedgerThread {
     }
 
     fn accept(&mut self, batch: Vec<(SessionId, Submission)>) -> Result<(), LedgerError> {
-        let (from, runs): (Vec<SessionId>, Vec<Submission>) = batch.into_iter().unzip();
+        let (sessions, runs): (Vec<SessionId>, Vec<Submission>) = batch.into_iter().unzip();
+        let carriers = runs.iter().map(|submission| submission.carrier);
+        let from: Vec<(DeviceId, SessionId)> = carriers.zip(sessions).collect();
         let documents: Vec<DocumentId> = runs
             .iter()
             .map(|submission| submission.run.envelope().body().document)
@@ -262,19 +266,19 @@ impl LedgerThread {
     }
 
     /// Outcomes stand in the order of the runs.
-    fn answer(&self, from: &[SessionId], outcomes: Vec<Outcome>) {
+    fn answer(&self, from: &[(DeviceId, SessionId)], outcomes: Vec<Outcome>) {
         assert_eq!(
             from.len(),
             outcomes.len(),
             "the ledger gives one outcome for each run"
         );
         let mut by_session = BTreeMap::<SessionId, Vec<Outcome>>::new();
-        for (session, outcome) in from.iter().zip(outcomes) {
+        for ((device, session), outcome) in from.iter().zip(outcomes) {
             if let Verdict::Rejected(refusal) = &outcome.verdict {
                 tracing::warn!(run = %outcome.run, code = %refusal.code, "run refused");
             }
             if matches!(outcome.verdict, Verdict::Stale { .. }) {
-                self.queue.forget(*session);
+                self.queue.forget(*device, *session);
             }
             by_session.entry(*session).or_default().push(outcome);
         }

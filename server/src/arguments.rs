@@ -17,6 +17,9 @@ pub struct Arguments {
     /// What every command takes.
     #[command(flatten)]
     pub common: Common,
+    /// Configuration file (TOML) of `serve`; other commands need it while no server serves the folder
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -86,9 +89,6 @@ pub struct Serve {
     /// Address and port for Prometheus
     #[arg(long, value_name = "ADDR")]
     pub metrics_listen: Option<SocketAddr>,
-    /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// Address in invitation links [default: http://LISTEN]
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,

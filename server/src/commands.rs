@@ -24,6 +24,7 @@ use serde_json::json;
 use crate::accepting::{Accepting, Reader, chain};
 use crate::arguments::{Arguments, Command, Import, Invite};
 use crate::config::Config;
+use crate::descriptors::Room;
 use crate::folder::{Folder, FolderError, Started};
 use crate::invitation::{self, InviteError};
 use crate::metrics::Metrics;
@@ -42,6 +43,8 @@ pub struct Office {
     serving: bool,
     /// How far the scrub of a running server is.
     pub scrubbing: Option<Arc<Scrubbing>>,
+    /// What connections a running server has room for.
+    pub room: Option<Room>,
 }
 
 impl Office {
@@ -55,6 +58,7 @@ impl Office {
             url,
             serving: true,
             scrubbing: None,
+            room: None,
         }
     }
 
@@ -194,15 +198,21 @@ pub fn run_stopped(
     request: &Request,
     progress: &mut Progress<'_>,
 ) -> Reply {
+    let file = arguments.config.as_ref().map(|file| request.cwd.join(file));
+    let config = match Config::of_stopped(file.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return Reply::error(Exit::WrongUse, chain(&error)),
+    };
+    let json = arguments.common.json;
     let result = match &arguments.command {
         Command::Serve(_) => unreachable!("serve has its own way"),
         Command::Restore { from, key } => {
             let from = request.cwd.join(from);
             let key = key.as_ref().map(|key| request.cwd.join(key));
-            backup::restore(folder, &from, key.as_deref(), arguments.common.json)
+            backup::restore(folder, &from, key.as_deref(), &config, json)
         }
-        Command::Rebuild { accept_loss } => rebuild(folder, *accept_loss, arguments, progress),
-        Command::Verify => verify::stopped(folder, arguments.common.json, progress),
+        Command::Rebuild { accept_loss } => rebuild(folder, *accept_loss, &config, json, progress),
+        Command::Verify => verify::stopped(folder, &config, json, progress),
         Command::Invite(_)
         | Command::Devices
         | Command::Grant(_)
@@ -212,7 +222,7 @@ pub fn run_stopped(
         | Command::Import(_)
         | Command::Status
         | Command::Findings(_)
-        | Command::Backup { .. } => with_ledger(folder, arguments, request, progress),
+        | Command::Backup { .. } => with_ledger(folder, &config, arguments, request, progress),
     };
     // The lock is held until here, whatever the command did.
     let _ = lock;
@@ -225,16 +235,17 @@ fn reply(result: Result<Reply, Failure>) -> Reply {
 
 fn with_ledger(
     folder: &Folder,
+    config: &Config,
     arguments: &Arguments,
     request: &Request,
     progress: &mut Progress<'_>,
 ) -> Result<Reply, Failure> {
     let metrics = Metrics::default();
-    let config = Config::default();
-    let started = folder.open(None, None, &config, &metrics, &mut tell(progress))?;
+    let started = folder.open(None, None, config, &metrics, &mut tell(progress))?;
     let Started { ledger, key, .. } = started;
     let (accepting, thread) = Accepting::start(
         ledger,
+        config.connections_per_device_max,
         Arc::default(),
         Arc::new(metrics),
         tokio_util::sync::CancellationToken::new(),
@@ -372,23 +383,21 @@ fn find_device(reader: &Reader, given: &str) -> Result<DeviceId, Failure> {
 fn rebuild(
     folder: &Folder,
     accept_loss: bool,
-    arguments: &Arguments,
+    config: &Config,
+    json: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Reply, Failure> {
     let metrics = Metrics::default();
-    let config = Config::default();
     if !accept_loss {
         // A store that has seen more than the journal holds is the only witness of a loss: such a
         // one is not thrown away unasked.
-        drop(folder.open(None, None, &config, &metrics, &mut tell(progress))?);
+        drop(folder.open(None, None, config, &metrics, &mut tell(progress))?);
     }
-    let ledger = folder.rebuild(&config, &metrics, &mut tell(progress))?;
+    let ledger = folder.rebuild(config, &metrics, &mut tell(progress))?;
     let position = ledger.reader().watermark().position;
-    Ok(say(
-        arguments.common.json,
-        &json!({ "records": position }),
-        || format!("rebuilt from {position} records\n"),
-    ))
+    Ok(say(json, &json!({ "records": position }), || {
+        format!("rebuilt from {position} records\n")
+    }))
 }
 
 /// Shows whoever called how far opening or rebuilding is.

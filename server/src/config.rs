@@ -196,6 +196,15 @@ impl Config {
         Ok(config)
     }
 
+    /// The same for a command that runs while no server serves: the file, and defaults. It does not
+    /// listen, and what the environment says is about that.
+    ///
+    /// # Errors
+    /// As [`Self::assemble`].
+    pub fn of_stopped(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::assemble(file, |_| None, Flags::default())
+    }
+
     /// Time between pings.
     pub fn ping_interval(&self) -> Duration {
         Duration::from_secs(self.ping_interval_s.max(1))

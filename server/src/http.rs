@@ -1,6 +1,5 @@
 //! What is served over HTTP: the sync WebSocket, health, and metrics on a listener of their own.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +15,13 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::metrics::Readings;
 use crate::socket;
+use crate::sockets::{Socket, Sockets};
 
 /// Bytes that a WebSocket reads at once. tungstenite's default of 128 KiB would make 1.3 GB of ten
 /// thousand idle connections; a frame here is at most 4 KiB.
@@ -37,13 +36,6 @@ const WRITE_BUFFER_BYTES: usize = 0;
 
 /// More than one frame and a control frame never wait: the driver awaits each.
 const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
-
-/// Sockets beyond the sessions' limit: health checks, and those that are told that it is reached.
-const SOCKETS_SPARE: usize = 64;
-
-/// Where a connection came from.
-#[derive(Debug, Clone, Copy)]
-struct Peer(SocketAddr);
 
 /// The service for devices.
 pub fn devices(app: Arc<App>) -> Router {
@@ -63,7 +55,7 @@ pub fn metrics(app: Arc<App>) -> Router {
 
 async fn sync(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(taken): Extension<Arc<Socket>>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
@@ -86,7 +78,7 @@ async fn sync(
         app.config.connections_max,
         app.config.connections_per_address_max,
     );
-    let place = match app.sessions.enter(peer.ip(), limits.0, limits.1) {
+    let place = match app.sessions.enter(taken.address(), limits.0, limits.1) {
         Ok(place) => place,
         Err(refused) => {
             app.metrics.refused("limit");
@@ -106,10 +98,13 @@ async fn sync(
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
         .on_upgrade(move |socket| async move {
+            // Its place among sockets is taken until the session has ended.
+            taken.became_session();
             let tracker = app.tracker.clone();
             tracker
                 .track_future(socket::drive(socket, place, app))
                 .await;
+            drop(taken);
         })
 }
 
@@ -151,12 +146,11 @@ async fn read_metrics(State(app): State<Arc<App>>) -> Response {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    connections_max: usize,
+    sockets: Arc<Sockets>,
     head_timeout: Duration,
     stopping: CancellationToken,
     tracker: TaskTracker,
 ) {
-    let sockets = Arc::new(Semaphore::new(connections_max + SOCKETS_SPARE));
     loop {
         let accepted = tokio::select! {
             () = stopping.cancelled() => return,
@@ -165,28 +159,29 @@ pub async fn serve(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors, most likely: those that are open go on, and giving the
-                // task up for a moment lets some of them end.
+                // The system as a whole is out of file descriptors or memory: those that are open go
+                // on, and giving the task up for a moment lets some of them end.
                 tracing::warn!(%error, "a connection could not be taken");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
         // Beyond the limit the connection is closed without a word: words cost memory, too.
-        let Ok(permit) = sockets.clone().try_acquire_owned() else {
+        let Some(socket) = sockets.take(peer.ip()) else {
             continue;
         };
-        let router = router.clone().layer(Extension(Peer(peer)));
+        let socket = Arc::new(socket);
+        let router = router.clone().layer(Extension(socket.clone()));
         let stopping = stopping.clone();
         tracker.spawn(async move {
-            connection(stream, router, head_timeout, stopping).await;
-            drop(permit);
+            connection(stream, &socket, router, head_timeout, stopping).await;
         });
     }
 }
 
 async fn connection(
     stream: TcpStream,
+    socket: &Socket,
     router: Router,
     head_timeout: Duration,
     stopping: CancellationToken,
@@ -203,6 +198,7 @@ async fn connection(
     tokio::select! {
         // A peer that breaks off or sends no HTTP is not worth a word.
         _ = &mut serving => {}
+        () = socket.gives_way() => {}
         () = stopping.cancelled() => {
             serving.as_mut().graceful_shutdown();
             let _ = serving.await;

@@ -11,6 +11,7 @@ pub mod arguments;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod descriptors;
 pub mod disk;
 pub mod folder;
 pub mod found;
@@ -23,6 +24,7 @@ pub mod scrub;
 pub mod serve;
 pub mod sessions;
 pub mod socket;
+pub mod sockets;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -58,7 +60,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(reply) => return reply.print(),
     };
     match &arguments.command {
-        Command::Serve(options) => serve(&root, options),
+        Command::Serve(options) => serve(&root, options, arguments.config.as_deref()),
         Command::Restore { from, key } => {
             let folder = Folder::new(&root);
             // A folder that is taken has a server to ask, or a better answer once it is locked.
@@ -111,7 +113,7 @@ fn elsewhere_or_here(folder: &Folder, arguments: &Arguments, texts: &[String]) -
     control::run(folder.root(), &request, &mut progress, here).unwrap_or_else(|error| error.reply())
 }
 
-fn serve(root: &Path, options: &Serve) -> ExitCode {
+fn serve(root: &Path, options: &Serve, file: Option<&Path>) -> ExitCode {
     let flags = Flags {
         listen: options.listen,
         metrics_listen: options.metrics_listen,
@@ -119,7 +121,7 @@ fn serve(root: &Path, options: &Serve) -> ExitCode {
         log: options.log,
     };
     let environment = |name: &str| std::env::var(name).ok();
-    let config = match Config::assemble(options.config.as_deref(), environment, flags) {
+    let config = match Config::assemble(file, environment, flags) {
         Ok(config) => config,
         Err(error) => return Reply::error(Exit::WrongUse, accepting::chain(&error)).print(),
     };

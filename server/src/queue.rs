@@ -1,15 +1,19 @@
-//! What waits for the ledger thread: runs of many sessions, and requests of administrators.
+//! What waits for the ledger thread: runs of many devices, and requests of administrators.
 //!
-//! Fair across sessions: a batch takes one run of each waiting session in turn, so a small sender
-//! waits for one turn of a large one and not for all of it. A batch ends where its documents are as
-//! many as can be judged in a moment ([`crate::pace`]), so that one turn is short. Each session's part
-//! is bounded by the credit it was given, and the whole by [`Unqueued::Crowded`].
+//! Fair across the devices that carry the runs: a batch takes one run of each in turn, so a small
+//! sender waits for one turn of a large one and not for all of it, over however many connections that
+//! one sends. A batch ends where its documents are as many as can be judged in a moment
+//! ([`crate::pace`]), so that one turn is short. What a session left behind when it ended is judged in
+//! its device's turns like everything else of it. Each device's part is bounded by
+//! [`Unqueued::Ahead`], and the whole by [`Unqueued::Crowded`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use bukti_core::id::DeviceId;
 use bukti_core::ledger::Submission;
 use bukti_core::limits;
+use bukti_sync_protocol::limits as protocol;
 
 /// One connection, for as long as it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +33,7 @@ pub enum Work<A> {
 /// The queue between sessions and the ledger thread; `A` is a request of another kind.
 #[derive(Debug)]
 pub struct Queue<A> {
+    share: Share,
     waiting: Mutex<Waiting<A>>,
     arrived: Condvar,
 }
@@ -42,14 +47,31 @@ pub enum Unqueued {
     /// As much waits as may.
     #[error("the server has more to do than it can hold")]
     Crowded,
+    /// As much waits of this device as may, whoever else has room.
+    #[error("more of this device waits than the server holds of one")]
+    Ahead,
 }
 
-/// Bytes of changes that wait at most. Credit bounds a session to less than 100 KiB, so this is
-/// reached only by sessions that come, fill their credit and go.
+/// Bytes of changes that wait at most, of all devices.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Runs that wait at most: small ones cost more than their bytes.
 const WAITING_RUNS_MAX: usize = 200_000;
+
+/// Bytes of changes that one session can have waiting: what it may have unjudged and still earn
+/// credit, the largest run after that, and all the credit that is out then.
+const SESSION_BYTES_MAX: usize = protocol::UNJUDGED_BYTES as usize
+    + limits::RUN_BYTES_MAX
+    + (protocol::FLIGHT_BYTES + protocol::CREDIT_WINDOW) as usize;
+
+/// Runs that one session can have waiting: the same in runs, of which none takes less than 96 bytes
+/// of credit ([`protocol::UNJUDGED_RUNS`]).
+const SESSION_RUNS_MAX: usize =
+    protocol::UNJUDGED_RUNS + (protocol::FLIGHT_BYTES + protocol::CREDIT_WINDOW) as usize / 96;
+
+/// The part of the whole that one device has at most, however many sessions it may hold: one in so
+/// many.
+const DEVICE_PART: usize = 8;
 
 /// Requests that wait at most.
 const REQUESTS_MAX: usize = 1_024;
@@ -60,14 +82,42 @@ struct Waiting<A> {
     /// Whether the last work was a request, so that requests and runs take turns.
     request_last: bool,
     bytes: usize,
-    runs: BTreeMap<SessionId, VecDeque<Submission>>,
-    turns: VecDeque<SessionId>,
+    /// Of each device that has some waiting.
+    runs: BTreeMap<DeviceId, Own>,
+    turns: VecDeque<DeviceId>,
     count: usize,
     closed: bool,
 }
 
-impl<A> Default for Queue<A> {
-    fn default() -> Self {
+/// What waits of one device, in the order in which it came, over whichever of its sessions.
+#[derive(Debug, Default)]
+struct Own {
+    runs: VecDeque<(SessionId, Submission)>,
+    bytes: usize,
+}
+
+/// What may wait of one device.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    bytes: usize,
+    runs: usize,
+}
+
+impl Share {
+    /// As much as its sessions can have waiting at once.
+    fn of(sessions: usize) -> Self {
+        let part =
+            |each: usize, whole: usize| each.saturating_mul(sessions).min(whole / DEVICE_PART);
+        Self {
+            bytes: part(SESSION_BYTES_MAX, WAITING_BYTES_MAX),
+            runs: part(SESSION_RUNS_MAX, WAITING_RUNS_MAX),
+        }
+    }
+}
+
+impl<A> Queue<A> {
+    /// An empty queue for devices that hold so many sessions at once.
+    pub fn new(sessions_per_device: usize) -> Self {
         let waiting = Waiting {
             requests: VecDeque::new(),
             request_last: false,
@@ -78,23 +128,30 @@ impl<A> Default for Queue<A> {
             closed: false,
         };
         Self {
+            share: Share::of(sessions_per_device),
             waiting: Mutex::new(waiting),
             arrived: Condvar::new(),
         }
     }
-}
 
-impl<A> Queue<A> {
-    /// Adds runs of a session, in their order.
+    /// Adds runs of a session, all carried by its device, in their order.
     ///
     /// # Errors
     /// [`Unqueued`]; none of them was added.
     pub fn submit(&self, session: SessionId, runs: Vec<Submission>) -> Result<(), Unqueued> {
+        let Some(device) = runs.first().map(|run| run.carrier) else {
+            return Ok(());
+        };
         let mut waiting = self.lock();
         if waiting.closed {
             return Err(Unqueued::Closed);
         }
         let bytes: usize = runs.iter().map(|run| run.run.received_bytes()).sum();
+        let of_device = waiting.runs.get(&device);
+        let (own_bytes, own_count) = of_device.map_or((0, 0), |own| (own.bytes, own.runs.len()));
+        if own_bytes + bytes > self.share.bytes || own_count + runs.len() > self.share.runs {
+            return Err(Unqueued::Ahead);
+        }
         if waiting.bytes + bytes > WAITING_BYTES_MAX
             || waiting.count + runs.len() > WAITING_RUNS_MAX
         {
@@ -102,11 +159,12 @@ impl<A> Queue<A> {
         }
         waiting.bytes += bytes;
         waiting.count += runs.len();
-        let own = waiting.runs.entry(session).or_default();
-        let waits_already = !own.is_empty();
-        own.extend(runs);
-        if !waits_already && !own.is_empty() {
-            waiting.turns.push_back(session);
+        let own = waiting.runs.entry(device).or_default();
+        let waits_already = !own.runs.is_empty();
+        own.bytes += bytes;
+        own.runs.extend(runs.into_iter().map(|run| (session, run)));
+        if !waits_already {
+            waiting.turns.push_back(device);
         }
         self.arrived.notify_one();
         Ok(())
@@ -129,16 +187,27 @@ impl<A> Queue<A> {
         Ok(())
     }
 
-    /// Drops what waits of a session: nothing more of its flight is to be judged.
-    pub fn forget(&self, session: SessionId) {
-        let mut waiting = self.lock();
-        let dropped = waiting.runs.remove(&session).unwrap_or_default();
-        waiting.turns.retain(|turn| *turn != session);
-        waiting.count -= dropped.len();
-        waiting.bytes -= dropped
+    /// Drops what waits of a session of `device`: nothing more of its flight is to be judged. What
+    /// other sessions of the device sent stays.
+    pub fn forget(&self, device: DeviceId, session: SessionId) {
+        let mut guard = self.lock();
+        let waiting = &mut *guard;
+        let Some(own) = waiting.runs.get_mut(&device) else {
+            return;
+        };
+        let (count, bytes) = (own.runs.len(), own.bytes);
+        own.runs.retain(|(of, _)| *of != session);
+        own.bytes = own
+            .runs
             .iter()
-            .map(|run| run.run.received_bytes())
-            .sum::<usize>();
+            .map(|(_, run)| run.run.received_bytes())
+            .sum();
+        waiting.count -= count - own.runs.len();
+        waiting.bytes -= bytes - own.bytes;
+        if own.runs.is_empty() {
+            waiting.runs.remove(&device);
+            waiting.turns.retain(|turn| *turn != device);
+        }
     }
 
     /// Takes no more and drops what waits: whoever asked learns that nobody will answer.
@@ -198,25 +267,26 @@ impl<A> Waiting<A> {
         let mut documents = BTreeSet::new();
         let mut bytes = 0;
         while batch.len() < limits::GROUP_RECORDS_MAX && bytes < limits::GROUP_BYTES {
-            let Some(session) = self.turns.front().copied() else {
+            let Some(device) = self.turns.front().copied() else {
                 break;
             };
             let own = self
                 .runs
-                .get_mut(&session)
-                .expect("a session with a turn has runs");
-            let run = own.front().expect("a session with a turn has runs");
+                .get_mut(&device)
+                .expect("a device with a turn has runs");
+            let (_, run) = own.runs.front().expect("a device with a turn has runs");
             let document = run.run.envelope().body().document;
             if documents.len() >= documents_max && !documents.contains(&document) {
                 break;
             }
             documents.insert(document);
             self.turns.pop_front();
-            let run = own.pop_front().expect("it was looked at");
-            if own.is_empty() {
-                self.runs.remove(&session);
+            let (session, run) = own.runs.pop_front().expect("it was looked at");
+            own.bytes -= run.run.received_bytes();
+            if own.runs.is_empty() {
+                self.runs.remove(&device);
             } else {
-                self.turns.push_back(session);
+                self.turns.push_back(device);
             }
             self.count -= 1;
             self.bytes -= run.run.received_bytes();
@@ -228,205 +298,4 @@ impl<A> Waiting<A> {
 }
 
 #[cfg(test)]
-mod tests {
-    use bukti_core::ledger::testing::Phone;
-
-    use super::*;
-
-    fn submissions(count: usize) -> Vec<Submission> {
-        let mut phone = Phone::new(1);
-        let carrier = phone.id();
-        let mut create = || Submission {
-            carrier,
-            run: phone.create("13.07.05.2001").1,
-            returned: false,
-        };
-        (0..count).map(|_| create()).collect()
-    }
-
-    fn taken(queue: &Queue<()>, documents_max: usize) -> Vec<SessionId> {
-        match queue.take(documents_max) {
-            Work::Accept(batch) => batch.into_iter().map(|(session, _)| session).collect(),
-            Work::Administer(()) | Work::Closed => Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_small_sender_waits_for_one_turn_of_a_large_one() {
-        let queue = Queue::<()>::default();
-        let (large, small) = (SessionId(1), SessionId(2));
-        queue.submit(large, submissions(5)).unwrap();
-        queue.submit(small, submissions(1)).unwrap();
-        assert_eq!(
-            taken(&queue, usize::MAX),
-            [large, small, large, large, large, large]
-        );
-        assert_eq!(queue.depth(), 0);
-    }
-
-    #[test]
-    fn runs_of_one_session_keep_their_order() {
-        let queue = Queue::<()>::default();
-        let runs = submissions(20);
-        let ids: Vec<_> = runs.iter().map(|submission| submission.run.id()).collect();
-        queue.submit(SessionId(1), runs).unwrap();
-        let Work::Accept(batch) = queue.take(usize::MAX) else {
-            panic!("runs wait")
-        };
-        assert_eq!(
-            batch
-                .iter()
-                .map(|(_, run)| run.run.id())
-                .collect::<Vec<_>>(),
-            ids
-        );
-    }
-
-    #[test]
-    fn a_batch_ends_at_its_limit_and_requests_go_first() {
-        let queue = Queue::default();
-        queue
-            .submit(SessionId(1), submissions(limits::GROUP_RECORDS_MAX + 1))
-            .unwrap();
-        queue.request(()).unwrap();
-        assert!(matches!(queue.take(usize::MAX), Work::Administer(())));
-        assert_eq!(taken(&queue, usize::MAX).len(), limits::GROUP_RECORDS_MAX);
-        assert_eq!(taken(&queue, usize::MAX).len(), 1);
-    }
-
-    #[test]
-    fn a_batch_ends_at_its_documents_and_the_next_goes_on_with_whose_turn_it_is() {
-        let queue = Queue::<()>::default();
-        let (large, small) = (SessionId(1), SessionId(2));
-        let mut phone = Phone::new(3);
-        let (document, created) = phone.create("13.07.05.2001");
-        let edited = phone.edit(&document, "Rapat ditutup.");
-        let carrier = phone.id();
-        let one = [created, edited].map(|run| Submission {
-            carrier,
-            run,
-            returned: false,
-        });
-        queue.submit(large, submissions(2)).unwrap();
-        queue.submit(small, one.to_vec()).unwrap();
-        assert_eq!(taken(&queue, 2), [large, small]);
-        assert_eq!(taken(&queue, 2), [large, small]);
-        // A second run of a document that is in the batch costs no further one.
-        queue.submit(small, one.to_vec()).unwrap();
-        assert_eq!(taken(&queue, 1), [small, small]);
-    }
-
-    #[test]
-    fn requests_and_batches_take_turns() {
-        let queue = Queue::default();
-        for _ in 0..2 {
-            queue.request(()).unwrap();
-        }
-        queue.submit(SessionId(1), submissions(1)).unwrap();
-        assert!(matches!(queue.take(usize::MAX), Work::Administer(())));
-        assert_eq!(taken(&queue, usize::MAX), [SessionId(1)]);
-        assert!(matches!(queue.take(usize::MAX), Work::Administer(())));
-    }
-
-    #[test]
-    fn what_waits_is_bounded_and_a_forgotten_session_makes_room() {
-        let queue = Queue::default();
-        for _ in 0..REQUESTS_MAX {
-            queue.request(()).unwrap();
-        }
-        assert_eq!(queue.request(()), Err(Unqueued::Crowded));
-        let one = submissions(1);
-        let many = || vec![one[0].clone(); WAITING_RUNS_MAX / 10];
-        for _ in 0..10 {
-            queue.submit(SessionId(1), many()).unwrap();
-        }
-        assert_eq!(
-            queue.submit(SessionId(2), one.clone()),
-            Err(Unqueued::Crowded)
-        );
-        queue.forget(SessionId(1));
-        assert_eq!(
-            (queue.depth(), queue.submit(SessionId(2), one.clone())),
-            (0, Ok(()))
-        );
-    }
-
-    #[test]
-    fn a_session_that_sends_again_while_it_waits_has_one_turn() {
-        let queue = Queue::<()>::default();
-        let (large, small) = (SessionId(1), SessionId(2));
-        queue.submit(large, submissions(1)).unwrap();
-        queue.submit(large, submissions(2)).unwrap();
-        queue.submit(small, submissions(1)).unwrap();
-        assert_eq!(taken(&queue, usize::MAX), [large, small, large, large]);
-    }
-
-    #[test]
-    fn nothing_of_a_forgotten_session_is_given_out() {
-        let queue = Queue::<()>::default();
-        let (gone, other) = (SessionId(1), SessionId(2));
-        queue.submit(gone, submissions(2)).unwrap();
-        queue.submit(other, submissions(1)).unwrap();
-        queue.forget(gone);
-        assert_eq!(taken(&queue, usize::MAX), [other]);
-    }
-
-    /// A run of about 30 KiB, however it is compressed.
-    fn large_submission() -> Submission {
-        let mut phone = Phone::new(2);
-        let (document, _) = phone.create("13.07.05.2001");
-        let mut state = 1_u64;
-        let mut letter = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            char::from(b'!' + (state >> 33) as u8 % 90)
-        };
-        let text: String = (0..40_000).map(|_| letter()).collect();
-        Submission {
-            carrier: phone.id(),
-            run: phone.edit(&document, &text),
-            returned: false,
-        }
-    }
-
-    #[test]
-    fn bytes_that_wait_are_bounded_and_make_room_once_taken_or_forgotten() {
-        let queue = Queue::<()>::default();
-        let large = large_submission();
-        let each = large.run.received_bytes();
-        let fit = WAITING_BYTES_MAX / each;
-        assert!(fit < WAITING_RUNS_MAX / 10, "{each} bytes");
-        let (one, other) = (SessionId(1), SessionId(2));
-        queue.submit(one, vec![large.clone(); fit]).unwrap();
-        let more = || queue.submit(other, vec![large.clone()]);
-        assert_eq!(more(), Err(Unqueued::Crowded));
-
-        // A batch ends where its bytes are as many as one group of the journal holds.
-        let batch = taken(&queue, usize::MAX).len();
-        assert!(batch < limits::GROUP_RECORDS_MAX);
-        assert_eq!(batch, limits::GROUP_BYTES.div_ceil(each));
-        for _ in 0..batch {
-            more().unwrap();
-        }
-        assert_eq!(more(), Err(Unqueued::Crowded));
-
-        queue.forget(one);
-        queue.submit(one, vec![large.clone(); fit - batch]).unwrap();
-        assert_eq!(more(), Err(Unqueued::Crowded));
-    }
-
-    #[test]
-    fn a_closed_queue_gives_out_what_waits_and_takes_no_more() {
-        let queue = Queue::<()>::default();
-        queue.submit(SessionId(1), submissions(1)).unwrap();
-        queue.close();
-        assert_eq!(
-            queue.submit(SessionId(1), submissions(1)),
-            Err(Unqueued::Closed)
-        );
-        assert_eq!(queue.request(()), Err(Unqueued::Closed));
-        assert_eq!(taken(&queue, usize::MAX), [SessionId(1)]);
-        assert!(matches!(queue.take(usize::MAX), Work::Closed));
-    }
-}
+mod tests;

@@ -23,6 +23,9 @@ use crate::config::Config;
 /// How long the scrub reads before it rests, which bounds both its bursts and its overhead.
 const BURST: Duration = Duration::from_millis(250);
 
+/// How long it waits where the system has no descriptor or memory for it.
+const SCARCE_PAUSE: Duration = Duration::from_secs(1);
+
 /// How far the scrub is, for whoever asks.
 #[derive(Debug, Default)]
 pub struct Scrubbing {
@@ -109,7 +112,7 @@ async fn pass(accepting: &Accepting, scrubbing: &Scrubbing, pace: Pace) {
         seen.damaged = 0;
     }
     let begun = Instant::now();
-    let mut bytes = 0;
+    let (mut bytes, mut told) = (0, false);
     loop {
         // Reading blocks, so it happens beside the tasks of sessions.
         let burst = pace.bytes_per_second * BURST.as_millis() as u64 / 1000;
@@ -125,6 +128,15 @@ async fn pass(accepting: &Accepting, scrubbing: &Scrubbing, pace: Pace) {
         }
         let Some(rest) = rest else { break };
         scrub = rest;
+        if read.put_off {
+            if !told {
+                tracing::warn!(
+                    "the scrub waits: the system has no file descriptor or memory for it"
+                );
+                told = true;
+            }
+            tokio::time::sleep(SCARCE_PAUSE).await;
+        }
         let due = Duration::from_secs_f64(bytes as f64 / pace.bytes_per_second as f64);
         tokio::time::sleep_until(begun + due).await;
     }
@@ -138,6 +150,7 @@ async fn pass(accepting: &Accepting, scrubbing: &Scrubbing, pace: Pace) {
 struct Burst {
     bytes: u64,
     position: Position,
+    put_off: bool,
     damage: Vec<(String, String)>,
 }
 
@@ -146,13 +159,15 @@ fn read_burst<S: Storage>(mut scrub: Scrub<S>, limit: u64) -> (Option<Scrub<S>>,
     let mut burst = Burst {
         bytes: 0,
         position: 0,
+        put_off: false,
         damage: Vec::new(),
     };
     while let Some(step) = scrub.step() {
         burst.bytes += step.bytes;
         burst.position = step.position;
         burst.damage.extend(step.damage);
-        if burst.bytes >= limit {
+        burst.put_off = step.put_off;
+        if burst.bytes >= limit || burst.put_off {
             return (Some(scrub), burst);
         }
     }
@@ -195,6 +210,7 @@ async fn record(accepting: &Accepting, place: String, fault: String) {
 
 #[cfg(test)]
 mod tests {
+    use bukti_core::journal::memory::Fault;
     use bukti_core::ledger::testing::{NOW, founded};
 
     use super::*;
@@ -210,6 +226,21 @@ mod tests {
         let pace = Pace::of(&config(3)).unwrap();
         let of = (pace.bytes_per_second, pace.every);
         assert_eq!(of, (3 * 1024, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_burst_ends_where_there_is_no_descriptor_and_the_next_reads_the_rest() {
+        let (mut ledger, disk, _) = founded();
+        for _ in 0..9 {
+            ledger.checkpoint(NOW).unwrap();
+        }
+        let scrub = ledger.reader().scrub();
+        disk.fail_at(4, Fault::Scarce);
+        let (rest, burst) = read_burst(scrub, u64::MAX);
+        assert!(burst.put_off && burst.damage.is_empty());
+        let (rest, burst) = read_burst(rest.expect("the pass goes on"), u64::MAX);
+        assert!(rest.is_none() && !burst.put_off && burst.damage.is_empty());
+        assert_eq!(burst.position, ledger.reader().watermark().position);
     }
 
     #[test]

@@ -23,10 +23,12 @@ use crate::app::{App, Partials};
 use crate::clock::wall_now;
 use crate::commands::{self, Office};
 use crate::config::Config;
+use crate::descriptors::{self, METRICS_SOCKETS_MAX, Room, SOCKETS_SPARE};
 use crate::folder::{Folder, Started};
 use crate::metrics::Metrics;
 use crate::scrub::{self, Scrubbing};
 use crate::sessions::Sessions;
+use crate::sockets::Sockets;
 use crate::{http, invitation};
 
 /// How long the first administrator's invitation holds.
@@ -55,6 +57,11 @@ async fn run(
     key: Option<&std::path::Path>,
     config: Config,
 ) -> Result<ExitCode, String> {
+    let room = make_room(config.connections_max)?;
+    let config = Config {
+        connections_max: room.sessions,
+        ..config
+    };
     // Ports first: a server that cannot listen must not found a journal.
     let listener = listen(config.listen).await?;
     let metrics_listener = match config.metrics_listen {
@@ -76,8 +83,13 @@ async fn run(
 
     let sessions = Arc::new(Sessions::default());
     let failed = CancellationToken::new();
-    let (accepting, ledger_thread) =
-        Accepting::start(ledger, sessions.clone(), metrics.clone(), failed.clone());
+    let (accepting, ledger_thread) = Accepting::start(
+        ledger,
+        config.connections_per_device_max,
+        sessions.clone(),
+        metrics.clone(),
+        failed.clone(),
+    );
     let url = config
         .public_url
         .clone()
@@ -85,6 +97,7 @@ async fn run(
     let scrubbing = Arc::new(Scrubbing::default());
     let mut office = Office::new(folder.clone(), accepting.clone(), &key, url);
     office.scrubbing = Some(scrubbing.clone());
+    office.room = Some(room);
     let nobody = office.reader().devices().next().is_none();
     if founded || (nobody && folder.lacks_invitation()) {
         invite_first_administrator(folder, &office).await?;
@@ -97,18 +110,16 @@ async fn run(
         ControlServer::bind(lock).map_err(|error| format!("cannot take commands: {error}"))?;
     let control_stop = control.stopper();
     let control_thread = std::thread::spawn(move || {
-        if let Err(error) =
-            control.serve(move |request, progress| commands::answer(&office, &request, progress))
-        {
-            tracing::error!(%error, "commands can no longer be taken");
-        }
+        control.serve(move |request, progress| commands::answer(&office, &request, progress));
     });
 
+    let per_address = app.config.connections_per_address_max;
+    let sockets = Sockets::new(room.sockets, per_address.saturating_add(SOCKETS_SPARE));
     let head_timeout = Duration::from_secs(app.config.handshake_timeout_s.max(1));
     app.tracker.spawn(http::serve(
         listener,
         http::devices(app.clone()),
-        app.config.connections_max,
+        sockets,
         head_timeout,
         app.stopping.clone(),
         app.tracker.clone(),
@@ -127,7 +138,7 @@ async fn run(
         app.tracker.spawn(http::serve(
             listener,
             router,
-            0,
+            Sockets::new(METRICS_SOCKETS_MAX, METRICS_SOCKETS_MAX),
             head_timeout,
             stopping,
             tracker,
@@ -167,6 +178,20 @@ async fn run(
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Has the system allow what it may, and says where that is too little for what is configured.
+fn make_room(configured: usize) -> Result<Room, String> {
+    let room = Room::within(descriptors::raise(), configured).map_err(|error| error.to_string())?;
+    if let Some(allowed) = room.narrowed_by {
+        tracing::warn!(
+            configured,
+            taken = room.sessions,
+            allowed,
+            "fewer connections are taken than configured: the limit of open files is too low"
+        );
+    }
+    Ok(room)
 }
 
 fn assemble(

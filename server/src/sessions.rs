@@ -18,8 +18,8 @@ use crate::queue::SessionId;
 const OUTCOMES_WAITING_MAX: usize = 1024;
 
 /// Sessions at once that have not proven whose they are: more than honest devices need, which take
-/// a round trip for it, and few enough that strangers cannot take all connections. The oldest
-/// gives way.
+/// a round trip for it, and few enough that strangers cannot take all connections: of a server that
+/// takes few, no more than half. The oldest gives way.
 const UNBOUND_MAX: usize = 1_000;
 
 /// What the ledger thread holds of a session.
@@ -138,7 +138,7 @@ impl Sessions {
         let id = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, outcomes) = mpsc::channel(OUTCOMES_WAITING_MAX);
         let signals = Arc::new(Signals::default());
-        if table.unbound.len() >= UNBOUND_MAX
+        if table.unbound.len() >= UNBOUND_MAX.min(connections_max.div_ceil(2))
             && let Some(oldest) = table.unbound.pop_first()
             && let Some(old) = table.sessions.get(&oldest)
         {
@@ -394,6 +394,14 @@ mod tests {
             .collect();
         assert!(!device.signals.ended() && strangers[0].signals.replaced());
         assert!(!strangers[1].signals.ended());
+    }
+
+    #[test]
+    fn strangers_take_no_more_than_half_of_few_connections() {
+        let sessions = Arc::new(Sessions::default());
+        let strangers = [(); 4].map(|()| sessions.enter(address(), 6, 6).unwrap());
+        let ended = strangers.each_ref().map(|place| place.signals.ended());
+        assert_eq!(ended, [true, false, false, false]);
     }
 
     #[test]

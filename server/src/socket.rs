@@ -166,7 +166,7 @@ impl Connection {
                 if let Err(refused) = self.app.accepting.submit(self.place.id, runs) {
                     let code = match refused {
                         Unqueued::Closed => ByeCode::Shutdown,
-                        Unqueued::Crowded => ByeCode::Busy,
+                        Unqueued::Crowded | Unqueued::Ahead => ByeCode::Busy,
                     };
                     let sentence = format!("{refused}.");
                     return Ok(Some(Bye::new(code, sentence).retry_after(RETRY_MS)));

@@ -39,14 +39,26 @@ impl Making {
             .mode(0o700)
             .create(root)
             .expect("a new folder");
+        Self::open(root, 0)
+    }
+
+    /// Goes on with a folder whose server was stopped; `phones` were enrolled in it by this before.
+    ///
+    /// # Panics
+    /// If it cannot be opened.
+    pub fn go_on(root: &Path, phones: u64) -> Self {
+        Self::open(root, phones)
+    }
+
+    fn open(root: &Path, phones: u64) -> Self {
         let folder = Folder::new(root);
         let started = folder
             .open(None, Some(NOW), &config(), &Metrics::default(), &mut |_| {})
-            .expect("an empty folder takes a journal");
+            .expect("the folder holds a journal or takes one");
         Self {
             ledger: started.ledger,
             tokens: TokenKey::derive(&started.key),
-            phones: 0,
+            phones,
         }
     }
 

@@ -108,7 +108,23 @@ impl Server {
     /// # Errors
     /// What it said instead of listening.
     pub fn try_start(data: &Path, arguments: &[&str]) -> Result<Self, String> {
-        let mut child = Command::new(binary("bukti-server"))
+        Self::spawn(Command::new(binary("bukti-server")), data, arguments)
+    }
+
+    /// Starts a server that the system lets have so many files and sockets open, whatever it asks for.
+    ///
+    /// # Panics
+    /// If it does not listen, with its log.
+    pub fn start_within(descriptors: usize, data: &Path, arguments: &[&str]) -> Self {
+        // Sets the limit and the most that it may be raised to.
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &script]).arg(binary("bukti-server"));
+        Self::spawn(shell, data, arguments).unwrap_or_else(|failure| panic!("{failure}"))
+    }
+
+    fn spawn(mut program: Command, data: &Path, arguments: &[&str]) -> Result<Self, String> {
+        let mut child = program
             .args(["serve", "--data"])
             .arg(data)
             .args(["--listen", "127.0.0.1:0"])

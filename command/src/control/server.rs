@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::{Answer, Progress, Request, frame, socket};
 use crate::limits::{
     ALIVE_EVERY, ANSWER_BYTES_MAX, ANSWER_FRAMES_QUEUED, ANSWER_WAIT, CALLS_MAX, REQUEST_BYTES_MAX,
-    REQUEST_WAIT, STOP_WAIT,
+    REQUEST_WAIT, STOP_WAIT, TROUBLE_PAUSE,
 };
 use crate::lock::FolderLock;
 use crate::reply::{Exit, Reply};
@@ -65,18 +65,17 @@ impl ControlServer {
     /// Runs `handler` for each command, each in a thread of its own, until it is stopped; then waits
     /// up to [`STOP_WAIT`] for commands that still run. The lock must be held until it returns.
     ///
-    /// # Errors
-    /// The socket broke. Callers that come later are told that the holder is starting.
-    pub fn serve<H>(self, handler: H) -> io::Result<()>
+    /// Nothing that goes wrong with a caller, or with the process while it takes one, ends it: who
+    /// cannot be taken at this moment may be the one who revokes a lost phone at the next.
+    pub fn serve<H>(self, handler: H)
     where
         H: Fn(Request, &mut Progress<'_>) -> Reply + Send + Sync + 'static,
     {
         let handler = Arc::new(handler);
         let places = Arc::new(Places::default());
-        take_each(self.listener.incoming(), &self.stop, &places, &handler)?;
+        take_each(self.listener.incoming(), &self.stop, &places, &handler);
         drop(self.listener);
         places.wait_until_free(STOP_WAIT);
-        Ok(())
     }
 }
 
@@ -86,22 +85,29 @@ pub(super) fn take_each<H>(
     stop: &Stop,
     places: &Arc<Places>,
     handler: &Arc<H>,
-) -> io::Result<()>
-where
+) where
     H: Fn(Request, &mut Progress<'_>) -> Reply + Send + Sync + 'static,
 {
+    let mut told = false;
     for stream in callers {
         if stop.stopped.load(Ordering::SeqCst) {
             break;
         }
-        let stream = match stream {
-            Ok(stream) => stream,
-            Err(error) if is_one_callers(&error) => continue,
-            Err(error) => return Err(error),
-        };
-        take(stream, Places::take(places), Arc::clone(handler));
+        match stream {
+            Ok(stream) => {
+                told = false;
+                take(stream, Places::take(places), Arc::clone(handler));
+            }
+            Err(error) => {
+                // Once until a caller is taken again: it may last.
+                if !told {
+                    tracing::error!(%error, "commands cannot be taken at this moment");
+                    told = true;
+                }
+                thread::sleep(TROUBLE_PAUSE);
+            }
+        }
     }
-    Ok(())
 }
 
 /// Starts a thread for one caller, or turns it away.
@@ -195,16 +201,6 @@ fn answer(stream: &mut UnixStream, next: &Answer) -> bool {
         }
         Err(_) => false,
     }
-}
-
-/// Whether only this caller's connection failed.
-fn is_one_callers(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
-    )
 }
 
 /// Counts running commands.

@@ -26,6 +26,8 @@ pub enum Fault {
     Io,
     /// The device is full.
     Full,
+    /// The process has no descriptor left for the call.
+    Scarce,
 }
 
 /// A syncing call that does nothing, to prove that tests notice when it is missing.
@@ -328,6 +330,7 @@ impl Fault {
         match self {
             Self::Io => io::Error::other("the device reports an error on purpose"),
             Self::Full => io::ErrorKind::StorageFull.into(),
+            Self::Scarce => rustix::io::Errno::MFILE.into(),
         }
     }
 }

@@ -40,6 +40,8 @@ pub struct Scrubbed {
     pub bytes: u64,
     /// The last position that was passed.
     pub position: Position,
+    /// Whether the system lacked descriptors or memory. Nothing was read; the next step reads there.
+    pub put_off: bool,
     /// What is not as it was written. The pass goes on with the next segment.
     pub damage: Option<Finding>,
     /// The records that were read, whole.
@@ -80,7 +82,24 @@ impl<S: Storage> Scrub<S> {
                 self.zeros(&header, offset)
             }
         };
-        Some(done.unwrap_or_else(|error| self.damaged(&header, error)))
+        Some(match done {
+            Ok(done) => done,
+            // That says nothing about the disk, and a finding would stay for ever.
+            Err(ReadError::Storage(error)) if error.scarce => Scrubbed {
+                put_off: true,
+                ..self.passed(0, self.before(&header))
+            },
+            Err(error) => self.damaged(&header, error),
+        })
+    }
+
+    /// The last position before what is read next.
+    fn before(&self, header: &SegmentHeader) -> Position {
+        match self.at {
+            At::Header => header.first - 1,
+            At::Group(position, _) => position - 1,
+            At::Zeros(_) => self.last_of_segment(),
+        }
     }
 
     /// The last record of the segment, as far as this pass goes.
@@ -203,6 +222,7 @@ impl<S: Storage> Scrub<S> {
         Scrubbed {
             bytes,
             position,
+            put_off: false,
             damage: None,
             records: Vec::new(),
         }

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 /// Gives the journal one folder of named files.
 ///
 /// Calls are synchronous. A write counts only after [`sync`](Self::sync) of the same file returned,
@@ -103,6 +105,8 @@ pub struct StorageError {
     pub kind: io::ErrorKind,
     /// What the system said.
     pub message: String,
+    /// Whether the system lacked descriptors or memory, which says nothing about the file.
+    pub scarce: bool,
 }
 
 impl StorageError {
@@ -112,8 +116,19 @@ impl StorageError {
             file: file.to_owned(),
             kind: source.kind(),
             message: source.to_string(),
+            scarce: is_scarce(source),
         }
     }
+}
+
+/// Whether the system had no descriptor or memory left for a call, so that the same call may be
+/// answered a moment later.
+pub fn is_scarce(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    error.kind() == io::ErrorKind::OutOfMemory
+        || errno.is_some_and(|errno| {
+            [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS].contains(&errno)
+        })
 }
 
 /// Names the act and the file in an `io::Error`.

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Batch, Direction, Kv, KvError, Row, Rows};
+use crate::journal::is_scarce;
 use crate::limits::{
     STORE_CACHE_BYTES_MIN, STORE_CLOSE_SECONDS, STORE_FLUSH_EVERY_MS, STORES_DAMAGED_MAX,
 };
@@ -63,10 +64,29 @@ impl SledKv {
         act: &'static str,
         work: impl FnOnce(&::sled::Db) -> ::sled::Result<T>,
     ) -> Result<T, KvError> {
-        if let Some(reason) = self.failed.get() {
-            return Err(KvError::Damaged(reason.clone()));
+        self.attempt(act, work)
+            .inspect_err(|error| self.give_up(error))
+    }
+
+    /// Like [`run`](Self::run), for what only reads: sled opens a file for each large value, and where
+    /// the system has no descriptor or memory for that, nothing was left half done and the rows are
+    /// as they were.
+    fn read<T>(&self, work: impl FnOnce(&::sled::Db) -> ::sled::Result<T>) -> Result<T, KvError> {
+        self.attempt("read", work).inspect_err(|error| match error {
+            KvError::Io { source, .. } if is_scarce(source) => {}
+            KvError::Io { .. } | KvError::Busy | KvError::Damaged(_) => self.give_up(error),
+        })
+    }
+
+    fn attempt<T>(
+        &self,
+        act: &'static str,
+        work: impl FnOnce(&::sled::Db) -> ::sled::Result<T>,
+    ) -> Result<T, KvError> {
+        match self.failed.get() {
+            Some(reason) => Err(KvError::Damaged(reason.clone())),
+            None => guarded(act, || work(self.db())),
         }
-        guarded(act, || work(self.db())).inspect_err(|error| self.give_up(error))
     }
 
     fn db(&self) -> &::sled::Db {
@@ -90,7 +110,7 @@ impl SledKv {
 
 impl Kv for SledKv {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        let value = self.run("read", |db| db.get(key))?;
+        let value = self.read(|db| db.get(key))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
@@ -98,7 +118,7 @@ impl Kv for SledKv {
         if from >= to {
             return Box::new(std::iter::empty());
         }
-        match self.run("read", |db| Ok(db.range(from..to))) {
+        match self.read(|db| Ok(db.range(from..to))) {
             Ok(rows) => Box::new(Scan {
                 kv: self,
                 rows: Some(rows),
@@ -160,7 +180,7 @@ impl Iterator for Scan<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let rows = self.rows.as_mut()?;
-        let step = self.kv.run("read", |_db| {
+        let step = self.kv.read(|_db| {
             match self.direction {
                 Direction::Ascending => rows.next(),
                 Direction::Descending => rows.next_back(),
@@ -302,6 +322,33 @@ fn reason(panic: &(dyn std::any::Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_read_for_which_there_is_no_descriptor_or_memory_is_no_damage() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let kv = SledKv::open(&dir.path().join("store"), 0).unwrap();
+        kv.apply(Batch::new().put("a", "1")).unwrap();
+        // As Linux numbers them: no memory, too many files of the system, and of the process.
+        for errno in [12, 23, 24] {
+            let scarce = || Err(io::Error::from_raw_os_error(errno).into());
+            let read = kv.read::<()>(|_db| scarce()).unwrap_err();
+            assert!(matches!(read, KvError::Io { .. }), "{read:?}");
+            assert_eq!(kv.get(b"a").unwrap().as_deref(), Some(b"1".as_slice()));
+        }
+        // What a write left behind is unknown.
+        let scarce = || Err(io::Error::from_raw_os_error(24).into());
+        assert!(kv.run::<()>("write", |_db| scarce()).is_err());
+        assert!(matches!(kv.get(b"a"), Err(KvError::Damaged(_))));
+    }
+
+    #[test]
+    fn any_other_error_of_a_read_is_final() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let kv = SledKv::open(&dir.path().join("store"), 0).unwrap();
+        let failing = || Err(io::Error::other("the device reports an error").into());
+        assert!(kv.read::<()>(|_db| failing()).is_err());
+        assert!(matches!(kv.get(b"a"), Err(KvError::Damaged(_))));
+    }
 
     #[test]
     fn a_panic_in_sled_is_damage_and_the_handle_gives_up_for_good() {

@@ -20,6 +20,8 @@ pub struct Scrubbed {
     pub bytes: u64,
     /// The last position that was passed.
     pub position: Position,
+    /// Whether the system lacked descriptors or memory. Nothing was read; the next step reads there.
+    pub put_off: bool,
     /// What is not as it was written: where, and what.
     pub damage: Vec<(String, String)>,
 }
@@ -58,6 +60,7 @@ impl<S: Storage> Scrub<S> {
         Some(Scrubbed {
             bytes: step.bytes,
             position: step.position,
+            put_off: step.put_off,
             damage: in_files.into_iter().chain(in_records).collect(),
         })
     }

@@ -114,6 +114,7 @@ pub(super) fn restore(
     folder: &Folder,
     from: &Path,
     key: Option<&Path>,
+    config: &Config,
     json: bool,
 ) -> Result<Reply, Failure> {
     let (source, given) = can_restore(folder, from, key)?;
@@ -129,13 +130,7 @@ pub(super) fn restore(
         exit: Exit::Failed,
         text: format!("cannot copy {}: {error}", source.display()),
     })?;
-    let opened = folder.open(
-        Some(&given),
-        None,
-        &Config::default(),
-        &Metrics::default(),
-        &mut |_| {},
-    );
+    let opened = folder.open(Some(&given), None, config, &Metrics::default(), &mut |_| {});
     let mut started = match opened {
         Ok(started) => started,
         Err(error) => {

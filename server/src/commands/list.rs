@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Office, findings, say};
 use crate::clock::wall_now;
+use crate::descriptors::Room;
 use crate::scrub::Seen;
 
 /// Findings that `status` shows; `findings` lists all.
@@ -118,6 +119,10 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
     let full = space.is_some_and(|space| space.is_at_reserve());
     let value = json!({
         "serving": office.serving,
+        "connections": office.room.map(|room| json!({
+            "max": room.sessions,
+            "configured": room.configured,
+        })),
         "healthy": office.accepting().healthy(),
         "full": full,
         "disk_free_bytes": space.map(|space| space.free_bytes),
@@ -176,6 +181,9 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
         if let Some(space) = space {
             text.push_str(&disk(space));
         }
+        if let Some(room) = office.room {
+            text.push_str(&narrowed(room));
+        }
         text.push_str(&format!("scrub       {}\n", scrub_text(scrub.as_ref())));
         text.push_str(&found_text(&found));
         for name in &kept_aside {
@@ -224,6 +232,17 @@ fn found_text(found: &[Found]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// That fewer connections are taken than configured, if it is so.
+fn narrowed(room: Room) -> String {
+    match room.narrowed_by {
+        Some(allowed) => format!(
+            "connections at most {} of {} configured: the system allows {allowed} open files\n",
+            room.sessions, room.configured
+        ),
+        None => String::new(),
+    }
 }
 
 fn disk(space: Space) -> String {

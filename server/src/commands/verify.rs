@@ -48,12 +48,12 @@ pub(super) fn serving(
 /// While none does: opening finds what keeps a server from starting, too.
 pub(super) fn stopped(
     folder: &Folder,
+    config: &Config,
     json: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Reply, Failure> {
     let metrics = Metrics::default();
-    let config = Config::default();
-    let opened = folder.open(None, None, &config, &metrics, &mut tell(progress));
+    let opened = folder.open(None, None, config, &metrics, &mut tell(progress));
     let report = match opened {
         Ok(started) => with_reader(folder, &started.ledger.reader(), notes(&started), progress)?,
         Err(error) => unopened(folder, error)?,

@@ -4,9 +4,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use bukti_server::descriptors::SOCKETS_SPARE;
 use bukti_sync_protocol::bye::ByeCode;
 use bukti_sync_protocol::frame::{Frame, decode};
 use bukti_sync_protocol::limits::FRAME_BYTES_MAX;
+use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::field::Field;
@@ -121,6 +123,47 @@ fn a_head_of_http_that_never_ends_is_cut() {
     assert!(rest.is_empty() || rest.contains(" 408 "), "{rest}");
 }
 
+#[tokio::test]
+async fn an_address_holds_so_many_sockets_whatever_it_asks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("server.toml");
+    let text = "connections_per_address_max = 1\nhandshake_timeout_s = 3600\n";
+    std::fs::write(&config, text).unwrap();
+    let field = Field::empty(&["--config", config.to_str().unwrap()]);
+    let silent: Vec<TcpStream> = (0..=SOCKETS_SPARE)
+        .map(|_| connect(field.address()))
+        .collect();
+    let mut one_more = connect(field.address());
+    let mut nothing = Vec::new();
+    one_more.read_to_end(&mut nothing).unwrap();
+    assert!(nothing.is_empty(), "closed without a word");
+
+    let elsewhere = TcpSocket::new_v4().unwrap();
+    elsewhere.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let elsewhere = elsewhere.connect(field.address()).await.unwrap();
+    let elsewhere = elsewhere.into_std().unwrap();
+    elsewhere.set_nonblocking(false).unwrap();
+    assert_eq!(ask(elsewhere, "/health/live").unwrap().0, 200);
+    drop(silent);
+}
+
+#[test]
+fn who_connects_and_asks_for_nothing_gives_way_to_who_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("server.toml");
+    // Nobody who is silent is sent away for that.
+    let text = format!("connections_max = {SOCKETS_SPARE}\nhandshake_timeout_s = 3600\n");
+    std::fs::write(&config, text).unwrap();
+    let field = Field::empty(&["--config", config.to_str().unwrap()]);
+    let silent: Vec<TcpStream> = (0..3 * SOCKETS_SPARE)
+        .map(|_| connect(field.address()))
+        .collect();
+    // Those that give way take a moment to end.
+    let mut asked = (0..1_000).filter_map(|_| ask(connect(field.address()), "/health/live"));
+    assert_eq!(asked.next().map(|(status, _)| status), Some(200));
+    drop(silent);
+}
+
 /// What the server says last, and with which code it closes.
 async fn farewell(wire: &mut Wire) -> (Option<ByeCode>, Option<u16>) {
     let mut bye = None;
@@ -152,13 +195,17 @@ fn connect(server: SocketAddr) -> TcpStream {
 
 /// Status and body.
 fn get(server: SocketAddr, path: &str) -> (u16, String) {
-    let mut stream = connect(server);
-    let head = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).unwrap();
+    ask(connect(server), path).unwrap()
+}
+
+/// The same over a connection that the server may close without a word.
+fn ask(mut stream: TcpStream, path: &str) -> Option<(u16, String)> {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: bukti\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).ok()?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (status_of(head), body.to_owned())
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((status_of(head), body.to_owned()))
 }
 
 /// The status of an upgrade to a WebSocket with one more header.

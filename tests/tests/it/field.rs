@@ -70,6 +70,19 @@ impl Field {
         }
     }
 
+    /// A server that serves a programme and places where the system lets it have so many files and
+    /// sockets open.
+    pub(crate) fn open_within(descriptors: usize, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("server");
+        let server = Server::start_within(descriptors, &data, arguments);
+        let field = Self {
+            folder,
+            server: Some(server),
+        };
+        field.furnished()
+    }
+
     /// A server that serves a programme and places.
     pub(crate) fn open(arguments: &[&str]) -> Self {
         Self::empty(arguments).furnished()

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bukti_core::change::forge::{Forge, framed, run as repeated, unsigned};
-use bukti_core::id::Incarnation;
+use bukti_core::id::{DeviceId, Incarnation};
 use bukti_hostile::dice::Dice;
 use bukti_hostile::pen::{Pen, Sealed};
 use bukti_hostile::{altered, seeds};
@@ -25,7 +25,7 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
 use crate::field::{Field, VILLAGE, listed, text};
-use bukti_tests::wire::{Answers, Enrolled, Heard, Wire, push};
+use bukti_tests::wire::{Answers, Enrolled, Heard, Line, Wire, push};
 
 /// Inputs of an ordinary test run.
 const INPUTS: usize = 500;
@@ -108,6 +108,112 @@ async fn hostile_inputs_over_real_sockets_stop_nothing_and_nobody_else_notices()
     field.verify();
 }
 
+/// Strangers who send frames all the time, and inputs of each of the two devices beside them.
+const STRANGERS: u64 = 3;
+const INPUTS_OF_EACH: usize = 200;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_attackers_at_once_keep_nobody_else_waiting() {
+    let field = Field::open(&[]);
+    let server = field.address();
+    let mut honest = Honest::enrol(&field, 1).await;
+    let attackers = [
+        Attacker::enrol(&field, 2).await,
+        Attacker::enrol(&field, 3).await,
+    ];
+
+    let peace = honest.work(server, |edits| edits < EDITS_IN_PEACE).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let beside = tokio::spawn({
+        let over = Arc::clone(&over);
+        async move { honest.work(server, |_| !over.load(Ordering::Relaxed)).await }
+    });
+    let strangers = (0..STRANGERS).map(|seed| tokio::spawn(intrude(server, seed, over.clone())));
+    let strangers: Vec<_> = strangers.collect();
+    let attacks = attackers
+        .map(|attacker| tokio::spawn(async move { attacker.attack(server, INPUTS_OF_EACH).await }));
+    for attack in attacks {
+        let done = attack.await.unwrap();
+        assert_eq!(done.runs + done.frames, INPUTS_OF_EACH);
+    }
+    over.store(true, Ordering::Relaxed);
+    for stranger in strangers {
+        assert!(stranger.await.unwrap() > 0);
+    }
+    let war = beside.await.unwrap();
+    println!(
+        "an edit was accepted in {:?} before and {:?} under attack (medians of {} and {}), \
+         {:?} and {:?} at p99",
+        median(&peace),
+        median(&war),
+        peace.len(),
+        war.len(),
+        percentile(&peace, 99),
+        percentile(&war, 99),
+    );
+    hold_to(&peace, &war);
+    field.verify();
+}
+
+/// Connects and sends a frame that it altered, again and again; gives how often.
+async fn intrude(server: SocketAddr, seed: u64, over: Arc<AtomicBool>) -> usize {
+    let (mut dice, frames) = (Dice::new(seed), seeds::frames());
+    let mut times = 0;
+    while !over.load(Ordering::Relaxed) {
+        let mut wire = Wire::open(server).await;
+        wire.send(altered::frame(&mut dice, &frames)).await;
+        wire.send(vec![0xff]).await;
+        while let Heard::Frame(_) = wire.hear().await {}
+        times += 1;
+    }
+    times
+}
+
+/// Sessions that the quick device opens and leaves, runs in each, and letters in each run, which make
+/// it short to send and long to judge.
+const QUICK_SESSIONS: u16 = 120;
+const RUNS_IN_A_QUICK_SESSION: u16 = 20;
+const LETTERS_IN_A_QUICK_RUN: usize = 1_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_of_many_quick_sessions_keeps_nobody_else_waiting() {
+    let field = Field::open(&[]);
+    let server = field.address();
+    let mut honest = Honest::enrol(&field, 1).await;
+    let quick = Arc::new(Attacker::enrol(&field, 2).await);
+    let token = quick.token(server).await;
+    let flights: Vec<Vec<Sealed>> = (0..QUICK_SESSIONS)
+        .map(|session| quick.flight(session))
+        .collect();
+    let last = flights.last().unwrap().last().unwrap().clone();
+
+    let peace = honest.work(server, |edits| edits < EDITS_IN_PEACE).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let beside = tokio::spawn({
+        let over = Arc::clone(&over);
+        // Any goodbye, `busy` among them, ends the test.
+        async move { honest.work(server, |_| !over.load(Ordering::Relaxed)).await }
+    });
+    for flight in flights {
+        quick.push_and_leave(server, &token, flight).await;
+    }
+    // What waits of the quick device is before its last run, so all of it was judged by then.
+    let answers = push_until_taken(server, &quick, &token, last).await;
+    over.store(true, Ordering::Relaxed);
+    let war = beside.await.unwrap();
+    println!(
+        "an edit was accepted in {:?} alone and {:?} beside it (medians of {} and {}), {:?} at most",
+        median(&peace),
+        median(&war),
+        peace.len(),
+        war.len(),
+        war.iter().max().unwrap(),
+    );
+    assert_eq!(answers.accepted.len(), 1);
+    hold_to(&peace, &war);
+    field.verify();
+}
+
 /// Enrols a key that the test holds.
 async fn enrol(field: &Field, seed: u8) -> (SigningKey, Enrolled) {
     let key = SigningKey::from_bytes(&[seed; 32]);
@@ -137,15 +243,17 @@ fn opening(key: &SigningKey, enrolled: &Enrolled, token: Option<Vec<u8>>) -> Ope
 }
 
 /// A device that edits one document in one long session.
-struct Honest {
+pub(crate) struct Honest {
     key: SigningKey,
     enrolled: Enrolled,
     pen: Pen,
     edits: usize,
+    /// Letters that each edit has besides its number.
+    pub(crate) letters: usize,
 }
 
 impl Honest {
-    async fn enrol(field: &Field, seed: u8) -> Self {
+    pub(crate) async fn enrol(field: &Field, seed: u8) -> Self {
         let (key, enrolled) = enrol(field, seed).await;
         let mut pen = Pen::begin(&key, VILLAGE, 1, 1);
         let root = pen.seal();
@@ -157,11 +265,28 @@ impl Honest {
             enrolled,
             pen,
             edits: 0,
+            letters: 0,
         }
     }
 
+    /// Its name.
+    pub(crate) fn device(&self) -> DeviceId {
+        self.pen.device()
+    }
+
+    fn title(&mut self) -> String {
+        self.edits += 1;
+        let mut dice = Dice::new(self.edits as u64);
+        let letters = (0..self.letters).map(|_| char::from(b'a' + dice.below(26) as u8));
+        format!("Jembatan {} {}", self.edits, letters.collect::<String>())
+    }
+
     /// Makes one edit after the other, each once the last was accepted; gives how long each took.
-    async fn work(&mut self, server: SocketAddr, go_on: impl Fn(usize) -> bool) -> Vec<Duration> {
+    pub(crate) async fn work(
+        &mut self,
+        server: SocketAddr,
+        go_on: impl Fn(usize) -> bool,
+    ) -> Vec<Duration> {
         let mut times = Vec::new();
         let first = opening(&self.key, &self.enrolled, None);
         let mut session = ClientSession::new(first, 0);
@@ -173,9 +298,8 @@ impl Honest {
                 if !go_on(times.len()) {
                     return times;
                 }
-                self.edits += 1;
-                let run = self.pen.put("title", format!("Jembatan {}", self.edits));
-                let run = run.seal();
+                let title = self.title();
+                let run = self.pen.put("title", title).seal();
                 waits = Some((run.0, Instant::now()));
                 session.handle(0, Input::Offer(vec![run.into()]));
             }
@@ -262,6 +386,31 @@ impl Attacker {
             }
         }
         done
+    }
+
+    /// Runs that begin documents.
+    fn flight(&self, session: u16) -> Vec<Sealed> {
+        let first = 20_000 + session * RUNS_IN_A_QUICK_SESSION;
+        let numbers = first..first + RUNS_IN_A_QUICK_SESSION;
+        numbers
+            .map(|number| {
+                let mut pen = Pen::begin(&self.key, VILLAGE, number, number);
+                pen.write("body", &"a".repeat(LETTERS_IN_A_QUICK_RUN));
+                pen.seal()
+            })
+            .collect()
+    }
+
+    /// Sends all that credit allows and goes away without a word.
+    async fn push_and_leave(&self, server: SocketAddr, token: &[u8], runs: Vec<Sealed>) {
+        let first = opening(&self.key, &self.enrolled, Some(token.to_vec()));
+        let offers = runs.into_iter().map(Into::into).collect();
+        let mut line = Line::open(server, first, offers).await;
+        while let Some(event) = line.next().await {
+            if matches!(event, Event::Welcome { .. } | Event::Bye(_)) {
+                return;
+            }
+        }
     }
 
     async fn token(&self, server: SocketAddr) -> Vec<u8> {
@@ -409,10 +558,45 @@ fn zeros(count: usize) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Pushes a run again until the server takes it: it says `busy` while more of the device waits than
+/// it holds of one.
+async fn push_until_taken(
+    server: SocketAddr,
+    device: &Attacker,
+    token: &[u8],
+    run: Sealed,
+) -> Answers {
+    loop {
+        let first = opening(&device.key, &device.enrolled, Some(token.to_vec()));
+        let answers = push(server, first, vec![run.clone()]).await;
+        match &answers.bye {
+            Some(bye) if bye.code == ByeCode::Busy => {}
+            Some(_) | None => return answers,
+        }
+    }
+}
+
+/// Machines that run tests are shared; a device that had to wait for an attacker would wait for all
+/// that this one left.
+fn hold_to(peace: &[Duration], war: &[Duration]) {
+    for (per_cent, of, shared_ms) in [(50, "median", 200), (99, "p99", 1_000)] {
+        let (before, beside) = (percentile(peace, per_cent), percentile(war, per_cent));
+        assert!(
+            beside < before * 4 + Duration::from_millis(shared_ms),
+            "{of}: {before:?} before, {beside:?} under attack"
+        );
+    }
+}
+
 fn median(times: &[Duration]) -> Duration {
+    percentile(times, 50)
+}
+
+fn percentile(times: &[Duration], per_cent: u64) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    let at = sorted.len() * per_cent as usize / 100;
+    sorted.get(at).copied().unwrap_or_default()
 }
 
 fn peak_resident_kib(pid: u32) -> u64 {

@@ -16,6 +16,7 @@ mod readme;
 mod recovery;
 mod rejection;
 mod scale;
+mod scarce;
 mod service;
 mod sim;
 mod space;

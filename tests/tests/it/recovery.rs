@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use bukti_tests::comparing::{self, copy_folder as copy};
+use bukti_tests::folder::Making;
 use bukti_tests::process::{Phone, Printed};
 
 use crate::field::{Door, Field, REGENCY, VILLAGE, listed, new_evidence, quarantined, text};
@@ -69,6 +70,11 @@ fn meet(phones: &[&Phone]) {
     for phone in &phones[1..] {
         assert_eq!(first, shown(phone));
     }
+    expect_nothing_open(phones);
+}
+
+/// Nothing was refused, and no comparison found a difference.
+fn expect_nothing_open(phones: &[&Phone]) {
     for phone in phones {
         assert_eq!(quarantined(phone), Vec::<serde_json::Value>::new());
         let status = phone.run(&["status", "--json"]).ok().json();
@@ -304,6 +310,48 @@ fn a_server_that_was_rolled_back_under_its_phones_meets_them_again() {
     meet(&[&sari, &budi, &third]);
     let findings = place.field.admin(&["findings", "--json"]);
     assert!(findings.stdout.contains("cursor-void"), "{findings:?}");
+}
+
+#[test]
+fn a_server_restored_from_a_backup_that_is_a_thousand_documents_old_gets_them_from_one_phone() {
+    const BEFORE: usize = 200;
+    const SINCE: usize = 1_000;
+    let mut place = Place::open();
+    let budi = place.field.phone("Budi", "officer", VILLAGE);
+    place.field.stop();
+    let mut making = Making::go_on(&place.field.data(), 0);
+    making.documents(BEFORE);
+    drop(making);
+    place.serve(&[]);
+    sync(&budi).ok();
+    let copy = place.field.path("backup");
+    let copy = copy.to_str().unwrap().to_owned();
+    place.field.admin(&["backup", "--to", &copy]).ok();
+    place.field.stop();
+    let mut making = Making::go_on(&place.field.data(), 1);
+    making.documents(SINCE);
+    drop(making);
+    place.serve(&[]);
+    sync(&budi).ok();
+    assert_eq!(listed(&budi).len(), BEFORE + SINCE);
+    let documents = |place: &Place| place.field.admin(&["status", "--json"]).ok().json();
+    let key = place.field.path("server.key");
+    place.field.kill();
+    fs::copy(place.field.data().join("server.key"), &key).unwrap();
+    fs::remove_dir_all(place.field.data()).unwrap();
+    let key = key.to_str().unwrap();
+    let restore = ["restore", "--from", &copy, "--key", key];
+    place.field.admin(&restore).ok();
+    place.serve(&[]);
+    assert_eq!(documents(&place)["documents"], BEFORE);
+
+    let synced = sync_at_once(&budi);
+    assert_eq!(synced["sent"], SINCE, "{synced}");
+    assert_eq!(documents(&place)["documents"], BEFORE + SINCE);
+    let later = place.field.phone("Rina", "officer", VILLAGE);
+    assert_eq!(listed(&later).len(), BEFORE + SINCE);
+    expect_nothing_open(&[&budi, &later]);
+    place.field.verify();
 }
 
 #[test]

@@ -30,6 +30,26 @@ fn get(server: SocketAddr, path: &str) -> String {
     answer
 }
 
+#[test]
+fn a_command_on_a_stopped_server_keeps_the_reserve_of_its_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("server.toml");
+    // More than any disk has.
+    fs::write(&config, "reserve_mib = 1048576\n").unwrap();
+    let config = config.to_str().unwrap();
+    let mut field = Field::empty(&[]);
+    field.stop();
+    let invite = "invite --role officer --region 13.07 --name Sari";
+    let invite: Vec<&str> = invite.split(' ').collect();
+    let refused = field.admin(&[&invite[..], &["--config", config]].concat());
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    field.admin(&invite).ok();
+    let status = field.admin(&["status", "--json", "--config", config]);
+    assert_eq!(status.ok().json()["full"], true);
+    let wrong = field.admin(&["status", "--config", "/nowhere/server.toml"]);
+    assert_eq!(wrong.status, Some(2), "{wrong:?}");
+}
+
 fn full(field: &Field) -> bool {
     let status = field.admin(&["status", "--json"]).ok().json();
     status["full"].as_bool().unwrap()

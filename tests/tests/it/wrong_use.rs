@@ -173,9 +173,7 @@ fn wrong_use_of_the_server_is_one_line_and_changes_nothing_whether_it_serves_or_
     let files = Files::make(&field);
     let inside = field.data().join("copy");
     let invite = ["invite", "--role", "officer", "--name", "x", "--region"];
-    let many: Vec<String> = (1..=40)
-        .map(|n| format!("{VILLAGE}/opd{n}"))
-        .collect();
+    let many: Vec<String> = (1..=40).map(|n| format!("{VILLAGE}/opd{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let many = [&invite[..], &many].concat();
     let person = "x".repeat(200);

@@ -3,7 +3,7 @@
 use super::super::format::{
     Damage, GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
 };
-use super::super::memory::MemoryStorage;
+use super::super::memory::{Fault, MemoryStorage};
 use super::super::scrub::Scrub;
 use super::super::{Finding, Journal, Options, Storage};
 use super::{ID, SMALL, record, small_journal};
@@ -210,6 +210,32 @@ fn records_that_are_settled_while_a_pass_runs_are_no_damage() {
         };
         assert_eq!(*file, segment_name(3));
     }
+}
+
+#[test]
+fn what_cannot_be_read_for_want_of_descriptors_is_read_again_and_is_no_damage() {
+    let (disk, journal, records) = small_journal();
+    let mut put_off = 0;
+    for call in 1.. {
+        disk.fail_at(call, Fault::Scarce);
+        let mut scrub = journal.reader().scrub();
+        let mut read = Vec::new();
+        let mut position = 0;
+        while let Some(step) = scrub.step() {
+            assert_eq!(step.damage, None, "call {call}");
+            assert!(step.position >= position, "a pass goes forward");
+            position = step.position;
+            put_off += usize::from(step.put_off);
+            assert!(!step.put_off || (step.bytes, step.records.len()) == (0, 0));
+            read.extend(step.records.into_iter().map(|(_, record)| record));
+        }
+        assert!(read == records, "each record once, call {call}");
+        assert_eq!(position, 12);
+        if disk.is_to_fail() {
+            break;
+        }
+    }
+    assert!(put_off > 10, "{put_off} steps were put off");
 }
 
 #[test]
