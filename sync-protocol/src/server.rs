@@ -14,7 +14,7 @@ use bukti_core::id::{DeviceId, ServerId, WallMs};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_core::ledger::{
-    DeviceRow, EnrolRefusal, Enrolled, Left, Outcome, ReadError, Reader, Submission, Topic,
+    DeviceRow, EnrolRefusal, Enrolled, Left, Outcome, ReadError, Reader, Submission,
 };
 use bukti_core::record::{Finding, Signed};
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -698,24 +698,10 @@ impl ServerSession {
 
 /// Ends the session of a revoked device, with the statement that says so.
 fn revoked<S: Storage, K: Kv>(reader: &Reader<S, K>, device: &DeviceId) -> End {
-    match revocation(reader, device) {
+    match reader.revocation(device) {
         Ok(statement) => Bye::revoked().vouched(statement).into(),
         Err(error) => error.into(),
     }
-}
-
-fn revocation<S: Storage, K: Kv>(
-    reader: &Reader<S, K>,
-    device: &DeviceId,
-) -> Result<Option<Vec<u8>>, ReadError> {
-    let topic = Topic::Revocation(*device);
-    for fact in reader.facts(0, reader.watermark().position) {
-        let (_, fact) = fact?;
-        if fact.topic == topic {
-            return reader.statement_bytes(fact.place.place()).map(Some);
-        }
-    }
-    Ok(None)
 }
 
 /// The highest envelope held, if `hello` shows that the device's store is older than it or another.

@@ -118,7 +118,11 @@ fn a_revocation_that_was_returned_keeps_the_device_out() {
     assert_eq!((pipe.taken_back, pipe.closed), (1, None));
     let pipe = Pipe::run(&mut server, &mut revoked);
     assert!(!pipe.kinds_down().contains(&"welcome"));
-    assert_eq!(pipe.closed.unwrap().code, ByeCode::Revoked);
+    let bye = pipe.closed.unwrap();
+    assert_eq!(
+        (bye.code, bye.statement.is_some()),
+        (ByeCode::Revoked, true)
+    );
 }
 
 #[test]

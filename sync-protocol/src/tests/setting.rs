@@ -29,6 +29,7 @@ pub(super) const WALL: i64 = 1_760_000_000_000;
 
 pub(super) struct Server {
     pub(super) ledger: Ledger<MemoryStorage, MemoryKv>,
+    pub(super) kv: Arc<MemoryKv>,
     pub(super) now: Mono,
     pub(super) wall: i64,
     key: SigningKey,
@@ -49,9 +50,10 @@ impl Server {
     /// The same server, by its key, with a journal of its own.
     pub(super) fn founded(journal: JournalId, wall: i64) -> Self {
         let key = SigningKey::from_bytes(&[1; 32]);
+        let kv = Arc::new(MemoryKv::new());
         let ledger = Ledger::create(
             MemoryStorage::new(),
-            Arc::new(MemoryKv::new()),
+            kv.clone(),
             key.clone(),
             journal,
             wall,
@@ -62,6 +64,7 @@ impl Server {
         let partials = BTreeMap::new();
         Self {
             ledger,
+            kv,
             now: 1_000,
             wall,
             key,
