@@ -141,7 +141,6 @@ enum Phase {
     /// Waits for what earlier sessions left.
     Bound {
         hello: Box<Hello>,
-        row: DeviceRow,
     },
     /// Pushes and feeds.
     Live(Box<Live>),
@@ -474,13 +473,7 @@ impl ServerSession {
 
     /// Gives the session to a device that has shown who it is.
     fn bind<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, hello: Hello) -> Result<(), End> {
-        let Some(row) = cx.reader.device(&hello.device)? else {
-            let sentence = "This device is not enrolled here.";
-            return Err(Bye::new(ByeCode::Unauthorised, sentence).into());
-        };
-        if row.revoked_at.is_some() {
-            return Err(revoked(cx.reader, &hello.device));
-        }
+        in_standing(cx.reader, &hello.device)?;
         if let Some(highest) = stale(cx.reader, &hello)? {
             self.stale(cx.now, highest);
             return Ok(());
@@ -488,7 +481,6 @@ impl ServerSession {
         self.outputs.push_back(Output::Bound(hello.device));
         self.phase = Phase::Bound {
             hello: Box::new(hello),
-            row,
         };
         Ok(())
     }
@@ -506,8 +498,13 @@ impl ServerSession {
         if !matches!(self.phase, Phase::Bound { .. }) {
             return;
         }
-        let Phase::Bound { hello, row } = std::mem::replace(&mut self.phase, Phase::Closed) else {
+        let Phase::Bound { hello } = std::mem::replace(&mut self.phase, Phase::Closed) else {
             return;
+        };
+        // What an administrator did since the session was bound is news to nobody else.
+        let row = match in_standing(cx.reader, &hello.device) {
+            Ok(row) => row,
+            Err(end) => return self.end(end),
         };
         let highest = match cx.reader.highest(&hello.device, &hello.incarnation) {
             Ok(highest) => highest,
@@ -693,6 +690,21 @@ impl ServerSession {
         self.send(&bye.clone().into());
         self.outputs.push_back(Output::Close(bye));
         self.phase = Phase::Closed;
+    }
+}
+
+/// What is known of a device that is enrolled and was not revoked.
+fn in_standing<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    device: &DeviceId,
+) -> Result<DeviceRow, End> {
+    let Some(row) = reader.device(device)? else {
+        let sentence = "This device is not enrolled here.";
+        return Err(Bye::new(ByeCode::Unauthorised, sentence).into());
+    };
+    match row.revoked_at {
+        None => Ok(row),
+        Some(_) => Err(revoked(reader, device)),
     }
 }
 

@@ -92,6 +92,30 @@ fn a_device_of_a_lost_journal_is_let_in_by_its_certificate_and_only_gives() {
 }
 
 #[test]
+fn a_device_that_is_confirmed_while_it_is_let_in_receives_in_that_session() {
+    let (_, mut phone) = survivor();
+    let mut server = founded_anew();
+    let mut writer = server.enrolled(4, Role::Officer, &[VILLAGE]);
+    let run = writer.create(VILLAGE, 2, "");
+    server.accept(writer.device(), std::slice::from_ref(&run));
+    server.confirms = true;
+    phone.compare = false;
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(pipe.closed, None);
+    let confirmed = |event: &Event| {
+        matches!(
+            event,
+            Event::Welcome {
+                confirmed: true,
+                ..
+            }
+        )
+    };
+    assert_eq!(pipe.said(confirmed), 1);
+    assert_eq!(wholes(&pipe), [run.envelope.body().document]);
+}
+
+#[test]
 fn without_its_certificate_a_device_of_a_lost_journal_stays_out() {
     let (_, mut phone) = survivor();
     phone.certificate = Vec::new();

@@ -38,6 +38,8 @@ pub(super) struct Server {
     sessions: u8,
     /// Whether the journal answers.
     pub(super) judges: bool,
+    /// Whether a device is confirmed between being let in and its welcome.
+    pub(super) confirms: bool,
     /// Why it leaves every statement that is given back, if it does.
     pub(super) leaves: Option<Left>,
 }
@@ -72,6 +74,7 @@ impl Server {
             partials,
             sessions: 0,
             judges: true,
+            confirms: false,
             leaves: None,
         }
     }
@@ -198,6 +201,10 @@ impl Server {
                     continue;
                 }
                 server::Output::Bound(device) => {
+                    if self.confirms {
+                        self.ledger.confirm(self.wall, device).unwrap();
+                        session.handle(&cx, server::Input::Advanced);
+                    }
                     server::Input::Held(self.partials.remove(&device).unwrap_or_default())
                 }
                 server::Output::Failed(error) => panic!("{error}"),
