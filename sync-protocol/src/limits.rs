@@ -81,6 +81,14 @@ pub const RUN_ITEM_BYTES_MAX: usize = RUN_BYTES_MAX + 1;
 /// a run of its own, has envelopes of about 38 MB; all others are far smaller.
 pub const FEED_ITEM_BYTES_MAX: usize = 48 * 1024 * 1024;
 
+/// Bytes of large feed items that the sessions of a server hold together: eight of 8 MiB. Who finds no
+/// room waits for it.
+pub const LARGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Milliseconds for which a device may let an item wait of which it took nothing: others may wait for
+/// the room that it has.
+pub const LARGE_STALLED_MS: u64 = ANSWER_MS;
+
 /// Bytes that one `fragment` frame carries: a frame without 48 bytes of keys and lengths.
 pub const FRAGMENT_BYTES: usize = FRAME_BYTES_MAX - 48;
 

@@ -30,6 +30,7 @@ use crate::frame::{
     decode, encode,
 };
 use crate::limits;
+use crate::room::Seat;
 use crate::token::TokenKey;
 
 mod comparing;
@@ -163,6 +164,8 @@ pub struct ServerSession {
     assembler: Assembler,
     /// The device was let in by its certificate: its flight is dropped and comes again.
     readmitted: bool,
+    /// Room for large items, until the session is live.
+    seat: Seat,
 }
 
 /// Why a session ends: the peer's fault, or the server's own.
@@ -224,11 +227,19 @@ impl ServerSession {
             window: Window::new(limits::FLIGHT_BYTES),
             frames_before_welcome: 0,
             readmitted: false,
+            seat: Seat::default(),
             assembler: Assembler::new(
                 limits::STATEMENT_ITEM_BYTES_MAX,
                 limits::PARTIAL_BYTES_SERVER,
             ),
         }
+    }
+
+    /// Shares room for large items with other sessions. Poll it again when the seat's waker is woken.
+    #[must_use]
+    pub fn seated(mut self, seat: Seat) -> Self {
+        self.seat = seat;
+        self
     }
 
     /// Takes in what happened.
@@ -279,7 +290,7 @@ impl ServerSession {
         if self.outputs.is_empty()
             && let Phase::Live(live) = &mut self.phase
         {
-            match live.next_frame(cx.reader) {
+            match live.next_frame(cx.reader, cx.now) {
                 Ok(Some(bytes)) => return Some(Output::Send(bytes)),
                 Ok(None) if live.may_be_put_off() => {
                     let sentence =
@@ -302,7 +313,8 @@ impl ServerSession {
             | Phase::Challenged { until, .. }
             | Phase::Readmitting { until, .. }
             | Phase::Stale { until } => Some(*until),
-            Phase::Bound { .. } | Phase::Live(_) | Phase::Closed => None,
+            Phase::Live(live) => live.deadline(),
+            Phase::Bound { .. } | Phase::Closed => None,
         }
     }
 
@@ -531,7 +543,8 @@ impl ServerSession {
             .push_back(Output::Send(encode(&welcome.into(), hello.features)));
         // What is left of the flight's allowance stays, since the flight may still be under way.
         self.window.widen(limits::CREDIT_WINDOW);
-        self.phase = Phase::Live(Box::new(Live::new(&hello, row, self.readmitted)));
+        let seat = std::mem::take(&mut self.seat);
+        self.phase = Phase::Live(Box::new(Live::new(&hello, row, self.readmitted, seat)));
     }
 
     fn enrol<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, enrol: &Enrol) -> Result<(), End> {
@@ -639,10 +652,13 @@ impl ServerSession {
                 let sentence = "The server could not enrol the device in time.";
                 Err(Bye::new(ByeCode::Fault, sentence).into())
             }
+            Phase::Live(_) => {
+                let sentence = "The device takes nothing of what it asked for.";
+                Err(Bye::new(ByeCode::Timeout, sentence).into())
+            }
             Phase::First { .. }
             | Phase::Challenged { .. }
             | Phase::Bound { .. }
-            | Phase::Live(_)
             | Phase::Closed => {
                 let sentence = "The device did not say what it wants in time.";
                 Err(Bye::new(ByeCode::Timeout, sentence).into())
