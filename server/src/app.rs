@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bukti_core::id::DeviceId;
 use bukti_sync_protocol::fragment::PartialItem;
+use bukti_sync_protocol::room::Room;
 use bukti_sync_protocol::server::Cx;
 use bukti_sync_protocol::token::TokenKey;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,8 @@ pub struct App {
     pub scrubbing: Arc<Scrubbing>,
     /// Unfinished items of devices.
     pub partials: Partials,
+    /// Room for the large items that sessions send.
+    pub room: Arc<Room>,
     /// Key of session tokens.
     pub token_key: TokenKey,
     /// Cancelled when the server begins to stop.

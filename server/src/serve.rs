@@ -11,6 +11,8 @@ use bukti_command::lock::FolderLock;
 use bukti_core::authority::{Grant, Role};
 use bukti_core::ledger::Opened;
 use bukti_core::scope::Scope;
+use bukti_sync_protocol::limits;
+use bukti_sync_protocol::room::Room;
 use bukti_sync_protocol::token::TokenKey;
 use ed25519_dalek::SigningKey;
 use tokio::net::TcpListener;
@@ -209,6 +211,7 @@ fn assemble(
         metrics,
         scrubbing,
         partials: Partials::default(),
+        room: Room::new(limits::LARGE_BYTES_MAX),
         token_key: TokenKey::derive(key),
         stopping: CancellationToken::new(),
         tracker: TaskTracker::new(),

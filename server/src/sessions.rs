@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Wake;
 
 use bukti_core::id::DeviceId;
 use bukti_core::ledger::Outcome;
@@ -71,6 +72,13 @@ impl Signals {
 
     fn raise(&self, flag: &AtomicBool) {
         flag.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+}
+
+/// Wakes the session to look again: there is room for what it has to send.
+impl Wake for Signals {
+    fn wake(self: Arc<Self>) {
         self.wake.notify_one();
     }
 }
@@ -426,6 +434,15 @@ mod tests {
         assert!(!place.signals.take_advanced());
         sessions.advance(&BTreeSet::from([scope("13.07.05.2001")]), &unmoved());
         assert!(place.signals.take_advanced());
+    }
+
+    #[tokio::test]
+    async fn a_session_that_waits_for_room_is_woken_without_any_other_news() {
+        let sessions = Arc::new(Sessions::default());
+        let place = sessions.enter(address(), 9, 9).unwrap();
+        std::task::Waker::from(place.signals.clone()).wake();
+        place.signals.wake.notified().await;
+        assert!(!place.signals.take_advanced() && !place.signals.ended());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One WebSocket: the only place where a session's bytes, its clock and the ledger meet.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
@@ -9,6 +10,7 @@ use bukti_core::ledger::{EnrolError, EnrolRefusal, Enrolled, Left, Outcome, Subs
 use bukti_core::record::{Finding, invitation_hash};
 use bukti_sync_protocol::bye::{Bye, ByeCode};
 use bukti_sync_protocol::credit::Rate;
+use bukti_sync_protocol::room::Seat;
 use bukti_sync_protocol::server::{Input, Output, ServerSession};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -93,8 +95,9 @@ enum Happened {
 impl Connection {
     fn new(place: Place, nonce: [u8; 32], app: Arc<App>) -> Self {
         let (asking, answers) = mpsc::channel(1);
+        let seat = Seat::new(app.room.clone(), Waker::from(place.signals.clone()));
         Self {
-            session: ServerSession::new(nonce, mono_now()),
+            session: ServerSession::new(nonce, mono_now()).seated(seat),
             device: None,
             place,
             app,

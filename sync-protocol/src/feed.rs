@@ -65,6 +65,10 @@ pub struct Feed {
     needs: BTreeSet<DocumentId>,
     /// Only digests are sent.
     muted: bool,
+    /// What an item may have at present that is larger than a page.
+    item_bytes_max: usize,
+    /// Bytes of the next item, if that is more.
+    wants: Option<usize>,
     bounds: Bounds,
 }
 
@@ -207,6 +211,8 @@ impl Feed {
             wholes: Wholes::default(),
             needs: BTreeSet::new(),
             muted: false,
+            item_bytes_max: usize::MAX,
+            wants: None,
             bounds,
         })
     }
@@ -226,6 +232,16 @@ impl Feed {
     /// Sends nothing but digests, under a cursor that says so.
     pub fn mute(&mut self) {
         self.muted = true;
+    }
+
+    /// Makes no page of an item that is larger than a page and than this.
+    pub(crate) fn bound_items(&mut self, item_bytes_max: usize) {
+        self.item_bytes_max = item_bytes_max;
+    }
+
+    /// Bytes of the item for which [`Feed::next`] gave nothing: more than it may have.
+    pub(crate) fn wants(&self) -> Option<usize> {
+        self.wants
     }
 
     /// Whether only digests are sent, and others than the last ones may be right by now.
@@ -305,10 +321,16 @@ impl Feed {
         budget_bytes: usize,
     ) -> Result<Option<Page>, FeedError> {
         let watermark = reader.watermark();
-        let mut draft = Draft::new(budget_bytes.saturating_sub(self.cursor_bytes_at_most()));
+        let page_bytes = budget_bytes.saturating_sub(self.cursor_bytes_at_most());
+        let mut draft = Draft::new(page_bytes, self.item_bytes_max);
+        self.wants = None;
         for _ in 0..self.bounds.steps {
             match self.step(reader, watermark, &mut draft)? {
                 Step::Passed => {}
+                Step::Full if draft.is_empty() && draft.wants.is_some() => {
+                    self.wants = draft.wants;
+                    return Ok(None);
+                }
                 Step::Full => break,
                 Step::Done if draft.is_empty() => return Ok(None),
                 Step::Done => break,

@@ -629,7 +629,9 @@ impl Frame {
             Self::Reconcile(reconcile) => {
                 bound("ranges", reconcile.ranges.len(), limits::RANGES_MAX)?;
                 bound("lists", reconcile.lists.len(), limits::RANGES_MAX)?;
-                bound("needs", reconcile.need.len(), limits::RANGES_MAX)
+                bound("needs", reconcile.need.len(), limits::RANGES_MAX)?;
+                bound("fingerprints", reconcile.parts(), limits::PARTS_PER_FRAME)?;
+                reconcile.check_order()
             }
             Self::Statements(statements) => bound(
                 "statements",

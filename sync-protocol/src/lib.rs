@@ -90,6 +90,7 @@ pub mod item;
 pub mod limits;
 pub mod link;
 pub mod reconcile;
+pub mod room;
 pub mod server;
 pub mod token;
 

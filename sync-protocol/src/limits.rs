@@ -81,6 +81,14 @@ pub const RUN_ITEM_BYTES_MAX: usize = RUN_BYTES_MAX + 1;
 /// a run of its own, has envelopes of about 38 MB; all others are far smaller.
 pub const FEED_ITEM_BYTES_MAX: usize = 48 * 1024 * 1024;
 
+/// Bytes of large feed items that the sessions of a server hold together: eight of 8 MiB. Who finds no
+/// room waits for it.
+pub const LARGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Milliseconds for which a device may let an item wait of which it took nothing: others may wait for
+/// the room that it has.
+pub const LARGE_STALLED_MS: u64 = ANSWER_MS;
+
 /// Bytes that one `fragment` frame carries: a frame without 48 bytes of keys and lengths.
 pub const FRAGMENT_BYTES: usize = FRAME_BYTES_MAX - 48;
 
@@ -163,9 +171,39 @@ pub const PARTS_MAX: usize = 64;
 /// Parts into which a range that differs is split further.
 pub const PARTS: usize = 4;
 
+/// Fingerprints in one `reconcile` frame. They do not deflate, so that a frame holds hardly more
+/// that are true; those that are made up would earn an answer each all the same.
+pub const PARTS_PER_FRAME: usize = RANGES_MAX * PARTS;
+
 /// Bytes of answers to `reconcile` frames that may wait to be sent. Whoever asks faster than it
-/// reads is let go.
+/// reads is let go. The answer to one frame is shorter.
 pub const RECONCILE_ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+// Each part of a frame, and each range without parts, earns a list of its documents or a range with
+// fingerprints, which is shorter than a list: bytes of the documents listed, of the ranges, and of
+// what else is in the frames.
+const _: () = {
+    let (document, range) = (2 + 4 + 8 * LISTED_HEADS_MAX, 18 + 4);
+    let by_parts = PARTS_PER_FRAME * (LISTED_UNASKED_MAX * document + range);
+    let by_lists = RANGES_MAX * (LISTED_MAX * document + range);
+    let longest = if by_parts > by_lists {
+        by_parts
+    } else {
+        by_lists
+    };
+    let one = LISTED_MAX * document + range;
+    let frames = longest / (RECONCILE_BYTES - one) + PARTS_PER_FRAME / RANGES_MAX + 1;
+    assert!(longest + frames * (FRAME_BYTES_MAX - RECONCILE_BYTES) <= RECONCILE_ANSWER_BYTES_MAX);
+    assert!(2 + 4 * PARTS < LISTED_UNASKED_MAX * document);
+};
+
+/// What a device may ask of one copy of a side: a range, a part, a document that is listed and one
+/// that it needs are one each. A comparison names each document once as listed and once as needed;
+/// where all differ, two parts a document and the levels of ranges above them come to as much again.
+pub const COMPARED_PER_DOCUMENT: usize = 8;
+
+/// What a device may ask of a copy without documents besides: it finds out in a few frames.
+pub const COMPARED_AT_LEAST: usize = 4 * PARTS_PER_FRAME;
 
 /// Times that a session takes a copy of one side's documents: one for each subscription, and as
 /// many again.

@@ -25,7 +25,7 @@ pub use self::device::{Comparison, Differs};
 /// Bits of a document's id.
 const ID_BITS: u8 = 128;
 /// Bytes of a fingerprint.
-const FINGERPRINT_BYTES: usize = 4;
+pub(crate) const FINGERPRINT_BYTES: usize = 4;
 
 /// The documents whose ids begin with given bits.
 ///
@@ -46,6 +46,26 @@ impl Range {
             start: u128::from_be_bytes(document.0),
             bits: ID_BITS,
         }
+    }
+
+    /// Whether these ranges rise and share no document.
+    pub(crate) fn are_apart(ranges: impl Iterator<Item = Self>) -> bool {
+        let mut last = None;
+        for range in ranges {
+            if last.is_some_and(|last| range.start <= last) {
+                return false;
+            }
+            last = Some(range.last());
+        }
+        true
+    }
+
+    /// The same documents by ranges that rise and share none.
+    fn apart(mut ranges: Vec<Self>) -> Vec<Self> {
+        // Of two ranges that share documents one lies in the other, and the wider one comes first.
+        ranges.sort_unstable();
+        ranges.dedup_by(|range, before| range.start <= before.last());
+        ranges
     }
 
     /// One of `2^parts_bits` equal parts; nothing if ids have not so many bits.

@@ -14,7 +14,7 @@ use bukti_core::id::{DeviceId, ServerId, WallMs};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_core::ledger::{
-    DeviceRow, EnrolRefusal, Enrolled, Left, Outcome, ReadError, Reader, Submission, Topic,
+    DeviceRow, EnrolRefusal, Enrolled, Left, Outcome, ReadError, Reader, Submission,
 };
 use bukti_core::record::{Finding, Signed};
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -30,6 +30,7 @@ use crate::frame::{
     decode, encode,
 };
 use crate::limits;
+use crate::room::Seat;
 use crate::token::TokenKey;
 
 mod comparing;
@@ -141,7 +142,6 @@ enum Phase {
     /// Waits for what earlier sessions left.
     Bound {
         hello: Box<Hello>,
-        row: DeviceRow,
     },
     /// Pushes and feeds.
     Live(Box<Live>),
@@ -164,6 +164,8 @@ pub struct ServerSession {
     assembler: Assembler,
     /// The device was let in by its certificate: its flight is dropped and comes again.
     readmitted: bool,
+    /// Room for large items, until the session is live.
+    seat: Seat,
 }
 
 /// Why a session ends: the peer's fault, or the server's own.
@@ -225,11 +227,19 @@ impl ServerSession {
             window: Window::new(limits::FLIGHT_BYTES),
             frames_before_welcome: 0,
             readmitted: false,
+            seat: Seat::default(),
             assembler: Assembler::new(
                 limits::STATEMENT_ITEM_BYTES_MAX,
                 limits::PARTIAL_BYTES_SERVER,
             ),
         }
+    }
+
+    /// Shares room for large items with other sessions. Poll it again when the seat's waker is woken.
+    #[must_use]
+    pub fn seated(mut self, seat: Seat) -> Self {
+        self.seat = seat;
+        self
     }
 
     /// Takes in what happened.
@@ -280,7 +290,7 @@ impl ServerSession {
         if self.outputs.is_empty()
             && let Phase::Live(live) = &mut self.phase
         {
-            match live.next_frame(cx.reader) {
+            match live.next_frame(cx.reader, cx.now) {
                 Ok(Some(bytes)) => return Some(Output::Send(bytes)),
                 Ok(None) if live.may_be_put_off() => {
                     let sentence =
@@ -303,7 +313,8 @@ impl ServerSession {
             | Phase::Challenged { until, .. }
             | Phase::Readmitting { until, .. }
             | Phase::Stale { until } => Some(*until),
-            Phase::Bound { .. } | Phase::Live(_) | Phase::Closed => None,
+            Phase::Live(live) => live.deadline(),
+            Phase::Bound { .. } | Phase::Closed => None,
         }
     }
 
@@ -474,13 +485,7 @@ impl ServerSession {
 
     /// Gives the session to a device that has shown who it is.
     fn bind<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, hello: Hello) -> Result<(), End> {
-        let Some(row) = cx.reader.device(&hello.device)? else {
-            let sentence = "This device is not enrolled here.";
-            return Err(Bye::new(ByeCode::Unauthorised, sentence).into());
-        };
-        if row.revoked_at.is_some() {
-            return Err(revoked(cx.reader, &hello.device));
-        }
+        in_standing(cx.reader, &hello.device)?;
         if let Some(highest) = stale(cx.reader, &hello)? {
             self.stale(cx.now, highest);
             return Ok(());
@@ -488,7 +493,6 @@ impl ServerSession {
         self.outputs.push_back(Output::Bound(hello.device));
         self.phase = Phase::Bound {
             hello: Box::new(hello),
-            row,
         };
         Ok(())
     }
@@ -506,8 +510,13 @@ impl ServerSession {
         if !matches!(self.phase, Phase::Bound { .. }) {
             return;
         }
-        let Phase::Bound { hello, row } = std::mem::replace(&mut self.phase, Phase::Closed) else {
+        let Phase::Bound { hello } = std::mem::replace(&mut self.phase, Phase::Closed) else {
             return;
+        };
+        // What an administrator did since the session was bound is news to nobody else.
+        let row = match in_standing(cx.reader, &hello.device) {
+            Ok(row) => row,
+            Err(end) => return self.end(end),
         };
         let highest = match cx.reader.highest(&hello.device, &hello.incarnation) {
             Ok(highest) => highest,
@@ -534,7 +543,8 @@ impl ServerSession {
             .push_back(Output::Send(encode(&welcome.into(), hello.features)));
         // What is left of the flight's allowance stays, since the flight may still be under way.
         self.window.widen(limits::CREDIT_WINDOW);
-        self.phase = Phase::Live(Box::new(Live::new(&hello, row, self.readmitted)));
+        let seat = std::mem::take(&mut self.seat);
+        self.phase = Phase::Live(Box::new(Live::new(&hello, row, self.readmitted, seat)));
     }
 
     fn enrol<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, enrol: &Enrol) -> Result<(), End> {
@@ -642,10 +652,13 @@ impl ServerSession {
                 let sentence = "The server could not enrol the device in time.";
                 Err(Bye::new(ByeCode::Fault, sentence).into())
             }
+            Phase::Live(_) => {
+                let sentence = "The device takes nothing of what it asked for.";
+                Err(Bye::new(ByeCode::Timeout, sentence).into())
+            }
             Phase::First { .. }
             | Phase::Challenged { .. }
             | Phase::Bound { .. }
-            | Phase::Live(_)
             | Phase::Closed => {
                 let sentence = "The device did not say what it wants in time.";
                 Err(Bye::new(ByeCode::Timeout, sentence).into())
@@ -696,26 +709,27 @@ impl ServerSession {
     }
 }
 
-/// Ends the session of a revoked device, with the statement that says so.
-fn revoked<S: Storage, K: Kv>(reader: &Reader<S, K>, device: &DeviceId) -> End {
-    match revocation(reader, device) {
-        Ok(statement) => Bye::revoked().vouched(statement).into(),
-        Err(error) => error.into(),
+/// What is known of a device that is enrolled and was not revoked.
+fn in_standing<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    device: &DeviceId,
+) -> Result<DeviceRow, End> {
+    let Some(row) = reader.device(device)? else {
+        let sentence = "This device is not enrolled here.";
+        return Err(Bye::new(ByeCode::Unauthorised, sentence).into());
+    };
+    match row.revoked_at {
+        None => Ok(row),
+        Some(_) => Err(revoked(reader, device)),
     }
 }
 
-fn revocation<S: Storage, K: Kv>(
-    reader: &Reader<S, K>,
-    device: &DeviceId,
-) -> Result<Option<Vec<u8>>, ReadError> {
-    let topic = Topic::Revocation(*device);
-    for fact in reader.facts(0, reader.watermark().position) {
-        let (_, fact) = fact?;
-        if fact.topic == topic {
-            return reader.statement_bytes(fact.place.place()).map(Some);
-        }
+/// Ends the session of a revoked device, with the statement that says so.
+fn revoked<S: Storage, K: Kv>(reader: &Reader<S, K>, device: &DeviceId) -> End {
+    match reader.revocation(device) {
+        Ok(statement) => Bye::revoked().vouched(statement).into(),
+        Err(error) => error.into(),
     }
-    Ok(None)
 }
 
 /// The highest envelope held, if `hello` shows that the device's store is older than it or another.

@@ -4,6 +4,7 @@ mod enrolment;
 mod flow;
 mod joined;
 mod reconciling;
+mod room;
 pub(crate) mod samples;
 mod setting;
 mod statements;

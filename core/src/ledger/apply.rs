@@ -332,7 +332,7 @@ impl<'k, K: Kv> Fold<'k, K> {
                 let row = self.device(&fact.device)?;
                 let row = row.ok_or_else(|| diverged("the device is not enrolled"))?;
                 row.revoked_at.get_or_insert(at);
-                self.fact(position, place, Topic::Revocation(fact.device));
+                self.revocation(position, place, fact.device);
             }
             Fact::Framework(fact) => self.framework(position, place, fact)?,
             Fact::Regions(sheet) => self.regions(position, place, at, sheet)?,
@@ -457,6 +457,12 @@ impl<'k, K: Kv> Fold<'k, K> {
             self.invitations.insert(hash, row);
         }
         Ok(())
+    }
+
+    fn revocation(&mut self, position: Position, place: Place, device: DeviceId) {
+        self.batch
+            .put(keys::revoked(&device), position.to_be_bytes());
+        self.fact(position, place, Topic::Revocation(device));
     }
 
     fn fact(&mut self, position: Position, place: Place, topic: Topic) {

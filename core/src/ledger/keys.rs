@@ -32,6 +32,7 @@ pub(super) const STATED: u8 = b'o';
 pub(super) const HORIZON: &[u8] = b"h";
 pub(super) const PLACEMENT: u8 = b'y';
 pub(super) const TOLD: u8 = b'z';
+pub(super) const REVOKED: u8 = b'j';
 
 /// Ends a scope inside a key. No scope contains it, so no scope's rows begin with another's.
 /// Ends the code of a finding that has a place; codes are words.
@@ -179,6 +180,11 @@ pub(super) fn regions(parent: &Scope) -> Vec<u8> {
 /// The position of the last enrolment or grants of a device.
 pub(super) fn told(device: &DeviceId) -> Vec<u8> {
     join(TOLD, &[&device.0])
+}
+
+/// The position of the last revocation of a device.
+pub(super) fn revoked(device: &DeviceId) -> Vec<u8> {
+    join(REVOKED, &[&device.0])
 }
 
 pub(super) fn placement(unit: &Scope) -> Vec<u8> {

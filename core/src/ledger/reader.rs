@@ -533,8 +533,23 @@ impl<S: Storage, K: Kv> Reader<S, K> {
     /// # Errors
     /// [`ReadError`].
     pub fn grants_told(&self, device: &DeviceId) -> Result<Option<(Position, FactRow)>, ReadError> {
-        let key = keys::told(device);
-        let Some(position) = get(&*self.shared.kv, &key, rows::read_position)? else {
+        self.fact_by(&keys::told(device))
+    }
+
+    /// The last revocation of a device, as it was signed.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn revocation(&self, device: &DeviceId) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some((_, fact)) = self.fact_by(&keys::revoked(device))? else {
+            return Ok(None);
+        };
+        self.statement_bytes(fact.place.place()).map(Some)
+    }
+
+    /// The statement for devices whose position a row has.
+    fn fact_by(&self, key: &[u8]) -> Result<Option<(Position, FactRow)>, ReadError> {
+        let Some(position) = get(&*self.shared.kv, key, rows::read_position)? else {
             return Ok(None);
         };
         self.facts(position.saturating_sub(1), position)

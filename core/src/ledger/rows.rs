@@ -14,7 +14,7 @@ use crate::journal::Place;
 use crate::scope::Scope;
 
 /// Version of keys and rows. A store with another one is rebuilt.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 /// Which journal the rows were made from, and how far.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

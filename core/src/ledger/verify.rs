@@ -664,6 +664,7 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
             keys::QUOTA,
             keys::PLACEMENT,
             keys::TOLD,
+            keys::REVOKED,
         ] {
             if !self.same_rows(table)? {
                 faulty.push(table);

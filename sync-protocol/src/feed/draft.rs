@@ -13,8 +13,8 @@ pub(super) enum Made {
     Nothing,
     /// An item and, for a whole document, the position up to which it contains everything.
     Item(Item, Option<(DocumentId, Position)>),
-    /// Something that surely does not fit.
-    TooLarge,
+    /// Something that surely does not fit, of so many bytes or more.
+    TooLarge(usize),
 }
 
 /// A page under construction.
@@ -24,15 +24,21 @@ pub(super) struct Draft {
     pub(super) left: Vec<DocumentId>,
     bytes: usize,
     bytes_max: usize,
+    /// What a single item may have that is larger than a page.
+    item_bytes_max: usize,
+    /// Bytes of the item that there was no room for, though nothing is before it on the page.
+    pub(super) wants: Option<usize>,
 }
 
 impl Draft {
-    pub(super) fn new(bytes_max: usize) -> Self {
+    pub(super) fn new(bytes_max: usize, item_bytes_max: usize) -> Self {
         Self {
             items: Vec::new(),
             left: Vec::new(),
             bytes: 0,
             bytes_max,
+            item_bytes_max,
+            wants: None,
         }
     }
 
@@ -40,9 +46,14 @@ impl Draft {
         self.items.is_empty() && self.left.is_empty()
     }
 
-    /// Whether so much may be added: the first item always may.
+    /// Whether so much may be added: the first item may be larger than a page.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
-        self.items.is_empty() || self.bytes.saturating_add(bytes) <= self.bytes_max
+        let alone = self.items.is_empty() && bytes <= self.item_bytes_max;
+        alone || self.bytes.saturating_add(bytes) <= self.bytes_max
+    }
+
+    fn full(&mut self, bytes: usize) {
+        self.wants = self.items.is_empty().then_some(bytes);
     }
 
     /// Adds what was made for `position`, or gives nothing if the page is full without it.
@@ -54,11 +65,15 @@ impl Draft {
     ) -> Option<Step> {
         let (item, whole) = match made {
             Made::Nothing => return Some(Step::Passed),
-            Made::TooLarge => return None,
+            Made::TooLarge(bytes) => {
+                self.full(bytes);
+                return None;
+            }
             Made::Item(item, whole) => (item, whole),
         };
         let bytes = item.to_bytes().len();
         if !self.has_room(bytes) {
+            self.full(bytes);
             return None;
         }
         self.bytes += bytes;

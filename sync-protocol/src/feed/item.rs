@@ -179,8 +179,9 @@ pub(super) fn whole<S: Storage, K: Kv>(
     let bytes = row
         .saved_bytes
         .saturating_add(row.runs.saturating_mul(ENVELOPE_BYTES_MIN));
-    if !draft.has_room(usize::try_from(bytes).unwrap_or(usize::MAX)) {
-        return Ok(Made::TooLarge);
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if !draft.has_room(bytes) {
+        return Ok(Made::TooLarge(bytes));
     }
     let whole = reader
         .whole(document)?

@@ -9,9 +9,9 @@ use bukti_core::scope::Scope;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
-use super::is_false;
+use super::{FrameError, is_false};
 use crate::fragment::ItemId;
-use crate::reconcile::{ListedDocument, Range};
+use crate::reconcile::{FINGERPRINT_BYTES, ListedDocument, Range};
 
 /// Compares what both sides hold of a subscription. See [`crate::reconcile`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -26,7 +26,8 @@ pub struct Reconcile {
     /// What the fingerprints are salted with.
     #[n(2)]
     pub salt: u64,
-    /// Ranges with the sender's fingerprints of their parts; without any, to ask for a list.
+    /// Ranges with the sender's fingerprints of their parts; without any, to ask for a list. Like
+    /// lists and needs in rising order, none within another.
     #[cbor(n(3), skip_if = "Vec::is_empty")]
     pub ranges: Vec<Ranged>,
     /// What the server holds in ranges.
@@ -43,6 +44,26 @@ pub struct Reconcile {
     pub more: bool,
 }
 
+impl Reconcile {
+    /// How many parts the ranges have, by their fingerprints.
+    pub(crate) fn parts(&self) -> usize {
+        let parts = self.ranges.iter().map(Ranged::parts);
+        parts.sum()
+    }
+
+    /// Looks that no range is named twice, wholly or in part: each costs its receiver what is in it.
+    pub(super) fn check_order(&self) -> Result<(), FrameError> {
+        let ranges = self.ranges.iter().map(|ranged| ranged.range);
+        let lists = self.lists.iter().map(|listed| listed.range);
+        let need = self.need.iter().copied();
+        if Range::are_apart(ranges) && Range::are_apart(lists) && Range::are_apart(need) {
+            return Ok(());
+        }
+        let sentence = "its ranges are not in order or lie within one another";
+        Err(FrameError::Malformed(sentence.to_owned()))
+    }
+}
+
 /// A range with fingerprints of its equal parts.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
@@ -53,6 +74,12 @@ pub struct Ranged {
     /// Four bytes for each part, little endian.
     #[n(1)]
     pub fingerprints: ByteVec,
+}
+
+impl Ranged {
+    fn parts(&self) -> usize {
+        self.fingerprints.len() / FINGERPRINT_BYTES
+    }
 }
 
 /// Everything that the server holds in a range.

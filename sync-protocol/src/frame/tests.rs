@@ -5,6 +5,7 @@ use super::*;
 use crate::bye::ByeCode;
 use crate::deflate::pack;
 use crate::item::{self, Item};
+use crate::reconcile::Range;
 use crate::tests::samples;
 
 /// Bytes that a property gives, read as whatever is needed; zero once they are used up.
@@ -510,27 +511,26 @@ fn every_count_and_every_length_ends_at_its_bound() {
             sentence: "a".repeat(sentence),
         })
     };
-    let reconcile = |ranges: usize, lists: usize, need: usize| {
-        let range = crate::reconcile::Range::ALL;
+    let apart = |count: usize| -> Vec<Range> {
+        let one = |at: usize| DocumentId((at as u128).to_be_bytes());
+        (0..count).map(|at| Range::of(&one(at))).collect()
+    };
+    let reconcile = |ranges: usize, lists: usize, need: usize, parts: usize| {
+        let ranges = apart(ranges).into_iter().map(|range| Ranged {
+            range,
+            fingerprints: vec![7; 4 * parts].into(),
+        });
+        let lists = apart(lists).into_iter().map(|range| Listed {
+            range,
+            documents: Vec::new(),
+        });
         Frame::from(Reconcile {
             prefix: Scope::all(),
             audience: Audience::All,
             salt: 1,
-            ranges: vec![
-                Ranged {
-                    range,
-                    fingerprints: vec![7; 4].into(),
-                };
-                ranges
-            ],
-            lists: vec![
-                Listed {
-                    range,
-                    documents: Vec::new(),
-                };
-                lists
-            ],
-            need: vec![range; need],
+            ranges: ranges.collect(),
+            lists: lists.collect(),
+            need: apart(need),
             survived: None,
             more: false,
         })
@@ -637,17 +637,22 @@ fn every_count_and_every_length_ends_at_its_bound() {
         (
             "ranges",
             limits::RANGES_MAX,
-            Box::new(|n| reconcile(n, 0, 0)),
+            Box::new(|n| reconcile(n, 0, 0, 1)),
         ),
         (
             "lists",
             limits::RANGES_MAX,
-            Box::new(|n| reconcile(0, n, 0)),
+            Box::new(|n| reconcile(0, n, 0, 1)),
         ),
         (
             "needs",
             limits::RANGES_MAX,
-            Box::new(|n| reconcile(0, 0, n)),
+            Box::new(|n| reconcile(0, 0, n, 1)),
+        ),
+        (
+            "fingerprints",
+            limits::PARTS_PER_FRAME,
+            Box::new(|n| reconcile(1, 0, 0, n)),
         ),
         (
             "statements",

@@ -95,9 +95,10 @@ impl Comparison {
         }
     }
 
-    /// Asks for ranges whole, in one frame or several.
+    /// Asks for ranges whole, in whatever order they were found, in one frame or several.
     pub(crate) fn need(&mut self, ranges: Vec<Range>) -> Vec<Reconcile> {
         let mut asked = Answer::new(&self.frame());
+        let ranges = Range::apart(ranges);
         ranges.into_iter().for_each(|range| asked.need(range));
         self.ask(asked)
     }

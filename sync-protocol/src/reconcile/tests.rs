@@ -8,7 +8,7 @@ use bukti_core::scope::Scope;
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{Features, Frame, decode, encode};
+use crate::frame::{Features, Frame, FrameError, decode, encode};
 
 type Documents = BTreeMap<DocumentId, Vec<ChangeHash>>;
 
@@ -36,6 +36,8 @@ struct Outcome {
     both: BTreeSet<DocumentId>,
     bytes: usize,
     trips: usize,
+    /// Ranges, parts and documents, as a server counts what it is asked about.
+    asked: usize,
 }
 
 fn on_the_wire(frame: &Reconcile, bytes: &mut usize) -> Reconcile {
@@ -67,7 +69,11 @@ fn compare(device: &Documents, server: &Documents, salt: u64) -> Outcome {
             let frame = on_the_wire(frame, &mut outcome.bytes);
             let heads = |document: &DocumentId| Ok::<_, Infallible>(server[document].clone());
             let Ok(answer) = theirs.answer(&frame, heads);
-            answers.extend(answer.expect("the ranges hold"));
+            let answer = answer.expect("the ranges hold");
+            let lists = answer.iter().flat_map(|answer| &answer.lists);
+            outcome.asked += lists.map(|listed| listed.documents.len()).sum::<usize>();
+            outcome.asked += frame.ranges.len() + frame.parts();
+            answers.extend(answer);
         }
         asked.clear();
         for answer in &answers {
@@ -92,6 +98,8 @@ fn compare(device: &Documents, server: &Documents, salt: u64) -> Outcome {
             }
             for frame in comparison.need(needs) {
                 on_the_wire(&frame, &mut outcome.bytes);
+                let needed = frame.need.iter().map(|range| theirs.count(*range));
+                outcome.asked += frame.need.len() + needed.sum::<usize>();
                 let mut done = frame.clone();
                 done.need.clear();
                 comparison.answered(&done).unwrap();
@@ -99,6 +107,8 @@ fn compare(device: &Documents, server: &Documents, salt: u64) -> Outcome {
         }
     }
     assert!(comparison.is_done());
+    let enough = limits::COMPARED_PER_DOCUMENT * server.len() + limits::COMPARED_AT_LEAST;
+    assert!(outcome.asked <= enough, "{} asked about", outcome.asked);
     outcome
 }
 
@@ -166,6 +176,72 @@ fn a_thousand_lost_documents_are_found() {
     let server = documents(0..4_000);
     let outcome = check(&device, &server, 9);
     assert!(outcome.bytes <= 1_000 * 200, "{} bytes", outcome.bytes);
+}
+
+#[test]
+fn a_comparison_in_which_every_document_differs_ends_within_half_of_what_a_server_bears() {
+    let server = documents(0..20_000);
+    let device = server.keys().map(|id| (*id, heads(7))).collect();
+    let outcome = check(&device, &server, 3);
+    let enough = limits::COMPARED_PER_DOCUMENT * server.len() + limits::COMPARED_AT_LEAST;
+    println!("{} of {enough}", outcome.asked);
+    assert!(outcome.asked <= enough / 2, "{} asked about", outcome.asked);
+}
+
+#[test]
+fn what_is_needed_is_asked_for_in_order_and_once_in_whatever_order_it_was_found() {
+    let scope: Scope = "13.76".parse().unwrap();
+    let (mut comparison, _) = Comparison::begin(scope, Audience::Unit, 1, Vec::new());
+    let half = Range::ALL.part(1, 1).unwrap();
+    let [low, high] = [[1; 16], [0xf1; 16]].map(|id| Range::of(&DocumentId(id)));
+    let frames = comparison.need(vec![high, half, low, half]);
+    assert_eq!(frames.len(), 1);
+    assert_eq!(frames[0].need, [low, half]);
+}
+
+#[test]
+fn ranges_that_are_not_in_order_or_lie_within_one_another_are_refused() {
+    let one = |at: u8| Range::of(&DocumentId([at; 16]));
+    let frame = |ranges: &[Range]| Reconcile {
+        prefix: Scope::all(),
+        audience: Audience::All,
+        salt: 1,
+        ranges: Vec::new(),
+        lists: Vec::new(),
+        need: ranges.to_vec(),
+        survived: None,
+        more: false,
+    };
+    for ranges in [
+        &[one(1), one(1)][..],
+        &[one(2), one(1)],
+        &[Range::ALL, one(1)],
+        &[one(0), Range::ALL],
+    ] {
+        let need = frame(ranges);
+        let fingerprints: minicbor::bytes::ByteVec = Vec::new().into();
+        let ranges = need.need.iter().map(|range| Ranged {
+            range: *range,
+            fingerprints: fingerprints.clone(),
+        });
+        let lists = need.need.iter().map(|range| Listed {
+            range: *range,
+            documents: Vec::new(),
+        });
+        let (ranges, lists) = (ranges.collect(), lists.collect());
+        let ranges = Reconcile {
+            ranges,
+            ..frame(&[])
+        };
+        let lists = Reconcile {
+            lists,
+            ..frame(&[])
+        };
+        for bad in [need, ranges, lists] {
+            let read = decode(&encode(&bad.into(), Features::NONE));
+            assert!(matches!(read, Err(FrameError::Malformed(_))), "{read:?}");
+        }
+    }
 }
 
 #[test]

@@ -19,10 +19,32 @@ use crate::reconcile::Side;
 /// What a session compares.
 #[derive(Debug, Default)]
 pub(super) struct Comparing {
-    copy: Option<(Subscription, Side)>,
+    copy: Option<Copy>,
     copies: usize,
     statements: usize,
     told: bool,
+}
+
+/// What a subscription held when it was first asked about.
+#[derive(Debug)]
+struct Copy {
+    of: Subscription,
+    side: Side,
+    /// Ranges, parts and documents that the device asked about.
+    asked: usize,
+}
+
+impl Copy {
+    /// Holds the device to what a comparison can have reason to ask.
+    fn count(&mut self, more: usize) -> Result<(), Bye> {
+        self.asked += more;
+        let enough = limits::COMPARED_PER_DOCUMENT * self.side.len() + limits::COMPARED_AT_LEAST;
+        if self.asked > enough {
+            let sentence = "The device asks about more than there is to compare.";
+            return Err(Bye::new(ByeCode::Flood, sentence));
+        }
+        Ok(())
+    }
 }
 
 impl Comparing {
@@ -57,18 +79,14 @@ impl Comparing {
             }
             return Ok(());
         }
-        let waiting = outputs.iter().map(|output| match output {
-            Output::Send(bytes) => bytes.len(),
-            _other => 0,
-        });
-        if waiting.sum::<usize>() > limits::RECONCILE_ANSWER_BYTES_MAX {
-            let sentence = "The device asks faster than it reads the answers.";
-            return Err(Bye::new(ByeCode::Flood, sentence).into());
-        }
         let of = outbound.subscription(&asked.prefix, asked.audience);
         let mut answers = vec![nothing(asked)];
         if let Some(of) = of {
-            let side = self.copy(reader, of)?;
+            let copy = self.copy(reader, of)?;
+            let needed = asked.need.iter().map(|range| copy.side.count(*range));
+            let needed = needed.sum::<usize>() + asked.need.len();
+            copy.count(needed + asked.ranges.len() + asked.parts())?;
+            let side = &mut copy.side;
             let heads = |document: &_| -> Result<_, ReadError> {
                 let row = reader.document(document)?;
                 Ok(row.map(|row| row.heads).unwrap_or_default())
@@ -76,13 +94,24 @@ impl Comparing {
             answers = side.answer(asked, heads)?.ok_or_else(|| {
                 Bye::malformed("The device's part of a comparison makes no sense.".to_owned())
             })?;
+            let lists = answers.iter().flat_map(|answer| &answer.lists);
+            copy.count(lists.map(|listed| listed.documents.len()).sum())?;
             for range in &asked.need {
-                outbound.need(side.documents(*range));
+                outbound.need(copy.side.documents(*range));
             }
         }
-        for answer in answers {
-            outputs.push_back(Output::Send(encode(&answer.into(), peer)));
+        let answers = answers.into_iter();
+        let answers: Vec<_> = answers.map(|answer| encode(&answer.into(), peer)).collect();
+        let waiting = outputs.iter().map(|output| match output {
+            Output::Send(bytes) => bytes.len(),
+            _other => 0,
+        });
+        let answered = answers.iter().map(Vec::len).sum::<usize>();
+        if waiting.sum::<usize>() + answered > limits::RECONCILE_ANSWER_BYTES_MAX {
+            let sentence = "The device asks faster than it reads the answers.";
+            return Err(Bye::new(ByeCode::Flood, sentence).into());
         }
+        outputs.extend(answers.into_iter().map(Output::Send));
         Ok(())
     }
 
@@ -90,9 +119,9 @@ impl Comparing {
         &mut self,
         reader: &Reader<S, K>,
         of: Subscription,
-    ) -> Result<&mut Side, End> {
+    ) -> Result<&mut Copy, End> {
         let copy = match self.copy.take() {
-            Some((held, side)) if held == of => (held, side),
+            Some(held) if held.of == of => held,
             Some(_) | None => {
                 self.copies += 1;
                 if self.copies > limits::COMPARISONS_MAX {
@@ -100,10 +129,11 @@ impl Comparing {
                     return Err(Bye::new(ByeCode::Flood, sentence).into());
                 }
                 let (_, documents) = reader.comparison(&of)?;
-                (of, Side::new(documents))
+                let side = Side::new(documents);
+                Copy { of, side, asked: 0 }
             }
         };
-        Ok(&mut self.copy.insert(copy).1)
+        Ok(self.copy.insert(copy))
     }
 }
 

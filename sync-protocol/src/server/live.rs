@@ -16,6 +16,7 @@ use minicbor::Decoder;
 use super::comparing::{self, Comparing};
 use super::outbound::Outbound;
 use super::{End, Output, out_of_place};
+use crate::Mono;
 use crate::bye::{Bye, ByeCode, sentence};
 use crate::credit::{Allowance, Window};
 use crate::deflate::unpack;
@@ -27,6 +28,7 @@ use crate::frame::{
 };
 use crate::item::PushItem;
 use crate::limits;
+use crate::room::Seat;
 
 /// What a device that is let in has going.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub(super) struct Live {
     full: bool,
     /// It took none of the statements, which come before the device asks for what is there for it.
     statements_wait: bool,
+    /// When the device is let go unless it takes more of the item that is held for it.
+    stalled: Option<Mono>,
 }
 
 /// Statements that the journal has not answered.
@@ -96,7 +100,7 @@ pub(super) enum Next {
 }
 
 impl Live {
-    pub(super) fn new(hello: &Hello, row: DeviceRow, readmitted: bool) -> Self {
+    pub(super) fn new(hello: &Hello, row: DeviceRow, readmitted: bool, seat: Seat) -> Self {
         Self {
             device: hello.device,
             incarnation: hello.incarnation,
@@ -112,11 +116,12 @@ impl Live {
             subscribed_behind: None,
             comparing: Comparing::default(),
             allowance: Allowance::new(hello.credit),
-            outbound: Outbound::new(hello.held.clone()),
+            outbound: Outbound::new(hello.held.clone(), seat),
             unjudged: BTreeMap::new(),
             unjudged_bytes: 0,
             full: false,
             statements_wait: false,
+            stalled: None,
         }
     }
 
@@ -154,15 +159,26 @@ impl Live {
             && told + self.named_behind.len() < limits::STATEMENT_FRAMES_AHEAD
     }
 
+    /// When the device is let go for taking nothing of an item.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        self.stalled
+    }
+
     /// The next frame of the feed that credit allows.
     pub(super) fn next_frame<S: Storage, K: Kv>(
         &mut self,
         reader: &Reader<S, K>,
+        now: Mono,
     ) -> Result<Option<Vec<u8>>, End> {
-        let Some(frame) = self
-            .outbound
-            .next(reader, self.allowance.bytes(), self.peer)?
-        else {
+        let credit = self.allowance.bytes();
+        let frame = self.outbound.next(reader, credit, self.peer)?;
+        let until = now.saturating_add(limits::LARGE_STALLED_MS);
+        self.stalled = match (self.outbound.holds_item(), &frame) {
+            (false, _) => None,
+            (true, Some(_)) => Some(until),
+            (true, None) => self.stalled.or(Some(until)),
+        };
+        let Some(frame) = frame else {
             return Ok(None);
         };
         if matches!(frame, Frame::UpToDate(_)) {

@@ -15,6 +15,7 @@ use crate::fragment::{Held, Splitter};
 use crate::frame::{Features, Frame, LeftScope, ScopeDigest, UpToDate};
 use crate::item::FeedItem;
 use crate::limits;
+use crate::room::Seat;
 
 /// What is still to be sent of the feed.
 #[derive(Debug)]
@@ -23,8 +24,9 @@ pub(super) struct Outbound {
     /// Documents that left, and the page behind which the device no longer has them.
     left: VecDeque<DocumentId>,
     behind_left: Option<Page>,
-    /// A page that is one large item.
+    /// A page that is one large item, and the session's room for it.
     large: Option<(Splitter, Vec<u8>)>,
+    seat: Seat,
     /// Digests beyond the first frame of an `up_to_date`.
     rest: Option<UpToDate>,
     /// What the device holds of unfinished items.
@@ -36,12 +38,13 @@ pub(super) struct Outbound {
 }
 
 impl Outbound {
-    pub(super) fn new(held: Vec<Held>) -> Self {
+    pub(super) fn new(held: Vec<Held>, seat: Seat) -> Self {
         Self {
             feed: None,
             left: VecDeque::new(),
             behind_left: None,
             large: None,
+            seat,
             rest: None,
             held,
             look: false,
@@ -53,6 +56,8 @@ impl Outbound {
     pub(super) fn begin(&mut self, feed: Feed) {
         self.feed = Some(feed);
         (self.large, self.rest, self.behind_left) = (None, None, None);
+        self.seat.stop_waiting();
+        self.seat.hold(0);
         self.left.clear();
         (self.look, self.announce) = (true, true);
     }
@@ -65,6 +70,11 @@ impl Outbound {
     /// Whether everything there is was sent.
     pub(super) fn is_at_rest(&self) -> bool {
         self.rest.is_none() && self.large.is_none() && (self.feed.is_none() || !self.look)
+    }
+
+    /// Whether an item is held of which more is to be sent.
+    pub(super) fn holds_item(&self) -> bool {
+        self.large.is_some()
     }
 
     /// Looks again for something to send.
@@ -124,6 +134,7 @@ impl Outbound {
             }
             if let Some((mut splitter, cursor)) = self.large.take() {
                 let Some(fragment) = splitter.next_fragment() else {
+                    self.seat.hold(0);
                     let items = vec![FeedItem::Large(splitter.item())];
                     return Ok(Some(feed_frame(items, cursor)));
                 };
@@ -134,8 +145,27 @@ impl Outbound {
                 return Ok(None);
             };
             self.announce |= feed.is_muted_behind(reader);
-            if let Some(page) = feed.next(reader, limits::PAGE_BYTES)? {
+            if self.seat.has_to_wait() {
+                return Ok(None);
+            }
+            feed.bound_items(self.seat.open());
+            let page = feed.next(reader, limits::PAGE_BYTES)?;
+            if let Some(bytes) = feed.wants() {
+                // Looks again at once if there is room by now.
+                self.seat.wait(bytes);
+                continue;
+            }
+            if page.is_none() {
+                self.seat.stop_waiting();
+            }
+            if let Some(page) = page {
                 self.announce = true;
+                if !page.left.is_empty() {
+                    // The page is kept until they are told.
+                    let bytes = page.items.iter().map(|item| item.to_bytes().len());
+                    self.seat.hold(bytes.sum());
+                    self.seat.stop_waiting();
+                }
                 self.left.extend(&page.left);
                 self.behind_left = Some(page);
             } else if !self.announce {
@@ -158,6 +188,8 @@ impl Outbound {
             let bytes = item.to_bytes();
             if bytes.len() + cursor.len() > limits::PAGE_BYTES {
                 let packed = pack(&bytes, peer.deflate());
+                self.seat.hold(packed.len());
+                self.seat.stop_waiting();
                 let splitter = Splitter::new(packed, &self.held);
                 // Once it has the whole item the device no longer holds the part.
                 self.held.retain(|held| held.item != splitter.item());
@@ -165,6 +197,8 @@ impl Outbound {
                 return None;
             }
         }
+        self.seat.hold(0);
+        self.seat.stop_waiting();
         let items = items.drain(..).map(FeedItem::Inline).collect();
         Some(feed_frame(items, cursor))
     }

@@ -2,6 +2,7 @@
 
 use bukti_core::authority::Role;
 use bukti_core::id::{ChangeHash, RunId, ServerId};
+use bukti_core::kv::{Batch, Kv};
 
 use super::setting::{Phone, Pipe, Server, VILLAGE, plain};
 use crate::bye::ByeCode;
@@ -352,6 +353,28 @@ fn revocation_ends_a_session_at_once_and_every_later_one() {
         assert_eq!(vouched(&pipe, &phone, &server), 1);
         assert_eq!(pipe.said(|event| matches!(event, Event::Welcome { .. })), 0);
     }
+}
+
+#[test]
+fn a_revoked_device_is_answered_without_a_look_through_what_else_was_stated() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let (wall, device) = (server.wall, phone.device());
+    let revoked_at = server.ledger.revoke(wall, device).unwrap();
+    for seed in 4..8 {
+        server.enrolled(seed, Role::Officer, &[VILLAGE]);
+    }
+    // Any other of these rows ends whoever reads it.
+    let positions = 1..=server.ledger.reader().watermark().position;
+    for position in positions.filter(|position| *position != revoked_at) {
+        let key = [&b"f"[..], &position.to_be_bytes()].concat();
+        if server.kv.get(&key).unwrap().is_some() {
+            server.kv.apply(Batch::new().put(key, [0xff])).unwrap();
+        }
+    }
+    let pipe = Pipe::run(&mut server, &mut phone);
+    let bye = pipe.closed.unwrap();
+    assert!(bye.revokes(&device, &server.id()), "{bye:?}");
 }
 
 #[test]

@@ -92,6 +92,30 @@ fn a_device_of_a_lost_journal_is_let_in_by_its_certificate_and_only_gives() {
 }
 
 #[test]
+fn a_device_that_is_confirmed_while_it_is_let_in_receives_in_that_session() {
+    let (_, mut phone) = survivor();
+    let mut server = founded_anew();
+    let mut writer = server.enrolled(4, Role::Officer, &[VILLAGE]);
+    let run = writer.create(VILLAGE, 2, "");
+    server.accept(writer.device(), std::slice::from_ref(&run));
+    server.confirms = true;
+    phone.compare = false;
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(pipe.closed, None);
+    let confirmed = |event: &Event| {
+        matches!(
+            event,
+            Event::Welcome {
+                confirmed: true,
+                ..
+            }
+        )
+    };
+    assert_eq!(pipe.said(confirmed), 1);
+    assert_eq!(wholes(&pipe), [run.envelope.body().document]);
+}
+
+#[test]
 fn without_its_certificate_a_device_of_a_lost_journal_stays_out() {
     let (_, mut phone) = survivor();
     phone.certificate = Vec::new();
@@ -118,7 +142,11 @@ fn a_revocation_that_was_returned_keeps_the_device_out() {
     assert_eq!((pipe.taken_back, pipe.closed), (1, None));
     let pipe = Pipe::run(&mut server, &mut revoked);
     assert!(!pipe.kinds_down().contains(&"welcome"));
-    assert_eq!(pipe.closed.unwrap().code, ByeCode::Revoked);
+    let bye = pipe.closed.unwrap();
+    assert_eq!(
+        (bye.code, bye.statement.is_some()),
+        (ByeCode::Revoked, true)
+    );
 }
 
 #[test]
@@ -328,11 +356,13 @@ fn a_device_asks_in_vain_for_what_it_may_not_see() {
     let mut pipe = Pipe::run(&mut server, &mut phone);
     let wanted = Range::of(&draft.envelope.body().document);
     for prefix in [VILLAGE, "13.76.01.1002", "all"] {
-        let asked = Reconcile {
-            prefix: prefix.parse().unwrap(),
-            ..compared(Vec::new(), vec![wanted, Range::ALL])
-        };
-        pipe.tell(&mut server, Input::Frame(&plain(asked)));
+        for wanted in [wanted, Range::ALL] {
+            let asked = Reconcile {
+                prefix: prefix.parse().unwrap(),
+                ..compared(Vec::new(), vec![wanted])
+            };
+            pipe.tell(&mut server, Input::Frame(&plain(asked)));
+        }
     }
     pipe.applies = false;
     assert_eq!(pipe.closed, None);
@@ -469,37 +499,80 @@ fn comparisons_without_sense_or_end_are_cut_off() {
         Input::Frame(&plain(compared(vec![parts(3)], Vec::new()))),
     );
     assert_eq!(pipe.closed.unwrap().code, ByeCode::Malformed);
+}
 
-    for random in 1..80 {
+/// A village with so many documents, and a session of a device that has them all.
+fn with_documents(count: u8) -> (Server, Pipe) {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    for random in 0..count {
         phone.create(VILLAGE, random, "");
     }
-    let mut pipe = Pipe::run(&mut server, &mut phone);
-    let mut ranges = Vec::new();
-    for bits in 0..12_u8 {
-        let bytes = [
-            &[0x42 + bits / 8, bits][..],
-            &[0; 2][..usize::from(bits.div_ceil(8))],
-        ]
-        .concat();
-        let mut encoded = bytes;
-        encoded[0] = 0x41 + bits.div_ceil(8);
-        ranges.push(Ranged {
-            range: minicbor::decode(&encoded).unwrap(),
-            fingerprints: vec![1; 4 * 64].into(),
-        });
-    }
-    let greedy = plain(compared(ranges, Vec::new()));
-    for _ in 0..10_000 {
+    let pipe = Pipe::run(&mut server, &mut phone);
+    (server, pipe)
+}
+
+/// Asks for parts of every 64th of the ids, by fingerprints that hold of none.
+fn made_up() -> Reconcile {
+    let ranges = (0..64_u8).map(|at| Ranged {
+        range: minicbor::decode(&[0x42, 6, at << 2]).unwrap(),
+        fingerprints: vec![1; 4 * 8].into(),
+    });
+    compared(ranges.collect(), Vec::new())
+}
+
+#[test]
+fn a_device_that_asks_faster_than_it_reads_is_cut_off() {
+    let (mut server, mut pipe) = with_documents(200);
+    // A range of its own for each document earns the longest answers.
+    let greedy = plain(made_up());
+    let answer = server.drive(&mut pipe.session, Input::Frame(&greedy));
+    let answer: usize = answer.frames.iter().map(Vec::len).sum();
+    for _ in 0..limits::RECONCILE_ANSWER_BYTES_MAX / answer + 1 {
         server.now += 1_000;
         server.press(&mut pipe.session, &greedy);
     }
     pipe.tell(&mut server, Input::Advanced);
-    let waiting: usize = pipe.waiting_down();
+    let waiting = pipe.waiting_down();
     assert!(
-        waiting < 2 * limits::RECONCILE_ANSWER_BYTES_MAX,
+        waiting <= limits::RECONCILE_ANSWER_BYTES_MAX + 4_096,
         "{waiting} bytes"
     );
     assert_eq!(pipe.closed.unwrap().code, ByeCode::Flood);
+}
+
+#[test]
+fn a_device_that_reads_every_answer_and_never_ends_asking_is_cut_off() {
+    let mut lists = made_up();
+    for ranged in &mut lists.ranges {
+        ranged.fingerprints = Vec::new().into();
+    }
+    // Ranges, parts, and documents that are listed or needed.
+    for (asked, counted) in [
+        (made_up(), 64 + 64 * 8 + 40),
+        (lists, 64 + 40),
+        (compared(Vec::new(), vec![Range::ALL]), 1 + 40),
+    ] {
+        let (mut server, mut pipe) = with_documents(40);
+        let asked = plain(asked);
+        let enough = limits::COMPARED_PER_DOCUMENT * 40 + limits::COMPARED_AT_LEAST;
+        let mut answered = 0;
+        let end = loop {
+            server.now += 1_000;
+            let sent = server.drive(&mut pipe.session, Input::Frame(&asked));
+            if let Some(bye) = sent.closed {
+                break bye;
+            }
+            // No page is taken, so that none comes once credit is spent.
+            let ended = |frame: &Frame| matches!(frame, Frame::UpToDate(_));
+            answered = match sent.decoded().iter().any(ended) {
+                true => 0,
+                false => answered + 1,
+            };
+            assert!(answered <= enough / counted, "{answered} were answered");
+        };
+        assert_eq!((end.code, answered), (ByeCode::Flood, enough / counted));
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub(super) const WALL: i64 = 1_760_000_000_000;
 
 pub(super) struct Server {
     pub(super) ledger: Ledger<MemoryStorage, MemoryKv>,
+    pub(super) kv: Arc<MemoryKv>,
     pub(super) now: Mono,
     pub(super) wall: i64,
     key: SigningKey,
@@ -37,6 +38,8 @@ pub(super) struct Server {
     sessions: u8,
     /// Whether the journal answers.
     pub(super) judges: bool,
+    /// Whether a device is confirmed between being let in and its welcome.
+    pub(super) confirms: bool,
     /// Why it leaves every statement that is given back, if it does.
     pub(super) leaves: Option<Left>,
 }
@@ -49,9 +52,10 @@ impl Server {
     /// The same server, by its key, with a journal of its own.
     pub(super) fn founded(journal: JournalId, wall: i64) -> Self {
         let key = SigningKey::from_bytes(&[1; 32]);
+        let kv = Arc::new(MemoryKv::new());
         let ledger = Ledger::create(
             MemoryStorage::new(),
-            Arc::new(MemoryKv::new()),
+            kv.clone(),
             key.clone(),
             journal,
             wall,
@@ -62,6 +66,7 @@ impl Server {
         let partials = BTreeMap::new();
         Self {
             ledger,
+            kv,
             now: 1_000,
             wall,
             key,
@@ -69,6 +74,7 @@ impl Server {
             partials,
             sessions: 0,
             judges: true,
+            confirms: false,
             leaves: None,
         }
     }
@@ -195,6 +201,10 @@ impl Server {
                     continue;
                 }
                 server::Output::Bound(device) => {
+                    if self.confirms {
+                        self.ledger.confirm(self.wall, device).unwrap();
+                        session.handle(&cx, server::Input::Advanced);
+                    }
                     server::Input::Held(self.partials.remove(&device).unwrap_or_default())
                 }
                 server::Output::Failed(error) => panic!("{error}"),

@@ -10,7 +10,7 @@ use crate::kv::Kv;
 use crate::ledger::ReadError;
 use crate::ledger::keys;
 use crate::ledger::reader;
-use crate::ledger::rows::{AwaitedGrants, AwaitedRow, DeviceRow, Topic};
+use crate::ledger::rows::{AwaitedGrants, AwaitedRow, DeviceRow};
 use crate::record::{Certificate, Fact, GrantsFact, Record, Returned};
 
 impl<K: Kv> Fold<'_, K> {
@@ -47,7 +47,7 @@ impl<K: Kv> Fold<'_, K> {
                         awaited.revoked_at.get_or_insert(stated_at)
                     }
                 };
-                self.fact(position, place, Topic::Revocation(fact.device));
+                self.revocation(position, place, fact.device);
             }
             Fact::Confirmation(fact) => {
                 if let Some(row) = self.device(&fact.device)?

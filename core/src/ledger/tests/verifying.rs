@@ -57,7 +57,7 @@ fn any_row_that_is_removed_changed_or_added_is_found() {
     let mut tables: Vec<u8> = rows.iter().map(|(key, _)| key[0]).collect();
     tables.dedup();
     assert_eq!(
-        tables, b"abcdefghiklmnopqrstuvwxyz",
+        tables, b"abcdefghijklmnopqrstuvwxyz",
         "every table has rows here"
     );
     for (key, value) in &rows {

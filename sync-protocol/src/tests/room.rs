@@ -1,0 +1,216 @@
+//! Many sessions that send the same large document from one room.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
+
+use bukti_core::authority::Role;
+
+use super::setting::{Phone, Server, VILLAGE, noise, plain};
+use crate::bye::{Bye, ByeCode};
+use crate::frame::{Credit, Features, Frame, Hello, Subscribe};
+use crate::limits;
+use crate::room::{Room, Seat};
+use crate::server::{Input, ServerSession};
+
+/// Room for one such document and not for two.
+const ROOM: usize = 24_000;
+
+#[derive(Debug, Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A device that lets the server send one frame at a time.
+struct Slow {
+    session: ServerSession,
+    woken: Arc<Woken>,
+    takes: bool,
+    fragments: usize,
+    fed: bool,
+    closed: Option<Bye>,
+}
+
+impl Slow {
+    fn open(server: &mut Server, phone: &Phone, room: &Arc<Room>) -> Self {
+        let woken = Arc::new(Woken::default());
+        let seat = Seat::new(room.clone(), Waker::from(woken.clone()));
+        let mut slow = Self {
+            session: server.session().seated(seat),
+            woken,
+            takes: true,
+            fragments: 0,
+            fed: false,
+            closed: None,
+        };
+        let hello = Hello {
+            version: limits::VERSION,
+            token: phone.token.clone().map(Into::into),
+            device: phone.device(),
+            incarnation: phone.incarnation,
+            last: None,
+            credit: limits::FRAME_BYTES_MAX as u64,
+            held: Vec::new(),
+            features: Features::NONE,
+            agent: String::new(),
+        };
+        let subscribe = Subscribe {
+            scopes: Vec::new(),
+            cursor: None,
+            compare: false,
+            gives: false,
+        };
+        slow.hear(server, Input::Frame(&plain(hello)));
+        slow.hear(server, Input::Frame(&plain(subscribe)));
+        slow
+    }
+
+    /// Takes what comes of an input, and allows as many frames as came.
+    fn hear(&mut self, server: &mut Server, input: Input<'_>) {
+        let mut sent = server.drive(&mut self.session, input);
+        loop {
+            let frames = sent.decoded();
+            let fed = frames
+                .iter()
+                .any(|frame| matches!(frame, Frame::UpToDate(_)));
+            let fragments = frames.iter().filter(|frame| frame.name() == "fragment");
+            self.fragments += fragments.count();
+            self.fed |= fed;
+            self.closed = self.closed.take().or(sent.closed);
+            let spent = frames.iter().any(Frame::needs_credit);
+            // A fragment is taken where the test says so.
+            if !spent || self.fragments > 0 {
+                return;
+            }
+            sent = self.allow(server);
+        }
+    }
+
+    fn allow(&mut self, server: &mut Server) -> super::setting::Sent {
+        let bytes = limits::FRAME_BYTES_MAX as u64;
+        let credit = plain(Credit { bytes });
+        server.drive(&mut self.session, Input::Frame(&credit))
+    }
+
+    /// One frame more, if it holds an item, or a look if it was woken.
+    fn go_on(&mut self, server: &mut Server) {
+        if self.fragments > 0 && self.takes && !self.fed {
+            let bytes = limits::FRAME_BYTES_MAX as u64;
+            let credit = plain(Credit { bytes });
+            self.hear(server, Input::Frame(&credit));
+        } else if self.woken.0.swap(false, Ordering::Relaxed) {
+            self.hear(server, Input::Tick);
+        }
+    }
+}
+
+/// A server with one large document and so many devices that read it.
+fn with_readers(count: u8) -> (Server, Vec<Phone>) {
+    let mut server = Server::new();
+    let mut writer = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let run = writer.create(VILLAGE, 1, &noise(18_000));
+    server.accept(writer.device(), &[run]);
+    let readers = (0..count).map(|at| server.enrolled(10 + at, Role::Officer, &[VILLAGE]));
+    let readers = readers.collect();
+    (server, readers)
+}
+
+#[test]
+fn many_sessions_share_one_room_and_each_gets_its_document_in_the_order_of_asking() {
+    let (mut server, phones) = with_readers(6);
+    let room = Room::new(ROOM);
+    let mut all: Vec<Slow> = phones
+        .iter()
+        .map(|phone| Slow::open(&mut server, phone, &room))
+        .collect();
+    let mut finished = Vec::new();
+    for round in 0.. {
+        assert!(round < 200, "all come to their end: {finished:?}");
+        for (at, slow) in all.iter_mut().enumerate() {
+            let before = slow.fed;
+            slow.go_on(&mut server);
+            assert!(room.held() <= ROOM, "{} bytes are held", room.held());
+            if slow.fed && !before {
+                finished.push(at);
+            }
+        }
+        if finished.len() == all.len() {
+            break;
+        }
+    }
+    assert_eq!(finished, [0, 1, 2, 3, 4, 5]);
+    assert!(all.iter().all(|slow| slow.closed.is_none()));
+    assert_eq!(room.held(), 0);
+}
+
+#[test]
+fn a_device_that_takes_nothing_of_an_item_is_let_go_and_the_next_one_goes_on() {
+    let (mut server, phones) = with_readers(2);
+    let room = Room::new(ROOM);
+    let mut stalled = Slow::open(&mut server, &phones[0], &room);
+    let mut next = Slow::open(&mut server, &phones[1], &room);
+    assert_eq!((stalled.fragments, next.fragments), (1, 0));
+    assert_eq!(next.session.deadline(), None, "it waits for others");
+    let until = server.now + limits::LARGE_STALLED_MS;
+    assert_eq!(stalled.session.deadline(), Some(until));
+    server.now = until - 1;
+    stalled.hear(&mut server, Input::Tick);
+    next.go_on(&mut server);
+    assert_eq!((&stalled.closed, next.fragments), (&None, 0));
+    server.now = until;
+    stalled.hear(&mut server, Input::Tick);
+    assert_eq!(stalled.closed.unwrap().code, ByeCode::Timeout);
+    for _ in 0..20 {
+        next.go_on(&mut server);
+    }
+    assert!(next.fed && next.closed.is_none());
+    assert_eq!(room.held(), 0);
+}
+
+#[test]
+fn a_device_that_takes_a_frame_now_and_then_is_not_let_go() {
+    let (mut server, phones) = with_readers(1);
+    let room = Room::new(ROOM);
+    let mut slow = Slow::open(&mut server, &phones[0], &room);
+    while !slow.fed {
+        server.now += limits::LARGE_STALLED_MS - 1;
+        slow.hear(&mut server, Input::Tick);
+        slow.go_on(&mut server);
+        assert_eq!(slow.closed, None);
+    }
+    assert_eq!(slow.session.deadline(), None);
+}
+
+#[test]
+fn who_leaves_gives_back_what_it_held_and_its_place() {
+    let (mut server, phones) = with_readers(3);
+    let room = Room::new(ROOM);
+    let mut first = Slow::open(&mut server, &phones[0], &room);
+    let second = Slow::open(&mut server, &phones[1], &room);
+    let mut third = Slow::open(&mut server, &phones[2], &room);
+    drop(second);
+    first.hear(&mut server, Input::Disconnected);
+    assert_eq!(room.held(), 0);
+    third.go_on(&mut server);
+    assert_eq!(third.fragments, 1);
+}
+
+#[test]
+fn what_is_larger_than_all_room_goes_by_itself() {
+    let (mut server, phones) = with_readers(2);
+    let room = Room::new(1_000);
+    let mut all: Vec<Slow> = phones
+        .iter()
+        .map(|phone| Slow::open(&mut server, phone, &room))
+        .collect();
+    for _ in 0..40 {
+        all.iter_mut().for_each(|slow| slow.go_on(&mut server));
+        let sending = all.iter().filter(|slow| slow.fragments > 0 && !slow.fed);
+        assert!(sending.count() <= 1);
+    }
+    assert!(all.iter().all(|slow| slow.fed));
+}
