@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::accepting::{Accepting, Reader, chain};
 use crate::arguments::{Arguments, Command, Import, Invite};
 use crate::config::Config;
-use crate::descriptors::Room;
+use crate::descriptors::SocketRoom;
 use crate::folder::{Folder, FolderError, Started};
 use crate::invitation::{self, InviteError};
 use crate::metrics::Metrics;
@@ -44,7 +44,7 @@ pub struct Office {
     /// How far the scrub of a running server is.
     pub scrubbing: Option<Arc<Scrubbing>>,
     /// What connections a running server has room for.
-    pub room: Option<Room>,
+    pub room: Option<SocketRoom>,
 }
 
 impl Office {

@@ -44,7 +44,7 @@ pub fn raise() -> Option<u64> {
 
 /// Room for sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct SocketRoom {
     /// Sockets of any kind at once.
     pub sockets: usize,
     /// Sessions among them.
@@ -66,7 +66,7 @@ pub struct TooFew {
     allowed: usize,
 }
 
-impl Room {
+impl SocketRoom {
     /// What is left for `configured` sessions where so many descriptors are `allowed`.
     ///
     /// # Errors
@@ -107,17 +107,17 @@ mod tests {
     fn sockets_get_what_files_leave() {
         let enough = (RESERVED + 10_000 + SOCKETS_SPARE) as u64;
         for allowed in [None, Some(u64::MAX), Some(enough)] {
-            let room = Room::within(allowed, 10_000).unwrap();
+            let room = SocketRoom::within(allowed, 10_000).unwrap();
             assert_eq!((room.sessions, room.sockets), (10_000, 10_064));
             assert_eq!(room.narrowed_by, None);
         }
-        let room = Room::within(Some(enough - 1), 10_000).unwrap();
+        let room = SocketRoom::within(Some(enough - 1), 10_000).unwrap();
         assert_eq!((room.sessions, room.sockets), (9_999, 10_063));
-        let room = Room::within(Some(1_024), 10_000).unwrap();
+        let room = SocketRoom::within(Some(1_024), 10_000).unwrap();
         assert_eq!(room.sockets, 1_024 - RESERVED);
         assert_eq!(room.sessions, 1_024 - RESERVED - SOCKETS_SPARE);
         assert_eq!(room.narrowed_by.map(NonZeroUsize::get), Some(1_024));
-        let room = Room::within(Some(256), 10_000).unwrap();
+        let room = SocketRoom::within(Some(256), 10_000).unwrap();
         assert_eq!(room.sockets, 256 - RESERVED);
         assert!(room.sessions >= room.sockets * 3 / 4, "{room:?}");
     }
@@ -125,10 +125,10 @@ mod tests {
     #[test]
     fn a_server_that_could_open_nothing_is_not_started() {
         let least = (RESERVED + SOCKETS_MIN) as u64;
-        assert!(Room::within(Some(least), 10_000).is_ok());
-        let refused = Room::within(Some(least - 1), 10_000).unwrap_err();
+        assert!(SocketRoom::within(Some(least), 10_000).is_ok());
+        let refused = SocketRoom::within(Some(least - 1), 10_000).unwrap_err();
         let text = refused.to_string();
         assert!(text.contains(&least.to_string()), "{text}");
-        assert!(Room::within(Some(0), 1).is_err());
+        assert!(SocketRoom::within(Some(0), 1).is_err());
     }
 }

@@ -25,7 +25,7 @@ use crate::app::{App, Partials};
 use crate::clock::wall_now;
 use crate::commands::{self, Office};
 use crate::config::Config;
-use crate::descriptors::{self, METRICS_SOCKETS_MAX, Room, SOCKETS_SPARE};
+use crate::descriptors::{self, METRICS_SOCKETS_MAX, SOCKETS_SPARE, SocketRoom};
 use crate::folder::{Folder, Started};
 use crate::metrics::Metrics;
 use crate::scrub::{self, Scrubbing};
@@ -183,8 +183,9 @@ async fn run(
 }
 
 /// Has the system allow what it may, and says where that is too little for what is configured.
-fn make_room(configured: usize) -> Result<Room, String> {
-    let room = Room::within(descriptors::raise(), configured).map_err(|error| error.to_string())?;
+fn make_room(configured: usize) -> Result<SocketRoom, String> {
+    let room =
+        SocketRoom::within(descriptors::raise(), configured).map_err(|error| error.to_string())?;
     if let Some(allowed) = room.narrowed_by {
         tracing::warn!(
             configured,

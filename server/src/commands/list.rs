@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Office, findings, say};
 use crate::clock::wall_now;
-use crate::descriptors::Room;
+use crate::descriptors::SocketRoom;
 use crate::scrub::Seen;
 
 /// Findings that `status` shows; `findings` lists all.
@@ -235,7 +235,7 @@ fn found_text(found: &[Found]) -> String {
 }
 
 /// That fewer connections are taken than configured, if it is so.
-fn narrowed(room: Room) -> String {
+fn narrowed(room: SocketRoom) -> String {
     match room.narrowed_by {
         Some(allowed) => format!(
             "connections at most {} of {} configured: the system allows {allowed} open files\n",
