@@ -8,6 +8,7 @@ mod flips;
 mod import;
 mod list;
 mod reach;
+mod status;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -277,7 +278,7 @@ fn execute(
             import::framework(office, &request.cwd.join(file), json)
         }
         Command::Verify => verify::serving(office, json, progress),
-        Command::Status => list::status(office, json),
+        Command::Status => status::status(office, json),
         Command::Findings(options) => match (options.acknowledge, &options.note) {
             (Some(finding), Some(note)) => findings::acknowledge(office, finding, note, json),
             (Some(_) | None, _) => findings::list(office, json, request.columns),

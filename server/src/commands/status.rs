@@ -1,0 +1,170 @@
+//! `status`: the state of a server on one screen.
+
+use bukti_command::{Reply, show};
+use bukti_core::framework::Framework;
+use bukti_core::journal::Space;
+use bukti_core::ledger::Found;
+use bukti_core::record::Fact;
+use bukti_core::scope::Scope;
+use serde_json::{Value, json};
+
+use super::{Failure, Office, findings, say};
+use crate::scrub::Seen;
+
+/// Findings that `status` shows; `findings` lists all.
+const FINDINGS_SHOWN: usize = 5;
+
+pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
+    let reader = office.reader();
+    let seen = reader.watermark();
+    let mut documents = (0_u64, 0_u64);
+    for document in reader.documents(&Scope::all()) {
+        let (_, row) = document?;
+        documents.0 += 1;
+        documents.1 += u64::from(row.published());
+    }
+    let mut devices = (0_u64, 0_u64);
+    for device in reader.devices() {
+        let (_, row) = device?;
+        devices.0 += u64::from(row.revoked_at.is_none());
+        devices.1 += u64::from(row.revoked_at.is_some());
+    }
+    let frameworks = frameworks(office)?;
+    let found = reader.found()?;
+    let kept_aside = office.folder.kept_aside();
+    let scrub = office.scrubbing.as_ref().map(|scrubbing| scrubbing.seen());
+    let space = office.accepting().space().ok();
+    let full = space.is_some_and(|space| space.is_at_reserve());
+    let value = json!({
+        "serving": office.serving,
+        "healthy": office.accepting().healthy(),
+        "full": full,
+        "disk_free_bytes": space.map(|space| space.free_bytes),
+        "disk_reserve_bytes": space.map(|space| space.reserve_bytes),
+        "journal": reader.journal().to_string(),
+        "server": office.server().to_string(),
+        "url": office.url(),
+        "position": seen.position,
+        "chain": seen.chain.to_string(),
+        "documents": documents.0,
+        "documents_published": documents.1,
+        "devices": devices.0,
+        "devices_revoked": devices.1,
+        "frameworks": frameworks,
+        "findings": found.iter().map(findings::shown).collect::<Vec<Value>>(),
+        "findings_waiting": found.iter().filter(|found| found.waits()).count(),
+        "kept_aside": kept_aside,
+        "degraded": scrub.as_ref().is_some_and(|seen| seen.degraded),
+        "scrub": scrub,
+    });
+    Ok(say(json, &value, || {
+        let state = if !office.serving {
+            "stopped"
+        } else if scrub.as_ref().is_some_and(|seen| seen.degraded) {
+            "serving, and the journal is damaged: see 'findings' and 'verify'"
+        } else if office.accepting().healthy() {
+            "serving"
+        } else {
+            "failed"
+        };
+        let mut text = format!(
+            "state       {state}\n\
+             links to    {}\n\
+             server      {}\n\
+             journal     {}\n\
+             records     {}\n\
+             chain       {}\n\
+             documents   {} ({} published)\n\
+             devices     {} ({} revoked)\n\
+             frameworks  {}\n",
+            office.url(),
+            office.server(),
+            reader.journal(),
+            seen.position,
+            seen.chain,
+            documents.0,
+            documents.1,
+            devices.0,
+            devices.1,
+            if frameworks.is_empty() {
+                "none".to_owned()
+            } else {
+                frameworks.join(", ")
+            },
+        );
+        if let Some(space) = space {
+            text.push_str(&disk(space));
+        }
+        text.push_str(&format!("scrub       {}\n", scrub_text(scrub.as_ref())));
+        text.push_str(&found_text(&found));
+        for name in &kept_aside {
+            text.push_str(&format!("kept aside  {name}\n"));
+        }
+        text
+    }))
+}
+
+/// How far the scrub is, in a line.
+fn scrub_text(scrub: Option<&Seen>) -> String {
+    let Some(seen) = scrub else {
+        return "only while serving".to_owned();
+    };
+    let last = match seen.completed_at {
+        Some(at) => format!("last pass done {}", show::show_time(at)),
+        None => "no pass done yet".to_owned(),
+    };
+    let pace = format!("{}/s", show::show_bytes(seen.bytes_per_second));
+    let damaged = match seen.damaged {
+        0 => String::new(),
+        places => format!(", {places} damaged"),
+    };
+    format!(
+        "{} %, record {} of {}, {pace}, {last}{damaged}",
+        seen.percent, seen.position, seen.end
+    )
+}
+
+/// The newest findings, those that wait for somebody before the others.
+fn found_text(found: &[Found]) -> String {
+    let waiting = found.iter().filter(|found| found.waits()).count();
+    let mut text = match found.len() {
+        0 => "findings    none\n".to_owned(),
+        count => format!("findings    {count}, {waiting} not acknowledged: see 'findings'\n"),
+    };
+    let mut newest: Vec<&Found> = found.iter().collect();
+    newest.sort_by_key(|found| (!found.waits(), std::cmp::Reverse(found.position)));
+    for found in newest.iter().take(FINDINGS_SHOWN) {
+        text.push_str(&show::plain(&format!(
+            "  record {}, {}: {}",
+            found.position,
+            findings::place(found),
+            found.finding.sentence
+        )));
+        text.push('\n');
+    }
+    text
+}
+
+fn disk(space: Space) -> String {
+    let free = show::show_bytes(space.free_bytes);
+    let reserve = show::show_bytes(space.reserve_bytes);
+    let state = match space.is_at_reserve() {
+        true => "full: writes wait until there is more than",
+        false => "of which are kept:",
+    };
+    format!("disk        {free} free, {state} {reserve}\n")
+}
+
+fn frameworks(office: &Office) -> Result<Vec<String>, Failure> {
+    let reader = office.reader();
+    let mut names = Vec::new();
+    for framework in reader.frameworks() {
+        let (_, place) = framework?;
+        if let Fact::Framework(fact) = reader.statement(place)?.fact()
+            && let Ok(framework) = Framework::from_json("framework", &fact.json)
+        {
+            names.push(framework.reference().to_string());
+        }
+    }
+    Ok(names)
+}
