@@ -270,7 +270,7 @@ fn execute(
         Command::Grant(options) => reach::grant(office, options, json, request.columns),
         Command::Move(options) => reach::move_unit(office, options, json),
         Command::Revoke { device } => revoke(office, device, json),
-        Command::Confirm { device } => confirm(office, device, json),
+        Command::Confirm { device } => reach::confirm(office, device, json, request.columns),
         Command::Import(Import::Regions { file, version }) => {
             import::regions(office, &request.cwd.join(file), version.as_deref(), json)
         }
@@ -325,15 +325,6 @@ fn revoke(office: &Office, given: &str, json: bool) -> Result<Reply, Failure> {
         .ask_blocking(Some(device), move |ledger, now| ledger.revoke(now, device))??;
     let value = json!({ "device": device.to_string(), "position": position });
     Ok(say(json, &value, || format!("revoked {device}\n")))
-}
-
-fn confirm(office: &Office, given: &str, json: bool) -> Result<Reply, Failure> {
-    let device = find_device(office.reader(), given)?;
-    let position = office
-        .accepting()
-        .ask_blocking(None, move |ledger, now| ledger.confirm(now, device))??;
-    let value = json!({ "device": device.to_string(), "position": position });
-    Ok(say(json, &value, || format!("confirmed {device}\n")))
 }
 
 /// Characters of a device id that are enough to name it.

@@ -2,14 +2,13 @@
 
 use bukti_client::device::{Delivery, Finding, Status, Summary};
 use bukti_command::Reply;
-use bukti_command::show::{ago, plain, show_time};
+use bukti_command::show::{ago, count, plain, show_time};
 use bukti_core::authority::Grant;
 use bukti_core::id::WallMs;
 use serde::Serialize;
 
 use super::desk::{Desk, short};
 use super::failure::Failure;
-use super::words::count;
 
 /// Findings that are shown to people; JSON holds all.
 const FINDINGS_SHOWN: usize = 5;

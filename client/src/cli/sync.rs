@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bukti_client::driver::{self, Progress, Settings, SyncError, Synced, Traffic};
 use bukti_client::limits::SYNC_ATTEMPTS_MAX;
-use bukti_command::show::{plain, show_bytes};
+use bukti_command::show::{count, plain, show_bytes};
 use bukti_command::{Exit, Reply};
 use bukti_core::id::RunId;
 use bukti_sync_protocol::client::Event;
@@ -20,7 +20,6 @@ use super::failure::{Failure, chain};
 use super::folder;
 use super::line;
 use super::status::AWAITS_CONFIRMATION;
-use super::words::count;
 
 /// How often the bar turns while nothing comes.
 const BAR_TICK: Duration = Duration::from_millis(120);

@@ -3,7 +3,7 @@
 use bukti_command::{Reply, show};
 use bukti_core::framework::Framework;
 use bukti_core::journal::Space;
-use bukti_core::ledger::Found;
+use bukti_core::ledger::{DeviceRow, Found};
 use bukti_core::record::Fact;
 use bukti_core::scope::Scope;
 use serde_json::{Value, json};
@@ -23,11 +23,10 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
         documents.0 += 1;
         documents.1 += u64::from(row.published());
     }
-    let mut devices = (0_u64, 0_u64);
+    let mut devices = Devices::default();
     for device in reader.devices() {
         let (_, row) = device?;
-        devices.0 += u64::from(row.revoked_at.is_none());
-        devices.1 += u64::from(row.revoked_at.is_some());
+        devices.add(&row);
     }
     let frameworks = frameworks(office)?;
     let found = reader.found()?;
@@ -48,8 +47,10 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
         "chain": seen.chain.to_string(),
         "documents": documents.0,
         "documents_published": documents.1,
-        "devices": devices.0,
-        "devices_revoked": devices.1,
+        "devices": devices.all(),
+        "devices_active": devices.active,
+        "devices_unconfirmed": devices.unconfirmed,
+        "devices_revoked": devices.revoked,
         "frameworks": frameworks,
         "findings": found.iter().map(findings::shown).collect::<Vec<Value>>(),
         "findings_waiting": found.iter().filter(|found| found.waits()).count(),
@@ -75,7 +76,7 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
              records     {}\n\
              chain       {}\n\
              documents   {} ({} published)\n\
-             devices     {} ({} revoked)\n\
+             devices     {}\n\
              frameworks  {}\n",
             office.url(),
             office.server(),
@@ -84,8 +85,7 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
             seen.chain,
             documents.0,
             documents.1,
-            devices.0,
-            devices.1,
+            devices.text(),
             if frameworks.is_empty() {
                 "none".to_owned()
             } else {
@@ -102,6 +102,46 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
         }
         text
     }))
+}
+
+/// How many devices there are of each standing.
+#[derive(Debug, Default)]
+struct Devices {
+    active: u64,
+    unconfirmed: u64,
+    revoked: u64,
+}
+
+impl Devices {
+    fn add(&mut self, row: &DeviceRow) {
+        let standing = match (row.revoked_at, row.confirmed) {
+            (Some(_), _) => &mut self.revoked,
+            (None, true) => &mut self.active,
+            (None, false) => &mut self.unconfirmed,
+        };
+        *standing += 1;
+    }
+
+    fn all(&self) -> u64 {
+        self.active + self.unconfirmed + self.revoked
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{}: {} active", self.all(), self.active);
+        if self.unconfirmed > 0 {
+            let verb = if self.unconfirmed == 1 {
+                "waits"
+            } else {
+                "wait"
+            };
+            let waits = format!(", {} {verb} for 'bukti-server confirm'", self.unconfirmed);
+            text.push_str(&waits);
+        }
+        if self.revoked > 0 {
+            text.push_str(&format!(", {} revoked", self.revoked));
+        }
+        text
+    }
 }
 
 /// How far the scrub is, in a line.

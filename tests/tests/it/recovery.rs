@@ -152,6 +152,9 @@ fn a_server_whose_folder_was_lost_gets_back_what_the_phones_hold() {
     assert!(!shown(&sari).contains_key(&unsent));
     let devices = place.field.admin(&["devices"]).ok().stdout;
     assert!(devices.contains("unconfirmed"), "{devices}");
+    let status = place.field.admin(&["status", "--json"]).ok().json();
+    let counts = ["devices", "devices_active", "devices_unconfirmed"].map(|key| &status[key]);
+    assert_eq!(counts, [2, 0, 2], "{status}");
 
     for person in ["Sari", "Budi"] {
         let device = device_of(&place.field, person);
@@ -168,6 +171,11 @@ fn a_server_whose_folder_was_lost_gets_back_what_the_phones_hold() {
     edit(&budi, &ids[1], "Sesudahnya");
     meet(&[&sari, &budi]);
     assert_eq!(shown(&budi).len(), 9);
+
+    // Whoever reads the log finds each of them there, once.
+    let log = place.field.stop();
+    let told = log.lines().filter(|line| line.contains("let in again"));
+    assert_eq!(told.count(), 2, "{log}");
 }
 
 #[test]
