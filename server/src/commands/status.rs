@@ -53,6 +53,10 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
         "devices_revoked": devices.revoked,
         "frameworks": frameworks,
         "findings": found.iter().map(findings::shown).collect::<Vec<Value>>(),
+        "findings_acknowledged": found
+            .iter()
+            .filter(|found| found.acknowledged.is_some())
+            .count(),
         "findings_waiting": found.iter().filter(|found| found.waits()).count(),
         "kept_aside": kept_aside,
         "degraded": scrub.as_ref().is_some_and(|seen| seen.degraded),
@@ -164,19 +168,60 @@ fn scrub_text(scrub: Option<&Seen>) -> String {
     )
 }
 
+/// What is left to do about a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    /// Somebody has to look into it.
+    Waits,
+    /// Somebody has.
+    Acknowledged,
+    /// It speaks of nothing that somebody has to mend.
+    NeedsNone,
+}
+
+impl Answered {
+    fn of(found: &Found) -> Self {
+        match (found.waits(), &found.acknowledged) {
+            (true, _) => Self::Waits,
+            (false, Some(_)) => Self::Acknowledged,
+            (false, None) => Self::NeedsNone,
+        }
+    }
+}
+
 /// The newest findings, those that wait for somebody before the others.
 fn found_text(found: &[Found]) -> String {
-    let waiting = found.iter().filter(|found| found.waits()).count();
+    let of = |wanted| {
+        let standings = found.iter().map(Answered::of);
+        standings.filter(|standing| *standing == wanted).count()
+    };
+    let counts = [
+        (of(Answered::Waits), "to acknowledge"),
+        (of(Answered::Acknowledged), "acknowledged"),
+        (of(Answered::NeedsNone), "to know of"),
+    ];
+    let counted = counts.iter().filter(|(number, _)| *number > 0);
+    let counted: Vec<String> = counted
+        .map(|(number, what)| format!("{number} {what}"))
+        .collect();
     let mut text = match found.len() {
         0 => "findings    none\n".to_owned(),
-        count => format!("findings    {count}, {waiting} not acknowledged: see 'findings'\n"),
+        count => format!(
+            "findings    {count}: {}; see 'findings'\n",
+            counted.join(", ")
+        ),
     };
     let mut newest: Vec<&Found> = found.iter().collect();
     newest.sort_by_key(|found| (!found.waits(), std::cmp::Reverse(found.position)));
     for found in newest.iter().take(FINDINGS_SHOWN) {
         text.push_str(&show::plain(&format!(
-            "  record {}, {}: {}",
+            "  record {}{}, {}: {}",
             found.position,
+            match Answered::of(found) {
+                Answered::Waits => ", to acknowledge",
+                Answered::Acknowledged => ", acknowledged",
+                Answered::NeedsNone => "",
+            },
             findings::place(found),
             found.finding.sentence
         )));
@@ -207,4 +252,55 @@ fn frameworks(office: &Office) -> Result<Vec<String>, Failure> {
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use bukti_core::ledger::{Acknowledged, code};
+    use bukti_core::record::Finding;
+
+    use super::*;
+
+    fn found(position: u64, code: &str, note: Option<&str>) -> Found {
+        Found {
+            position,
+            at: 0,
+            finding: Finding {
+                code: code.to_owned(),
+                sentence: "It is so.".to_owned(),
+                device: None,
+                document: None,
+                run: None,
+                place: Some("store".to_owned()),
+            },
+            acknowledged: note.map(|note| Acknowledged {
+                position: position + 10,
+                at: 0,
+                note: note.to_owned(),
+            }),
+        }
+    }
+
+    #[test]
+    fn findings_are_counted_by_what_is_left_to_do_about_them_and_marked_so() {
+        assert_eq!(found_text(&[]), "findings    none\n");
+        let told = [found(3, code::TORN, None), found(4, code::FORK, None)];
+        let text = found_text(&told);
+        assert!(
+            text.starts_with("findings    2: 2 to know of; see 'findings'\n"),
+            "{text}"
+        );
+        let all = [
+            found(3, code::DAMAGE, Some("Disk replaced.")),
+            found(4, code::DAMAGE, None),
+            found(5, code::FORK, None),
+        ];
+        assert_eq!(
+            found_text(&all),
+            "findings    3: 1 to acknowledge, 1 acknowledged, 1 to know of; see 'findings'\n  \
+             record 4, to acknowledge, store: It is so.\n  \
+             record 5, store: It is so.\n  \
+             record 3, acknowledged, store: It is so.\n"
+        );
+    }
 }
