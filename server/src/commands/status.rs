@@ -1,14 +1,15 @@
 //! `status`: the state of a server on one screen.
 
-use bukti_command::{Reply, show};
+use bukti_command::{Exit, Reply, show};
 use bukti_core::framework::Framework;
 use bukti_core::journal::Space;
-use bukti_core::ledger::{DeviceRow, Found};
+use bukti_core::ledger::{DeviceRow, Found, ReadError};
 use bukti_core::record::Fact;
 use bukti_core::scope::Scope;
 use serde_json::{Value, json};
 
-use super::{Failure, Office, findings, say};
+use super::{Failure, Office, findings, say, verify};
+use crate::accepting::Reader;
 use crate::scrub::Seen;
 
 /// Findings that `status` shows; `findings` lists all.
@@ -17,23 +18,29 @@ const FINDINGS_SHOWN: usize = 5;
 pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
     let reader = office.reader();
     let seen = reader.watermark();
-    let mut documents = (0_u64, 0_u64);
-    for document in reader.documents(&Scope::all()) {
-        let (_, row) = document?;
-        documents.0 += 1;
-        documents.1 += u64::from(row.published());
-    }
-    let mut devices = Devices::default();
-    for device in reader.devices() {
-        let (_, row) = device?;
-        devices.add(&row);
-    }
-    let frameworks = frameworks(office)?;
-    let found = reader.found()?;
+    let mut unread = Vec::new();
+    let documents = readable(documents(reader), &mut unread);
+    let devices = readable(devices(reader), &mut unread);
+    let frameworks = readable(frameworks(reader), &mut unread);
+    let found = readable(reader.found(), &mut unread);
+    // Places of what cannot be read are those that `verify` names.
+    let damaged = match unread.is_empty() {
+        true => Vec::new(),
+        false => verify::damaged(&office.folder, reader, &unread),
+    };
     let kept_aside = office.folder.kept_aside();
     let scrub = office.scrubbing.as_ref().map(|scrubbing| scrubbing.seen());
     let space = office.accepting().space().ok();
     let full = space.is_some_and(|space| space.is_at_reserve());
+    let degraded = !damaged.is_empty() || scrub.as_ref().is_some_and(|seen| seen.degraded);
+    let number = |of: fn(&Found) -> bool| {
+        let found = found.as_ref()?;
+        Some(found.iter().filter(|found| of(found)).count())
+    };
+    let listed = found.as_ref().map(|found| {
+        let listed = found.iter().map(findings::shown);
+        listed.collect::<Vec<Value>>()
+    });
     let value = json!({
         "serving": office.serving,
         "healthy": office.accepting().healthy(),
@@ -45,33 +52,32 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
         "url": office.url(),
         "position": seen.position,
         "chain": seen.chain.to_string(),
-        "documents": documents.0,
-        "documents_published": documents.1,
-        "devices": devices.all(),
-        "devices_active": devices.active,
-        "devices_unconfirmed": devices.unconfirmed,
-        "devices_revoked": devices.revoked,
+        "documents": documents.map(|documents| documents.all),
+        "documents_published": documents.map(|documents| documents.published),
+        "devices": devices.as_ref().map(Devices::all),
+        "devices_active": devices.as_ref().map(|devices| devices.active),
+        "devices_unconfirmed": devices.as_ref().map(|devices| devices.unconfirmed),
+        "devices_revoked": devices.as_ref().map(|devices| devices.revoked),
         "frameworks": frameworks,
-        "findings": found.iter().map(findings::shown).collect::<Vec<Value>>(),
-        "findings_acknowledged": found
-            .iter()
-            .filter(|found| found.acknowledged.is_some())
-            .count(),
-        "findings_waiting": found.iter().filter(|found| found.waits()).count(),
+        "findings": listed,
+        "findings_acknowledged": number(|found| found.acknowledged.is_some()),
+        "findings_waiting": number(Found::waits),
         "kept_aside": kept_aside,
-        "degraded": scrub.as_ref().is_some_and(|seen| seen.degraded),
+        "damaged": damaged,
+        "degraded": degraded,
         "scrub": scrub,
     });
-    Ok(say(json, &value, || {
+    let text = || {
         let state = if !office.serving {
             "stopped"
-        } else if scrub.as_ref().is_some_and(|seen| seen.degraded) {
+        } else if degraded {
             "serving, and the journal is damaged: see 'findings' and 'verify'"
         } else if office.accepting().healthy() {
             "serving"
         } else {
             "failed"
         };
+        let unreadable = || "cannot be read".to_owned();
         let mut text = format!(
             "state       {state}\n\
              links to    {}\n\
@@ -79,7 +85,7 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
              journal     {}\n\
              records     {}\n\
              chain       {}\n\
-             documents   {} ({} published)\n\
+             documents   {}\n\
              devices     {}\n\
              frameworks  {}\n",
             office.url(),
@@ -87,25 +93,73 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
             reader.journal(),
             seen.position,
             seen.chain,
-            documents.0,
-            documents.1,
-            devices.text(),
-            if frameworks.is_empty() {
-                "none".to_owned()
-            } else {
-                frameworks.join(", ")
+            documents.map_or_else(unreadable, Documents::text),
+            devices.as_ref().map_or_else(unreadable, Devices::text),
+            match &frameworks {
+                None => unreadable(),
+                Some(names) if names.is_empty() => "none".to_owned(),
+                Some(names) => names.join(", "),
             },
         );
         if let Some(space) = space {
             text.push_str(&disk(space));
         }
         text.push_str(&format!("scrub       {}\n", scrub_text(scrub.as_ref())));
-        text.push_str(&found_text(&found));
+        match &found {
+            Some(found) => text.push_str(&found_text(found)),
+            None => text.push_str("findings    cannot be read\n"),
+        }
+        for shown in &damaged {
+            text.push_str(&format!("damaged     {shown}\n"));
+        }
         for name in &kept_aside {
             text.push_str(&format!("kept aside  {name}\n"));
         }
         text
-    }))
+    };
+    let exit = if damaged.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    };
+    Ok(say(json, &value, text).with_exit(exit))
+}
+
+/// What was read; the reason is kept of what was not, so that the rest is shown all the same.
+fn readable<T>(read: Result<T, ReadError>, unread: &mut Vec<ReadError>) -> Option<T> {
+    read.map_err(|error| unread.push(error)).ok()
+}
+
+/// How many documents there are.
+#[derive(Debug, Clone, Copy, Default)]
+struct Documents {
+    all: u64,
+    published: u64,
+}
+
+impl Documents {
+    fn text(self) -> String {
+        format!("{} ({} published)", self.all, self.published)
+    }
+}
+
+fn documents(reader: &Reader) -> Result<Documents, ReadError> {
+    let mut documents = Documents::default();
+    for document in reader.documents(&Scope::all()) {
+        let (_, row) = document?;
+        documents.all += 1;
+        documents.published += u64::from(row.published());
+    }
+    Ok(documents)
+}
+
+fn devices(reader: &Reader) -> Result<Devices, ReadError> {
+    let mut devices = Devices::default();
+    for device in reader.devices() {
+        let (_, row) = device?;
+        devices.add(&row);
+    }
+    Ok(devices)
 }
 
 /// How many devices there are of each standing.
@@ -240,8 +294,7 @@ fn disk(space: Space) -> String {
     format!("disk        {free} free, {state} {reserve}\n")
 }
 
-fn frameworks(office: &Office) -> Result<Vec<String>, Failure> {
-    let reader = office.reader();
+fn frameworks(reader: &Reader) -> Result<Vec<String>, ReadError> {
     let mut names = Vec::new();
     for framework in reader.frameworks() {
         let (_, place) = framework?;

@@ -451,3 +451,38 @@ fn eventually(ask: impl Fn() -> Value, wanted: impl Fn(&Value) -> bool) -> Value
         assert!(begun.elapsed().as_secs() < 60, "{answer}");
     }
 }
+#[test]
+fn status_of_a_serving_server_shows_what_it_can_and_names_damage_as_verify_does() {
+    let field = Field::open(&[]);
+    // The framework's statement is the first that is read and stands early.
+    let bytes = fs::read(segment(&field.data(), 1)).unwrap();
+    let named = |at: &usize| bytes[*at..].starts_with(b"desa-antikorupsi");
+    let at = (0..bytes.len()).find(named).unwrap();
+    flip(&segment(&field.data(), 1), at);
+
+    let (exit, report) = verified(&field.data());
+    let place = report["findings"][0]["place"].as_str().unwrap();
+    assert_eq!(exit, Some(1), "{report}");
+    let told = field.admin(&["status"]);
+    assert_eq!(told.status, Some(1), "{told:?}");
+    for line in [
+        "frameworks  cannot be read",
+        "devices     0",
+        "findings    none",
+    ] {
+        assert!(told.stdout.contains(line), "{told:?}");
+    }
+    assert!(
+        told.stdout.contains(&format!("damaged     {place}: ")),
+        "{told:?}"
+    );
+    let told = field.admin(&["status", "--json"]);
+    assert_eq!(told.status, Some(1), "{told:?}");
+    let told = told.json();
+    assert_eq!(told["damaged"][0], report["findings"][0]);
+    assert_eq!(
+        (&told["frameworks"], &told["degraded"]),
+        (&Value::Null, &true.into())
+    );
+}
+
