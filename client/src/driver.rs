@@ -152,6 +152,12 @@ pub enum SyncError {
         /// What was sent and received until then.
         traffic: Traffic,
     },
+    /// The server's disk is full: it gave what it has, and takes nothing until there is space.
+    #[error("the server's disk is full, and it takes nothing for now")]
+    Full {
+        /// What was sent and received until then.
+        traffic: Traffic,
+    },
     /// The server does not serve this device.
     #[error("{}", .0.sentence)]
     Refused(Bye),
@@ -220,6 +226,8 @@ enum End {
         reason: String,
         after_ms: Option<u64>,
     },
+    /// The server puts off what it would have to write, for minutes.
+    Full(Bye),
     Refused(Bye),
     TimeOver,
 }
@@ -267,6 +275,12 @@ impl<'a> Driver<'a> {
                 }
                 End::Refused(bye) => return Err(SyncError::Refused(bye)),
                 End::TimeOver => return Err(self.gave_up(last)),
+                // Whoever syncs once does not wait for somebody to make space.
+                End::Full(_) if self.once => {
+                    let traffic = self.traffic;
+                    return Err(SyncError::Full { traffic });
+                }
+                End::Full(bye) => (bye.sentence, bye.retry_after_ms),
                 End::Again { reason, after_ms } => (reason, after_ms),
             };
             last.clone_from(&reason);
@@ -516,6 +530,7 @@ fn ended(exchange: &Exchange, asked: bool, reason: String) -> End {
         ByeCode::InvitationUsed | ByeCode::InvitationExpired | ByeCode::InvitationUnknown => {
             End::Refused(bye.clone())
         }
+        ByeCode::Full => End::Full(bye.clone()),
         ByeCode::Shutdown
         | ByeCode::Malformed
         | ByeCode::Credit
@@ -523,7 +538,6 @@ fn ended(exchange: &Exchange, asked: bool, reason: String) -> End {
         | ByeCode::Flood
         | ByeCode::Timeout
         | ByeCode::Busy
-        | ByeCode::Full
         | ByeCode::Fault
         | ByeCode::Other(_) => again(),
     }

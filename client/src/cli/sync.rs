@@ -222,7 +222,8 @@ pub(super) fn run(
     }));
     bar.clear();
     match &ended {
-        Ok(Synced { traffic }) | Err(SyncError::Interrupted { traffic, .. }) => {
+        Ok(Synced { traffic })
+        | Err(SyncError::Interrupted { traffic, .. } | SyncError::Full { traffic }) => {
             summary.carry(*traffic);
         }
         Err(SyncError::NotReached { .. } | SyncError::Refused(_)) => {}
@@ -293,6 +294,9 @@ impl Bar {
         let amounts = |unsent: usize| {
             format!(
                 "{} up, {} down · sent {}, {unsent} to send, received {}",
+        SyncError::Full { .. } => Failure::NotReached(format!(
+            "{error}; everything entered is kept here and goes with the next 'bukti sync'"
+        )),
                 show_bytes(summary.bytes_up),
                 show_bytes(summary.bytes_down),
                 summary.sent,

@@ -67,9 +67,9 @@ pub(super) fn run(folder: &Path, json: bool) -> Result<Reply, Failure> {
     match ended? {
         Ok(_synced) => Ok(Reply::done("")),
         Err(error) => Err(match &error {
-            SyncError::NotReached { .. } | SyncError::Interrupted { .. } => {
-                Failure::NotReached(error.to_string())
-            }
+            SyncError::NotReached { .. }
+            | SyncError::Interrupted { .. }
+            | SyncError::Full { .. } => Failure::NotReached(error.to_string()),
             SyncError::Refused(_) | SyncError::Device(_) => Failure::failed(&error),
         }),
     }
