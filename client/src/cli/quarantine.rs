@@ -129,7 +129,7 @@ fn reenter(desk: &mut Desk<'_>, entry: &Quarantined) -> Result<Reply, Failure> {
     });
     Ok(desk.answer(&value, || match run {
         Some(_) => {
-            format!("Entered again in {document} and kept on this device; 'bukti sync' sends it.")
+            format!("Entered again in {document}. {}", desk.kept())
         }
         None => "Nothing to enter again: the evidence says so already.".to_owned(),
     }))

@@ -421,6 +421,16 @@ impl<S: Storage, K: Kv> Device<S, K> {
         Ok(self.confirmed.findings()?)
     }
 
+    /// What sessions did since the device was opened.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Whether the server said that it revoked this device.
+    pub fn is_revoked(&self) -> bool {
+        self.confirmed.meta().revoked
+    }
+
     /// Runs that no server has confirmed.
     pub fn unsent(&self) -> usize {
         let pending = self.tail.pending().iter();

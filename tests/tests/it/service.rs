@@ -385,9 +385,11 @@ fn revocation_ends_a_live_session_at_once_and_later_work_is_quarantined() {
     assert_eq!(refused.status, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("revoked"), "{refused:?}");
     let quarantine = quarantined(&lost);
-    assert_eq!(quarantine.len(), 1, "{quarantine:?}");
-    assert_eq!(quarantine[0]["code"], "revoked");
-    assert_eq!(text(&quarantine[0]["document"]), late);
+    assert_eq!(quarantine.len(), 2, "{quarantine:?}");
+    for entry in &quarantine {
+        assert_eq!(entry["code"], "revoked");
+        assert_eq!(text(&entry["document"]), late);
+    }
 
     other.run(&["sync"]).ok();
     let seen: Vec<String> = listed(&other).iter().map(|row| text(&row["id"])).collect();
@@ -416,6 +418,14 @@ fn work_refused_under_other_grants_is_entered_again_under_the_old_ones() {
     sari.run(&["sync"]).ok();
     sari.run(&["quarantine", "reenter", "1"]).ok();
     sari.run(&["sync"]).ok();
+    let edited = lost
+        .run(&["evidence", "edit", &late, "--title", "Setelahnya"])
+        .ok()
+        .stdout;
+    assert!(
+        edited.contains("the server revoked it and takes nothing"),
+        "{edited}"
+    );
     let budi = field.phone("budi", "officer", VILLAGE);
     budi.run(&["sync"]).ok();
     let shown = budi.run(&["evidence", "show", &shared, "--json"]).ok();
