@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::device::{Device, DeviceError};
+use crate::device::{Device, DeviceError, Tally};
 use crate::exchange::{Exchange, Moment};
 use crate::limits::{BACKOFF_FIRST_MS, BACKOFF_MAX_MS};
 
@@ -117,8 +117,8 @@ pub enum Progress<'a> {
         /// Runs that no server has confirmed.
         unsent: usize,
     },
-    /// The session learned something, and it is stored.
-    Learned(&'a Event),
+    /// The session learned something, and it is stored; with what was counted by then.
+    Learned(&'a Event, Tally),
     /// The connection is gone or was not made.
     Cut {
         /// Why.
@@ -439,7 +439,7 @@ impl<'a> Driver<'a> {
             draw: &mut clock::draw,
         };
         let progress = &mut *self.progress;
-        let mut learned = |event: &Event| progress(Progress::Learned(event));
+        let mut learned = |event: &Event, tally| progress(Progress::Learned(event, tally));
         match received.map(Input::Frame).or(input) {
             Some(input) => exchange.handle(device, &mut moment, input, &mut learned),
             None => exchange.pump(device, &mut moment, &mut learned),

@@ -14,7 +14,8 @@ use super::failure::Failure;
 const FINDINGS_SHOWN: usize = 5;
 
 /// What a device is told that a server let in again without knowing whether it still may.
-pub(super) const AWAITS_CONFIRMATION: &str = "The server lost its record of this device. It takes     what is sent and gives nothing until an administrator confirms the device.";
+pub(super) const AWAITS_CONFIRMATION: &str = "The server lost records, this device's among them. It \
+    takes what is sent and gives nothing until an administrator confirms this device.";
 
 #[derive(Serialize)]
 struct Answer {

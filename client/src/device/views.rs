@@ -19,7 +19,7 @@ use serde::{Serialize, Serializer};
 use super::confirmed::Title;
 use super::facts::Member;
 use super::quarantine::Quarantined;
-use super::{Device, DeviceError};
+use super::{Device, DeviceError, Tally};
 
 /// Whether the server has a document's edits on its disk. Nothing counts as received before it
 /// said so.

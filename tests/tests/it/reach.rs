@@ -104,3 +104,53 @@ fn every_role_gets_or_loses_a_village_with_its_move_and_with_its_grants() {
     }
     field.verify();
 }
+
+#[test]
+fn a_grant_that_is_not_there_cannot_be_removed_and_what_is_there_is_named() {
+    let field = Field::open(&[]);
+    let device = id_of(&field.phone("sari", "officer", VILLAGE));
+    let granting = ["grant", &device, "--role", "officer", "--region"];
+    let before = field.position();
+    for named in [&["13.07"][..], &[VILLAGE, "13.07"]] {
+        let refused = field.admin(&[&granting[..], named, &["--remove"]].concat());
+        assert_eq!(
+            (refused.status, refused.stdout.as_str()),
+            (Some(2), ""),
+            "{refused:?}"
+        );
+        let says = format!(
+            "no grant 'officer on 13.07', so none was removed: it has officer on {VILLAGE}"
+        );
+        assert!(refused.stderr.contains(&says), "{refused:?}");
+    }
+    assert_eq!(field.position(), before);
+}
+
+#[test]
+fn a_sync_says_how_many_documents_are_no_longer_to_be_read_and_why() {
+    let field = Field::open(&[]);
+    let author = field.phone("author", "officer", VILLAGE);
+    for title in ["One", "Two"] {
+        new_evidence(&author, title);
+    }
+    author.run(&["sync"]).ok();
+    let above = field.phone("above", "officer", "13.07");
+    let beside = field.phone("beside", "officer", "13.07");
+    assert_eq!(listed(&above).len(), 2);
+
+    let device = id_of(&beside);
+    let grant = [
+        "grant", &device, "--role", "officer", "--region", "13.07", "--remove",
+    ];
+    field.admin(&grant).ok();
+    let told = beside.run(&["sync"]).ok().stdout;
+    let says = "2 documents are no longer this device's to read: its grants do not reach";
+    assert!(told.contains(says), "{told}");
+    assert!(!beside.run(&["sync"]).ok().stdout.contains("no longer"));
+
+    field.admin(&["move", VILLAGE, "--to", NEW_DISTRICT]).ok();
+    let told = above.run(&["sync", "--json"]).ok().json();
+    let left = told["moved_away"].as_u64().unwrap() + told["not_granted"].as_u64().unwrap();
+    assert_eq!((left, &told["moved_away"]), (2, &2.into()), "{told}");
+    assert!(listed(&above).is_empty() && listed(&beside).is_empty());
+}

@@ -53,7 +53,8 @@ fn sync(phone: &Phone) -> Printed {
 /// Syncs over one connection, which the phone ends by itself once it has nothing more to do.
 fn sync_at_once(phone: &Phone) -> serde_json::Value {
     let synced = phone.run(&["sync", "--json"]).ok().json();
-    assert_eq!(synced["up_to_date"], true, "{synced}");
+    let waits = synced["awaits_confirmation"].as_bool().unwrap();
+    assert_eq!(synced["up_to_date"], !waits, "{synced}");
     assert_eq!(synced["connections"], 1, "{synced}");
     synced
 }
@@ -135,7 +136,12 @@ fn a_server_whose_folder_was_lost_gets_back_what_the_phones_hold() {
     place.serve(&["--key", key.to_str().unwrap(), "--public-url", &url]);
 
     // Let in by their certificates, they give and do not receive.
-    sync_at_once(&sari);
+    let given = sync_at_once(&sari);
+    assert_eq!(
+        (&given["sent"], &given["gave_back"]),
+        (&0.into(), &6.into()),
+        "{given}"
+    );
     let waits = sari.run(&["status"]).ok().stdout;
     assert!(waits.contains("confirm"), "{waits}");
     sync_at_once(&budi);
@@ -147,6 +153,7 @@ fn a_server_whose_folder_was_lost_gets_back_what_the_phones_hold() {
             assert_eq!(synced["unsent"], 0, "{synced}");
             let again = sync_at_once(phone);
             assert_eq!(again["sent"], 0, "{again}");
+            assert_eq!(again["gave_back"], 0, "{again}");
         }
     }
     assert!(!shown(&sari).contains_key(&unsent));
