@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bukti_command::{Exit, FolderLock, Progress, Reply, Request, parse, show};
 use bukti_core::authority::Grant;
 use bukti_core::id::{DeviceId, ServerId};
-use bukti_core::ledger::{self, AdminError};
+use bukti_core::ledger::{self, AdminError, RebuildReason};
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
 use serde_json::json;
@@ -25,7 +25,7 @@ use serde_json::json;
 use crate::accepting::{Accepting, Reader, chain};
 use crate::arguments::{Arguments, Command, Import, Invite};
 use crate::config::Config;
-use crate::folder::{Folder, FolderError, Started};
+use crate::folder::{Folder, FolderError, Started, records};
 use crate::invitation::{self, InviteError};
 use crate::metrics::Metrics;
 use crate::scrub::Scrubbing;
@@ -133,9 +133,11 @@ impl From<FolderError> for Failure {
         let exit = match &error {
             FolderError::Empty(_)
             | FolderError::Device(_)
+            | FolderError::NotAFolder(_)
             | FolderError::NoKey(_)
             | FolderError::NotAKey(_) => Exit::WrongUse,
             FolderError::JournalMissing(_)
+            | FolderError::Lost { .. }
             | FolderError::Io { .. }
             | FolderError::Random(_)
             | FolderError::Store(_)
@@ -336,9 +338,10 @@ fn find_device(reader: &Reader, given: &str) -> Result<DeviceId, Failure> {
     }
     let expected =
         "expected a device id from `bukti-server devices`, or its first 6 characters or more";
+    let shown = show::plain(given);
     if given.len() < DEVICE_PREFIX_MIN {
         return Err(Failure::wrong_use(format!(
-            "'{given}' names no device: {expected}"
+            "'{shown}' names no device: {expected}"
         )));
     }
     let mut found = Vec::new();
@@ -351,10 +354,10 @@ fn find_device(reader: &Reader, given: &str) -> Result<DeviceId, Failure> {
     match found[..] {
         [device] => Ok(device),
         [] => Err(Failure::wrong_use(format!(
-            "'{given}' names no device: {expected}"
+            "'{shown}' names no device: {expected}"
         ))),
         _ => Err(Failure::wrong_use(format!(
-            "'{given}' names {} devices: give more of it",
+            "'{shown}' names {} devices: give more of it",
             found.len()
         ))),
     }
@@ -373,13 +376,35 @@ fn rebuild(
         // one is not thrown away unasked.
         drop(folder.open(None, None, &config, &metrics, &mut tell(progress))?);
     }
-    let ledger = folder.rebuild(&config, &metrics, &mut tell(progress))?;
+    let (ledger, opened) = folder.rebuild(&config, &metrics, &mut tell(progress))?;
     let position = ledger.reader().watermark().position;
-    Ok(say(
-        arguments.common.json,
-        &json!({ "records": position }),
-        || format!("rebuilt from {position} records\n"),
-    ))
+    let given_up = match opened.rebuilt {
+        Some(RebuildReason::AfterLoss { store }) => Some((opened.caught_up + 1, store.position)),
+        Some(
+            RebuildReason::NoRows
+            | RebuildReason::Format { .. }
+            | RebuildReason::Damaged
+            | RebuildReason::OtherJournal { .. }
+            | RebuildReason::OtherHistory { .. }
+            | RebuildReason::Asked { .. },
+        )
+        | None => None,
+    };
+    let value = json!({
+        "records": position,
+        "given_up": given_up.map(|(first, last)| json!({ "first": first, "last": last })),
+    });
+    Ok(say(arguments.common.json, &value, || {
+        let mut text = format!("rebuilt from {position} records\n");
+        if let Some((first, last)) = given_up {
+            text.push_str(&format!(
+                "given up: {}; what devices hold of it they give back, invitations and what no \
+                 device holds are gone. It is kept as a finding: see 'findings'\n",
+                records(first, last)
+            ));
+        }
+        text
+    }))
 }
 
 /// Shows whoever called how far opening or rebuilding is.

@@ -309,6 +309,8 @@ fn wrong_key_or_damage(error: &FolderError) -> Exit {
         | FolderError::JournalMissing(_)
         | FolderError::Io { .. }
         | FolderError::Random(_)
+        | FolderError::Lost { .. }
+        | FolderError::NotAFolder(_)
         | FolderError::Store(_) => Exit::Failed,
     }
 }

@@ -195,6 +195,7 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
             LedgerError::StoreDamaged(_) => ("store-damaged", "store".to_owned()),
             LedgerError::Create(_) | LedgerError::Failed { .. } => {
                 return Err(Failure::failed(error));
+        FolderError::Lost { .. } => ("lost", "the end of the journal".to_owned()),
             }
         },
         FolderError::NotAKey(path) => ("key", path.display().to_string()),
@@ -202,6 +203,7 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
         FolderError::JournalMissing(_) => ("lost", "the journal".to_owned()),
         FolderError::NoKey(path) if !small.is_empty() => ("key", path.display().to_string()),
         FolderError::NoKey(_)
+        | FolderError::NotAFolder(_)
         | FolderError::Empty(_)
         | FolderError::Device(_)
         | FolderError::Io { .. }

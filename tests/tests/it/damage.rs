@@ -316,6 +316,41 @@ fn a_damaged_last_group_is_reported_until_somebody_acknowledges_it() {
 }
 
 #[test]
+fn a_lost_end_is_told_with_what_is_kept_of_it_and_with_what_going_on_gives_up() {
+    let mut field = Field::empty(&[]);
+    field.invite("officer", "13.07.05.2001", "Sari");
+    let end = field.position();
+    field.stop();
+    let data = field.data();
+    let last = end_of(&segment(&data, 1));
+    flip(&segment(&data, 1), last - 20);
+    for command in [&["status"][..], &["verify"], &["rebuild"]] {
+        let told = server_command(&data, command);
+        assert_eq!(told.status, Some(1), "{told:?}");
+        let text = told.stdout + &told.stderr;
+        for says in [
+            "records were lost",
+            "kept in journal/damaged-",
+            "restore the newest backup",
+            "rebuild --accept-loss",
+        ] {
+            assert!(text.contains(says), "{says}: {text}");
+        }
+    }
+    let refused = Server::try_start(&data, &[]).unwrap_err();
+    assert!(refused.contains("kept in journal/damaged-"), "{refused}");
+    let rebuilt = server_command(&data, &["rebuild", "--accept-loss"])
+        .ok()
+        .stdout;
+    assert!(
+        rebuilt.contains(&format!("given up: record {end};")),
+        "{rebuilt}"
+    );
+    let again = server_command(&data, &["rebuild", "--json"]).ok().json();
+    assert_eq!(again["given_up"], Value::Null);
+}
+
+#[test]
 fn a_store_that_was_made_again_is_reported_until_somebody_acknowledges_it() {
     let mut field = Field::empty(&[]);
     field.stop();
@@ -440,17 +475,6 @@ fn the_scrub_of_a_serving_server_finds_a_flipped_byte_and_names_its_place() {
     assert_eq!(findings()["findings"].as_array().unwrap().len(), 1);
 }
 
-/// Asks until the answer is as wanted. Each question is a process of its own, which takes its time.
-fn eventually(ask: impl Fn() -> Value, wanted: impl Fn(&Value) -> bool) -> Value {
-    let begun = std::time::Instant::now();
-    loop {
-        let answer = ask();
-        if wanted(&answer) {
-            return answer;
-        }
-        assert!(begun.elapsed().as_secs() < 60, "{answer}");
-    }
-}
 #[test]
 fn status_of_a_serving_server_shows_what_it_can_and_names_damage_as_verify_does() {
     let field = Field::open(&[]);
@@ -486,3 +510,14 @@ fn status_of_a_serving_server_shows_what_it_can_and_names_damage_as_verify_does(
     );
 }
 
+/// Asks until the answer is as wanted. Each question is a process of its own, which takes its time.
+fn eventually(ask: impl Fn() -> Value, wanted: impl Fn(&Value) -> bool) -> Value {
+    let begun = std::time::Instant::now();
+    loop {
+        let answer = ask();
+        if wanted(&answer) {
+            return answer;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "{answer}");
+    }
+}
