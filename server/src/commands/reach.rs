@@ -2,6 +2,7 @@
 
 use bukti_command::{Column, Reply, Table, show};
 use bukti_core::authority::Grant;
+use bukti_core::id::DeviceId;
 use bukti_core::ledger::AdminError;
 use bukti_core::scope::Scope;
 use serde_json::json;
@@ -33,8 +34,14 @@ pub(super) fn grant(
             AdminError::Invalid(format!("device {device} is not enrolled or was revoked"))
         });
         let before = standing?.grants;
-        let named = scopes.into_iter().map(|scope| Grant { role, scope });
-        let after = changed(&before, named, remove);
+        let named: Vec<Grant> = scopes
+            .into_iter()
+            .map(|scope| Grant { role, scope })
+            .collect();
+        if remove && let Some(lacking) = named.iter().find(|grant| !before.contains(grant)) {
+            return Err(AdminError::Invalid(lacks(&device, lacking, &before)));
+        }
+        let after = changed(&before, named.into_iter(), remove);
         let position = match after == before {
             true => None,
             false => Some(ledger.grant(now, device, after.clone())?),
@@ -55,6 +62,16 @@ pub(super) fn grant(
         };
         text + &drawn(&grants, columns)
     }))
+}
+
+/// What is said to somebody who takes away what was not granted.
+fn lacks(device: &DeviceId, lacking: &Grant, held: &[Grant]) -> String {
+    let held: Vec<String> = held.iter().map(Grant::to_string).collect();
+    let held = match held.is_empty() {
+        true => "it has no grant".to_owned(),
+        false => format!("it has {}", held.join(", ")),
+    };
+    format!("device {device} has no grant '{lacking}', so none was removed: {held}")
 }
 
 /// Grants one below another.
