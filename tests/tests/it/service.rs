@@ -369,6 +369,41 @@ fn is_untouched(folder: &Path) -> bool {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_told_on_standard_error() {
+    let field = Field::empty(&[]);
+    for (program, rest) in [
+        (
+            "bukti-server",
+            &[
+                "invite", "--role", "officer", "--region", "13", "--name", "Sari",
+            ][..],
+        ),
+        ("bukti-server", &["--help"]),
+        ("bukti", &["--version"]),
+    ] {
+        let output = Command::new(binary(program))
+            .args(rest)
+            .arg("--data")
+            .arg(field.data())
+            .stdout(
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open("/dev/full")
+                    .unwrap(),
+            )
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.starts_with("cannot write the output: "),
+            "{program}: {stderr}"
+        );
+        assert!(stderr.contains("carried out"), "{stderr}");
+    }
+}
+
+#[test]
 fn revocation_ends_a_live_session_at_once_and_later_work_is_quarantined() {
     let field = Field::open(&[]);
     let lost = field.phone("lost", "officer", VILLAGE);
@@ -381,6 +416,14 @@ fn revocation_ends_a_live_session_at_once_and_later_work_is_quarantined() {
     assert!(matches!(status, Some(1)), "{status:?}");
 
     let late = new_evidence(&lost, "Setelah dicabut");
+    let edited = lost
+        .run(&["evidence", "edit", &late, "--title", "Setelahnya"])
+        .ok()
+        .stdout;
+    assert!(
+        edited.contains("the server revoked it and takes nothing"),
+        "{edited}"
+    );
     let refused = lost.run(&["sync"]);
     assert_eq!(refused.status, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("revoked"), "{refused:?}");
@@ -418,14 +461,6 @@ fn work_refused_under_other_grants_is_entered_again_under_the_old_ones() {
     sari.run(&["sync"]).ok();
     sari.run(&["quarantine", "reenter", "1"]).ok();
     sari.run(&["sync"]).ok();
-    let edited = lost
-        .run(&["evidence", "edit", &late, "--title", "Setelahnya"])
-        .ok()
-        .stdout;
-    assert!(
-        edited.contains("the server revoked it and takes nothing"),
-        "{edited}"
-    );
     let budi = field.phone("budi", "officer", VILLAGE);
     budi.run(&["sync"]).ok();
     let shown = budi.run(&["evidence", "show", &shared, "--json"]).ok();
