@@ -238,10 +238,12 @@ impl LedgerThread {
 
     fn accept(&mut self, batch: Vec<(SessionId, Submission)>) -> Result<(), LedgerError> {
         let (from, runs): (Vec<SessionId>, Vec<Submission>) = batch.into_iter().unzip();
-        let documents: Vec<DocumentId> = runs
+        let bodies = runs
             .iter()
-            .map(|submission| submission.run.envelope().body().document)
-            .collect();
+            .map(|submission| submission.run.envelope().body());
+        let sealed: Vec<(DocumentId, DeviceId)> =
+            bodies.map(|body| (body.document, body.device)).collect();
+        let documents: Vec<DocumentId> = sealed.iter().map(|(document, _)| *document).collect();
         let (started, synced) = (Instant::now(), self.metrics.synced());
         let outcomes = self.ledger.accept(wall_now(), runs)?;
         let (elapsed, synced) = (started.elapsed(), self.metrics.synced() - synced);
@@ -250,7 +252,7 @@ impl LedgerThread {
         self.metrics.accepted_batch(elapsed, &outcomes);
         let changed = self.changed_scopes(&documents, &outcomes);
         // Receipts first: a device that has everything may leave when the feed has named its runs.
-        self.answer(&from, outcomes);
+        self.answer(&from, &sealed, outcomes);
         match changed {
             Some(scopes) => {
                 let placements = self.ledger.reader().placements();
@@ -262,16 +264,17 @@ impl LedgerThread {
     }
 
     /// Outcomes stand in the order of the runs.
-    fn answer(&self, from: &[SessionId], outcomes: Vec<Outcome>) {
+    fn answer(&self, from: &[SessionId], runs: &[(DocumentId, DeviceId)], outcomes: Vec<Outcome>) {
         assert_eq!(
             from.len(),
             outcomes.len(),
             "the ledger gives one outcome for each run"
         );
         let mut by_session = BTreeMap::<SessionId, Vec<Outcome>>::new();
-        for (session, outcome) in from.iter().zip(outcomes) {
+        for ((session, (document, device)), outcome) in from.iter().zip(runs).zip(outcomes) {
             if let Verdict::Rejected(refusal) = &outcome.verdict {
-                tracing::warn!(run = %outcome.run, code = %refusal.code, "run refused");
+                let (run, code) = (&outcome.run, &refusal.code);
+                tracing::warn!(%run, %document, %device, %code, "run refused");
             }
             if matches!(outcome.verdict, Verdict::Stale { .. }) {
                 self.queue.forget(*session);

@@ -150,13 +150,11 @@ fn with_reader(
     }
     let torn = journal.side_files.iter().filter_map(|file| {
         let kept = match SideFile::parse(file)?.kind {
-            TailKind::Torn => "an unfinished write",
-            TailKind::Damaged => "a damaged last group",
-            TailKind::Stray => "stray bytes",
+            TailKind::Torn => "an unfinished write that was cut earlier: what was in it",
+            TailKind::Damaged => "a damaged last group that was cut earlier: what was in it",
+            TailKind::Stray => "stray bytes that were cut earlier: what was in them",
         };
-        Some(format!(
-            "{file} keeps {kept} that was cut earlier: what was in it is in no record"
-        ))
+        Some(format!("{file} keeps {kept} is in no record"))
     });
     notes.extend(torn);
     Ok(Report {
@@ -195,17 +193,17 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
             LedgerError::StoreDamaged(_) => ("store-damaged", "store".to_owned()),
             LedgerError::Create(_) | LedgerError::Failed { .. } => {
                 return Err(Failure::failed(error));
-        FolderError::Lost { .. } => ("lost", "the end of the journal".to_owned()),
             }
         },
+        FolderError::Lost { .. } => ("lost", "the end of the journal".to_owned()),
         FolderError::NotAKey(path) => ("key", path.display().to_string()),
         FolderError::Store(_) => ("store-damaged", "store".to_owned()),
         FolderError::JournalMissing(_) => ("lost", "the journal".to_owned()),
         FolderError::NoKey(path) if !small.is_empty() => ("key", path.display().to_string()),
         FolderError::NoKey(_)
-        | FolderError::NotAFolder(_)
         | FolderError::Empty(_)
         | FolderError::Device(_)
+        | FolderError::NotAFolder(_)
         | FolderError::Io { .. }
         | FolderError::Random(_) => return Err(error.into()),
     };
@@ -301,7 +299,7 @@ impl Report {
         let verdict = if self.ok {
             "ok".to_owned()
         } else {
-            format!("{} findings", self.findings.len() as u64 + self.more)
+            show::count(self.findings.len() as u64 + self.more, "finding")
         };
         text.push_str(&format!("verify: {verdict} ({})\n", self.verified));
         Reply::done(text).with_exit(exit)

@@ -36,7 +36,7 @@ fn id_of(phone: &Phone) -> String {
 
 #[test]
 fn every_role_gets_or_loses_a_village_with_its_move_and_with_its_grants() {
-    let field = Field::open(&[]);
+    let mut field = Field::open(&[]);
     let author = field.phone("author", "officer", VILLAGE);
     let ready = new_evidence(&author, "Ready");
     author.run(&["evidence", "ready", &ready]).ok();
@@ -104,6 +104,15 @@ fn every_role_gets_or_loses_a_village_with_its_move_and_with_its_grants() {
         assert_eq!(made.status == Some(0), writes, "{role}: {made:?}");
     }
     field.verify();
+    // Whoever reads the log finds whose run was refused, and of what.
+    let (log, device) = (field.stop(), id_of(late));
+    let refused = log
+        .lines()
+        .find(|line| line.contains("run refused"))
+        .unwrap();
+    for says in [format!("device={device}"), "document=".to_owned()] {
+        assert!(refused.contains(&says), "{refused}");
+    }
 }
 
 #[test]
