@@ -58,8 +58,8 @@ pub use self::file::FileError;
 pub use self::identity::{Identity, IdentityError};
 use self::quarantine::Quarantine;
 pub use self::quarantine::{QuarantineError, Quarantined, RefusedEdits};
-pub use self::sync::Reaction;
 use self::sync::Session;
+pub use self::sync::{Reaction, Tally};
 use self::tail::Tail;
 pub use self::tail::TailError;
 pub use self::views::{
@@ -192,6 +192,7 @@ pub struct Device<S: Storage, K: Kv> {
     placements: Placements,
     local_checks: bool,
     session: Session,
+    tally: Tally,
 }
 
 impl<S: Storage, K: Kv> Device<S, K> {
@@ -224,6 +225,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             open: BTreeMap::new(),
             local_checks: true,
             session: Session::default(),
+            tally: Tally::default(),
             identity: *identity,
             tail,
             confirmed,

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::device::{Device, DeviceError};
+use crate::device::{Device, DeviceError, Tally};
 use crate::exchange::{Exchange, Moment};
 use crate::limits::{BACKOFF_FIRST_MS, BACKOFF_MAX_MS};
 
@@ -117,8 +117,8 @@ pub enum Progress<'a> {
         /// Runs that no server has confirmed.
         unsent: usize,
     },
-    /// The session learned something, and it is stored.
-    Learned(&'a Event),
+    /// The session learned something, and it is stored; with what was counted by then.
+    Learned(&'a Event, Tally),
     /// The connection is gone or was not made.
     Cut {
         /// Why.
@@ -149,6 +149,12 @@ pub enum SyncError {
     Interrupted {
         /// What the last attempt met.
         reason: String,
+        /// What was sent and received until then.
+        traffic: Traffic,
+    },
+    /// The server's disk is full: it gave what it has, and takes nothing until there is space.
+    #[error("the server's disk is full, and it takes nothing for now")]
+    Full {
         /// What was sent and received until then.
         traffic: Traffic,
     },
@@ -220,6 +226,8 @@ enum End {
         reason: String,
         after_ms: Option<u64>,
     },
+    /// The server puts off what it would have to write, for minutes.
+    Full(Bye),
     Refused(Bye),
     TimeOver,
 }
@@ -267,6 +275,12 @@ impl<'a> Driver<'a> {
                 }
                 End::Refused(bye) => return Err(SyncError::Refused(bye)),
                 End::TimeOver => return Err(self.gave_up(last)),
+                // Whoever syncs once does not wait for somebody to make space.
+                End::Full(_) if self.once => {
+                    let traffic = self.traffic;
+                    return Err(SyncError::Full { traffic });
+                }
+                End::Full(bye) => (bye.sentence, bye.retry_after_ms),
                 End::Again { reason, after_ms } => (reason, after_ms),
             };
             last.clone_from(&reason);
@@ -425,7 +439,7 @@ impl<'a> Driver<'a> {
             draw: &mut clock::draw,
         };
         let progress = &mut *self.progress;
-        let mut learned = |event: &Event| progress(Progress::Learned(event));
+        let mut learned = |event: &Event, tally| progress(Progress::Learned(event, tally));
         match received.map(Input::Frame).or(input) {
             Some(input) => exchange.handle(device, &mut moment, input, &mut learned),
             None => exchange.pump(device, &mut moment, &mut learned),
@@ -516,6 +530,7 @@ fn ended(exchange: &Exchange, asked: bool, reason: String) -> End {
         ByeCode::InvitationUsed | ByeCode::InvitationExpired | ByeCode::InvitationUnknown => {
             End::Refused(bye.clone())
         }
+        ByeCode::Full => End::Full(bye.clone()),
         ByeCode::Shutdown
         | ByeCode::Malformed
         | ByeCode::Credit
@@ -523,7 +538,6 @@ fn ended(exchange: &Exchange, asked: bool, reason: String) -> End {
         | ByeCode::Flood
         | ByeCode::Timeout
         | ByeCode::Busy
-        | ByeCode::Full
         | ByeCode::Fault
         | ByeCode::Other(_) => again(),
     }

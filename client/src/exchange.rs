@@ -11,7 +11,7 @@ use bukti_sync_protocol::Mono;
 use bukti_sync_protocol::bye::Bye;
 use bukti_sync_protocol::client::{ClientSession, Event, Input, Output};
 
-use crate::device::{Device, DeviceError, Reaction};
+use crate::device::{Device, DeviceError, Reaction, Tally};
 
 /// What varies from call to call.
 pub struct Moment<'a> {
@@ -68,7 +68,7 @@ impl Exchange {
     }
 
     /// Takes in what happened; answers the frames to send. `learned` is shown every event once
-    /// the device has dealt with it.
+    /// the device has dealt with it, and what was counted by then.
     ///
     /// # Errors
     /// The device's own stores failed: drop the connection and open the device again.
@@ -77,7 +77,7 @@ impl Exchange {
         device: &mut Device<S, K>,
         moment: &mut Moment<'_>,
         input: Input<'_>,
-        learned: &mut dyn FnMut(&Event),
+        learned: &mut dyn FnMut(&Event, Tally),
     ) -> Result<Vec<Vec<u8>>, DeviceError> {
         self.session.handle(moment.mono, input);
         self.pump(device, moment, learned)
@@ -91,7 +91,7 @@ impl Exchange {
         &mut self,
         device: &mut Device<S, K>,
         moment: &mut Moment<'_>,
-        learned: &mut dyn FnMut(&Event),
+        learned: &mut dyn FnMut(&Event, Tally),
     ) -> Result<Vec<Vec<u8>>, DeviceError> {
         let mut frames = Vec::new();
         loop {
@@ -124,7 +124,7 @@ impl Exchange {
         device: &mut Device<S, K>,
         moment: &mut Moment<'_>,
         event: &Event,
-        learned: &mut dyn FnMut(&Event),
+        learned: &mut dyn FnMut(&Event, Tally),
     ) -> Result<(), DeviceError> {
         match event {
             Event::Accepted(_) | Event::Progress { .. } | Event::Rejected { .. } => {
@@ -154,7 +154,7 @@ impl Exchange {
             }
         }
         let reaction = device.handle_event(moment.wall, (moment.draw)(), event)?;
-        learned(event);
+        learned(event, device.tally());
         match &reaction {
             Reaction::None
             | Reaction::Applied

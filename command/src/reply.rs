@@ -105,14 +105,26 @@ impl Reply {
     }
 
     /// Prints both texts and gives the exit code. A reader that has gone away, as `head` does, is
-    /// no failure.
+    /// no failure; a full disk behind the output is one, and is told on standard error.
     pub fn print(&self) -> ExitCode {
         let written = self.write(&mut io::stdout().lock(), &mut io::stderr().lock());
         match written {
             Ok(()) => self.exit.into(),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.exit.into(),
-            Err(_) => Exit::Failed.into(),
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "{}", self.unwritten(&error));
+                Exit::Failed.into()
+            }
         }
+    }
+
+    /// What is said where the output did not go through: what was done stays done.
+    fn unwritten(&self, error: &io::Error) -> String {
+        let ended = match self.exit {
+            Exit::Done => "the command was carried out",
+            Exit::Failed | Exit::WrongUse | Exit::ServerNotReached => "the command failed",
+        };
+        format!("cannot write the output: {error}; {ended}")
     }
 
     fn write(&self, stdout: &mut impl Write, stderr: &mut impl Write) -> io::Result<()> {

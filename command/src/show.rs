@@ -1,4 +1,6 @@
-//! How times, sizes and foreign text are written for people.
+//! How times, sizes, counts and foreign text are written for people.
+
+use std::fmt::Display;
 
 /// Writes milliseconds since 1970 as `2026-11-23 17:05Z`, always in UTC.
 ///
@@ -50,6 +52,12 @@ pub fn ago(then_ms: i64, now_ms: i64) -> String {
     }
 }
 
+/// Writes `1 row`, `2 rows`.
+pub fn count<N: Copy + Display + PartialEq + From<u8>>(number: N, one: &str) -> String {
+    let plural = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {one}{plural}")
+}
+
 /// Takes out of foreign text what would steer a terminal or reorder what stands beside it: control
 /// characters and marks of writing direction become `\u{fffd}`, line ends and tabs a space.
 pub fn plain(text: &str) -> String {
@@ -91,6 +99,14 @@ mod tests {
         assert_eq!(show_time(951_827_640_000), "2000-02-29 12:34Z");
         assert_eq!(show_time(951_868_799_999), "2000-02-29 23:59Z");
         assert_eq!(show_time(4_107_542_400_000), "2100-03-01 00:00Z");
+    }
+
+    #[test]
+    fn one_is_not_written_in_plural() {
+        assert_eq!(
+            [0_u64, 1, 2].map(|number| count(number, "row")),
+            ["0 rows", "1 row", "2 rows"]
+        );
     }
 
     #[test]

@@ -242,10 +242,12 @@ impl LedgerThread {
         let (sessions, runs): (Vec<SessionId>, Vec<Submission>) = batch.into_iter().unzip();
         let carriers = runs.iter().map(|submission| submission.carrier);
         let from: Vec<(DeviceId, SessionId)> = carriers.zip(sessions).collect();
-        let documents: Vec<DocumentId> = runs
+        let bodies = runs
             .iter()
-            .map(|submission| submission.run.envelope().body().document)
-            .collect();
+            .map(|submission| submission.run.envelope().body());
+        let sealed: Vec<(DocumentId, DeviceId)> =
+            bodies.map(|body| (body.document, body.device)).collect();
+        let documents: Vec<DocumentId> = sealed.iter().map(|(document, _)| *document).collect();
         let (started, synced) = (Instant::now(), self.metrics.synced());
         let outcomes = self.ledger.accept(wall_now(), runs)?;
         let (elapsed, synced) = (started.elapsed(), self.metrics.synced() - synced);
@@ -254,7 +256,7 @@ impl LedgerThread {
         self.metrics.accepted_batch(elapsed, &outcomes);
         let changed = self.changed_scopes(&documents, &outcomes);
         // Receipts first: a device that has everything may leave when the feed has named its runs.
-        self.answer(&from, outcomes);
+        self.answer(&from, &sealed, outcomes);
         match changed {
             Some(scopes) => {
                 let placements = self.ledger.reader().placements();
@@ -266,19 +268,27 @@ impl LedgerThread {
     }
 
     /// Outcomes stand in the order of the runs.
-    fn answer(&self, from: &[(DeviceId, SessionId)], outcomes: Vec<Outcome>) {
+    fn answer(
+        &self,
+        from: &[(DeviceId, SessionId)],
+        runs: &[(DocumentId, DeviceId)],
+        outcomes: Vec<Outcome>,
+    ) {
         assert_eq!(
             from.len(),
             outcomes.len(),
             "the ledger gives one outcome for each run"
         );
         let mut by_session = BTreeMap::<SessionId, Vec<Outcome>>::new();
-        for ((device, session), outcome) in from.iter().zip(outcomes) {
+        for (((carrier, session), (document, device)), outcome) in
+            from.iter().zip(runs).zip(outcomes)
+        {
             if let Verdict::Rejected(refusal) = &outcome.verdict {
-                tracing::warn!(run = %outcome.run, code = %refusal.code, "run refused");
+                let (run, code) = (&outcome.run, &refusal.code);
+                tracing::warn!(%run, %document, %device, %code, "run refused");
             }
             if matches!(outcome.verdict, Verdict::Stale { .. }) {
-                self.queue.forget(*device, *session);
+                self.queue.forget(*carrier, *session);
             }
             by_session.entry(*session).or_default().push(outcome);
         }

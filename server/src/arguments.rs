@@ -63,9 +63,9 @@ pub enum Command {
     Status,
     /// List what should not be: forks, damage, what was cut or lost
     Findings(Findings),
-    /// Copy journal and files to an empty folder; the key is not copied
+    /// Copy journal and files to a folder; the key is not copied
     Backup {
-        /// Empty or new folder
+        /// New or empty folder, or an earlier backup of this server, to which only what is new goes
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
     },
@@ -148,7 +148,7 @@ pub struct Moving {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Findings {
     /// Record of a finding that you have looked into
-    #[arg(long, value_name = "RECORD", requires = "note")]
+    #[arg(long, value_name = "RECORD", requires = "note", value_parser = parse_record)]
     pub acknowledge: Option<u64>,
     /// What you found or did, in a sentence; it is kept in the journal
     #[arg(long, value_name = "TEXT", requires = "acknowledge")]
@@ -178,6 +178,11 @@ pub enum Import {
         /// The file
         file: PathBuf,
     },
+}
+
+fn parse_record(text: &str) -> Result<u64, String> {
+    let parsed = text.parse();
+    parsed.map_err(|_| "expected a record's number from 'bukti-server findings'".to_owned())
 }
 
 const MINUTE_MS: i64 = 60_000;

@@ -8,6 +8,7 @@ mod flips;
 mod import;
 mod list;
 mod reach;
+mod status;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use bukti_command::{Exit, FolderLock, Progress, Reply, Request, parse, show};
 use bukti_core::authority::Grant;
 use bukti_core::id::{DeviceId, ServerId};
-use bukti_core::ledger::{self, AdminError};
+use bukti_core::ledger::{self, AdminError, RebuildReason};
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
 use serde_json::json;
@@ -25,7 +26,7 @@ use crate::accepting::{Accepting, Reader, chain};
 use crate::arguments::{Arguments, Command, Import, Invite};
 use crate::config::Config;
 use crate::descriptors::SocketRoom;
-use crate::folder::{Folder, FolderError, Started};
+use crate::folder::{Folder, FolderError, Started, records};
 use crate::invitation::{self, InviteError};
 use crate::metrics::Metrics;
 use crate::scrub::Scrubbing;
@@ -136,9 +137,11 @@ impl From<FolderError> for Failure {
         let exit = match &error {
             FolderError::Empty(_)
             | FolderError::Device(_)
+            | FolderError::NotAFolder(_)
             | FolderError::NoKey(_)
             | FolderError::NotAKey(_) => Exit::WrongUse,
             FolderError::JournalMissing(_)
+            | FolderError::Lost { .. }
             | FolderError::Io { .. }
             | FolderError::Random(_)
             | FolderError::Store(_)
@@ -280,7 +283,7 @@ fn execute(
         Command::Grant(options) => reach::grant(office, options, json, request.columns),
         Command::Move(options) => reach::move_unit(office, options, json),
         Command::Revoke { device } => revoke(office, device, json),
-        Command::Confirm { device } => confirm(office, device, json),
+        Command::Confirm { device } => reach::confirm(office, device, json, request.columns),
         Command::Import(Import::Regions { file, version }) => {
             import::regions(office, &request.cwd.join(file), version.as_deref(), json)
         }
@@ -288,7 +291,7 @@ fn execute(
             import::framework(office, &request.cwd.join(file), json)
         }
         Command::Verify => verify::serving(office, json, progress),
-        Command::Status => list::status(office, json),
+        Command::Status => status::status(office, json),
         Command::Findings(options) => match (options.acknowledge, &options.note) {
             (Some(finding), Some(note)) => findings::acknowledge(office, finding, note, json),
             (Some(_) | None, _) => findings::list(office, json, request.columns),
@@ -338,15 +341,6 @@ fn revoke(office: &Office, given: &str, json: bool) -> Result<Reply, Failure> {
     Ok(say(json, &value, || format!("revoked {device}\n")))
 }
 
-fn confirm(office: &Office, given: &str, json: bool) -> Result<Reply, Failure> {
-    let device = find_device(office.reader(), given)?;
-    let position = office
-        .accepting()
-        .ask_blocking(None, move |ledger, now| ledger.confirm(now, device))??;
-    let value = json!({ "device": device.to_string(), "position": position });
-    Ok(say(json, &value, || format!("confirmed {device}\n")))
-}
-
 /// Characters of a device id that are enough to name it.
 const DEVICE_PREFIX_MIN: usize = 6;
 
@@ -356,9 +350,10 @@ fn find_device(reader: &Reader, given: &str) -> Result<DeviceId, Failure> {
     }
     let expected =
         "expected a device id from `bukti-server devices`, or its first 6 characters or more";
+    let shown = show::plain(given);
     if given.len() < DEVICE_PREFIX_MIN {
         return Err(Failure::wrong_use(format!(
-            "'{given}' names no device: {expected}"
+            "'{shown}' names no device: {expected}"
         )));
     }
     let mut found = Vec::new();
@@ -371,10 +366,10 @@ fn find_device(reader: &Reader, given: &str) -> Result<DeviceId, Failure> {
     match found[..] {
         [device] => Ok(device),
         [] => Err(Failure::wrong_use(format!(
-            "'{given}' names no device: {expected}"
+            "'{shown}' names no device: {expected}"
         ))),
         _ => Err(Failure::wrong_use(format!(
-            "'{given}' names {} devices: give more of it",
+            "'{shown}' names {} devices: give more of it",
             found.len()
         ))),
     }
@@ -393,10 +388,34 @@ fn rebuild(
         // one is not thrown away unasked.
         drop(folder.open(None, None, config, &metrics, &mut tell(progress))?);
     }
-    let ledger = folder.rebuild(config, &metrics, &mut tell(progress))?;
+    let (ledger, opened) = folder.rebuild(config, &metrics, &mut tell(progress))?;
     let position = ledger.reader().watermark().position;
-    Ok(say(json, &json!({ "records": position }), || {
-        format!("rebuilt from {position} records\n")
+    let given_up = match opened.rebuilt {
+        Some(RebuildReason::AfterLoss { store }) => Some((opened.caught_up + 1, store.position)),
+        Some(
+            RebuildReason::NoRows
+            | RebuildReason::Format { .. }
+            | RebuildReason::Damaged
+            | RebuildReason::OtherJournal { .. }
+            | RebuildReason::OtherHistory { .. }
+            | RebuildReason::Asked { .. },
+        )
+        | None => None,
+    };
+    let value = json!({
+        "records": position,
+        "given_up": given_up.map(|(first, last)| json!({ "first": first, "last": last })),
+    });
+    Ok(say(json, &value, || {
+        let mut text = format!("rebuilt from {position} records\n");
+        if let Some((first, last)) = given_up {
+            text.push_str(&format!(
+                "given up: {}; what devices hold of it they give back, invitations and what no \
+                 device holds are gone. It is kept as a finding: see 'findings'\n",
+                records(first, last)
+            ));
+        }
+        text
     }))
 }
 

@@ -20,7 +20,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bukti_core::id::{JournalId, WallMs};
+use bukti_core::id::{JournalId, Position, WallMs};
 use bukti_core::journal::SideFile;
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::kv::{KvError, SledKv, move_aside};
@@ -68,6 +68,19 @@ pub enum FolderError {
     /// A server listened here, and its journal is gone.
     #[error("{} has no journal any more, though a server served it: restore a backup into a new folder", .0.display())]
     JournalMissing(PathBuf),
+    /// The journal lacks its end, and somebody has to decide.
+    #[error("the journal ends at {journal}, but the store has seen it at {store}: records were lost; {}restore the newest backup into a new folder, or go on without {} with bukti-server rebuild --accept-loss, which gives up for ever what no device holds", kept(.aside), records(.journal + 1, *.store))]
+    Lost {
+        /// Files that keep what was cut from the journal's end.
+        aside: Vec<String>,
+        /// The last position that the journal holds.
+        journal: Position,
+        /// The last one that the store has seen.
+        store: Position,
+    },
+    /// The path is no folder.
+    #[error("{} is a file: expected the data folder of a server", .0.display())]
+    NotAFolder(PathBuf),
     /// There is a journal and no key for it.
     #[error("{} is missing: put the server's key there or name it with --key", .0.display())]
     NoKey(PathBuf),
@@ -83,6 +96,25 @@ pub enum FolderError {
     /// The ledger refuses.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+/// Names records from one to another.
+pub(crate) fn records(first: Position, last: Position) -> String {
+    match first == last {
+        true => format!("record {first}"),
+        false => format!("records {first} to {last}"),
+    }
+}
+
+/// Where what was cut is kept, before what to do about it.
+fn kept(aside: &[String]) -> String {
+    match aside {
+        [] => String::new(),
+        names => format!(
+            "what was cut from its end is kept in {}; ",
+            names.join(", ")
+        ),
+    }
 }
 
 /// A data folder by its path. Whoever opens its ledger holds its lock.
@@ -154,6 +186,14 @@ impl Folder {
         names
             .into_iter()
             .any(|name| Path::new(&name).extension().is_some_and(|end| end == "seg"))
+    }
+
+    /// Why there is no server in a folder that holds none.
+    pub fn lacks_a_server(&self) -> FolderError {
+        match self.may_be_founded() {
+            Err(error @ FolderError::Device(_)) => error,
+            Ok(()) | Err(_) => FolderError::Empty(self.root.clone()),
+        }
     }
 
     /// Whether the folder was never anybody's, but perhaps for a key or a start that was killed at
@@ -270,8 +310,26 @@ impl Folder {
     fn journal_gone(&self, error: LedgerError) -> FolderError {
         match error {
             LedgerError::JournalGone => FolderError::JournalMissing(self.root.clone()),
+            LedgerError::Lost { store, journal } => FolderError::Lost {
+                aside: self.cut_behind(journal.position),
+                journal: journal.position,
+                store: store.position,
+            },
             error => error.into(),
         }
+    }
+
+    /// Side files with what stood behind a position.
+    fn cut_behind(&self, position: Position) -> Vec<String> {
+        let mut names = self.kept_aside();
+        names.retain(|name| {
+            let file = name
+                .strip_prefix(JOURNAL)
+                .and_then(|rest| rest.strip_prefix('/'));
+            let side = file.and_then(SideFile::parse);
+            side.is_some_and(|side| side.position > position)
+        });
+        names
     }
 
     /// Makes everything derived anew, and keeps a loss of records as a finding if there was one.
@@ -283,7 +341,7 @@ impl Folder {
         config: &Config,
         metrics: &Metrics,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Ledger, FolderError> {
+    ) -> Result<(Ledger, Opened), FolderError> {
         let key = read_key(&self.key())?;
         let disk = self.open_journal(metrics)?;
         let (kv, moved_aside) = self.open_store(config)?;
@@ -291,7 +349,7 @@ impl Folder {
         let opened = ledger::Ledger::open_after_loss(disk, kv, key, now, options(config), progress);
         let (mut ledger, opened) = opened.map_err(|error| self.journal_gone(error))?;
         found::record(&mut ledger, &opened, moved_aside.as_deref())?;
-        Ok(ledger)
+        Ok((ledger, opened))
     }
 
     /// What lies beside the live files: tails that were cut from the journal, damaged stores.

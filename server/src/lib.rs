@@ -59,6 +59,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(root) => root,
         Err(reply) => return reply.print(),
     };
+    if root.exists() && !root.is_dir() {
+        let file = FolderError::NotAFolder(root);
+        return Reply::error(Exit::WrongUse, file.to_string()).print();
+    }
     match &arguments.command {
         Command::Serve(options) => serve(&root, options, arguments.config.as_deref()),
         Command::Restore { from, key } => {
@@ -87,8 +91,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         | Command::Backup { .. } => {
             let folder = Folder::new(&root);
             if !folder.holds_a_server() {
-                let empty = FolderError::Empty(root);
-                return Reply::error(Exit::WrongUse, empty.to_string()).print();
+                let lacking = folder.lacks_a_server();
+                return Reply::error(Exit::WrongUse, lacking.to_string()).print();
             }
             elsewhere_or_here(&folder, &arguments, &texts).print()
         }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bukti_core::id::DeviceId;
-use bukti_core::ledger::{EnrolError, EnrolRefusal, Enrolled, Left, Outcome, Subscription};
+use bukti_core::ledger::{
+    EnrolError, EnrolRefusal, Enrolled, LedgerError, Left, Outcome, Subscription,
+};
 use bukti_core::record::{Finding, invitation_hash};
 use bukti_sync_protocol::bye::{Bye, ByeCode};
 use bukti_sync_protocol::credit::Rate;
@@ -246,9 +248,23 @@ impl Connection {
     fn readmit(&self, device: DeviceId, certificate: Vec<u8>) {
         let (app, answer) = (self.app.clone(), self.asking.clone());
         self.app.tracker.spawn(async move {
-            let readmit = move |ledger: &mut Ledger, now| ledger.readmit(now, device, &certificate);
+            let readmit = move |ledger: &mut Ledger, now| {
+                let certified = ledger.readmit(now, device, &certificate)?;
+                let row = ledger.reader().device(&device);
+                let waits = matches!(row, Ok(Some(row)) if !row.confirmed);
+                Ok::<_, LedgerError>((certified, waits))
+            };
             let certified = match app.accepting.ask(readmit).await {
-                Ok(Ok(certified)) => Some(certified),
+                Ok(Ok((certified, waits))) => {
+                    if certified.is_ok() && waits {
+                        tracing::warn!(
+                            %device,
+                            "a device was let in again whose record was lost; it receives nothing \
+                             until 'bukti-server confirm'"
+                        );
+                    }
+                    Some(certified)
+                }
                 Ok(Err(error)) => {
                     tracing::error!(error = %chain(&error), "a device was not let in again");
                     None

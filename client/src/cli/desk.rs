@@ -46,6 +46,14 @@ impl Desk<'_> {
         choose::document(typed, known.into_iter().map(|summary| summary.id))
     }
 
+    /// What becomes of edits that are on the disk.
+    pub(super) fn kept(&self) -> &'static str {
+        match self.device.is_revoked() {
+            false => "Kept on this device; 'bukti sync' sends it.",
+            true => "Kept on this device only: the server revoked it and takes nothing from it.",
+        }
+    }
+
     /// What the list says of one document.
     pub(super) fn summary(&mut self, id: DocumentId) -> Result<Summary, Failure> {
         let mut known = self.device.list()?.into_iter();

@@ -82,9 +82,10 @@ fn create(desk: &mut Desk<'_>, typed: &line::New) -> Result<Reply, Failure> {
     });
     Ok(desk.answer(&value, || {
         format!(
-            "{id}\nDraft for {}, {}, cycle {cycle}. Kept on this device; 'bukti sync' sends it.\n{}",
+            "{id}\nDraft for {}, {}, cycle {cycle}. {}\n{}",
             regions.path_name(&scope),
             framework.reference(),
+            desk.kept(),
             still_missing(&missing)
         )
     }))
@@ -200,7 +201,7 @@ pub(super) fn changed(desk: &Desk<'_>, id: DocumentId, run: Option<RunId>, remar
     });
     desk.answer(&value, || {
         let said = match run {
-            Some(_) => "Kept on this device; 'bukti sync' sends it.",
+            Some(_) => desk.kept(),
             None => "Nothing to change: it says so already.",
         };
         format!("{said}\n{remark}")

@@ -1,7 +1,7 @@
 //! `bukti indicators`: what is asked for, what there is, and what is missing.
 
 use bukti_client::device::Summary;
-use bukti_command::show::plain;
+use bukti_command::show::{count, plain};
 use bukti_command::{Column, Reply, Table};
 use bukti_core::framework::{Framework, Weight};
 use bukti_core::placement::Placements;
@@ -14,7 +14,7 @@ use super::desk::{Desk, short};
 use super::failure::Failure;
 use super::line;
 use super::state::state;
-use super::words::{count, shorten};
+use super::words::shorten;
 
 /// Characters of a title in a pipe, where no terminal bounds them.
 const TITLE_IN_PIPE: usize = 60;

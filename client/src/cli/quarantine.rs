@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bukti_client::clock;
 use bukti_client::device::Quarantined;
-use bukti_command::show::{plain, show_time};
+use bukti_command::show::{count, plain, show_time};
 use bukti_command::{Column, Reply, Table};
 use bukti_core::id::Incarnation;
 use serde::Serialize;
@@ -15,7 +15,6 @@ use serde_json::json;
 use super::desk::{Desk, short};
 use super::failure::Failure;
 use super::line;
-use super::words::count;
 
 #[derive(Serialize)]
 struct Numbered<'a> {
@@ -130,7 +129,7 @@ fn reenter(desk: &mut Desk<'_>, entry: &Quarantined) -> Result<Reply, Failure> {
     });
     Ok(desk.answer(&value, || match run {
         Some(_) => {
-            format!("Entered again in {document} and kept on this device; 'bukti sync' sends it.")
+            format!("Entered again in {document}. {}", desk.kept())
         }
         None => "Nothing to enter again: the evidence says so already.".to_owned(),
     }))

@@ -2,20 +2,20 @@
 
 use bukti_client::device::{Delivery, Finding, Status, Summary};
 use bukti_command::Reply;
-use bukti_command::show::{ago, plain, show_time};
+use bukti_command::show::{ago, count, plain, show_time};
 use bukti_core::authority::Grant;
 use bukti_core::id::WallMs;
 use serde::Serialize;
 
 use super::desk::{Desk, short};
 use super::failure::Failure;
-use super::words::count;
 
 /// Findings that are shown to people; JSON holds all.
 const FINDINGS_SHOWN: usize = 5;
 
 /// What a device is told that a server let in again without knowing whether it still may.
-pub(super) const AWAITS_CONFIRMATION: &str = "The server lost its record of this device. It takes     what is sent and gives nothing until an administrator confirms the device.";
+pub(super) const AWAITS_CONFIRMATION: &str = "The server lost records, this device's among them. It \
+    takes what is sent and gives nothing until an administrator confirms this device.";
 
 #[derive(Serialize)]
 struct Answer {

@@ -5,9 +5,10 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
+use bukti_client::device::Tally;
 use bukti_client::driver::{self, Progress, Settings, SyncError, Synced, Traffic};
 use bukti_client::limits::SYNC_ATTEMPTS_MAX;
-use bukti_command::show::{plain, show_bytes};
+use bukti_command::show::{count, plain, show_bytes};
 use bukti_command::{Exit, Reply};
 use bukti_core::id::RunId;
 use bukti_sync_protocol::client::Event;
@@ -20,7 +21,6 @@ use super::failure::{Failure, chain};
 use super::folder;
 use super::line;
 use super::status::AWAITS_CONFIRMATION;
-use super::words::count;
 
 /// How often the bar turns while nothing comes.
 const BAR_TICK: Duration = Duration::from_millis(120);
@@ -28,18 +28,24 @@ const BAR_TICK: Duration = Duration::from_millis(120);
 /// What a sync did and what it left.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Summary {
-    /// Runs that the server has on its disk since.
+    /// Runs entered here that the server has on its disk since.
     pub(super) sent: u64,
+    /// Runs that the server had lost and took back.
+    pub(super) gave_back: u64,
     /// Runs and whole documents of others.
     pub(super) received: u64,
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
     pub(super) frames_up: u64,
     pub(super) frames_down: u64,
+    /// Documents that are no longer this device's to read since they were moved.
+    pub(super) moved_away: u64,
+    /// The same since its grants do not reach them any more.
+    pub(super) not_granted: u64,
     /// Connections that stood.
     pub(super) connections: u32,
     pub(super) reconnects: u32,
-    /// Whether everything in scope was here at the end.
+    /// Whether everything in scope was here at the end. Never while `awaits_confirmation`.
     pub(super) up_to_date: bool,
     /// Runs that no server has confirmed.
     pub(super) unsent: usize,
@@ -81,9 +87,21 @@ impl Summary {
                 self.carry(*traffic);
                 self.unsent = *unsent;
             }
-            Progress::Learned(event) => self.learn(event),
+            Progress::Learned(event, tally) => {
+                self.learn(event);
+                self.count(*tally);
+            }
             Progress::Connecting { .. } | Progress::Cut { .. } => {}
         }
+    }
+
+    /// A run that was given back is answered like one that was sent, and is told apart.
+    fn count(&mut self, tally: Tally) {
+        let given = tally.gave_back.saturating_sub(self.gave_back);
+        self.sent = self.sent.saturating_sub(given);
+        self.gave_back = tally.gave_back;
+        self.moved_away = tally.moved_away;
+        self.not_granted = tally.not_granted;
     }
 
     fn learn(&mut self, event: &Event) {
@@ -135,7 +153,10 @@ impl Summary {
     /// What it took since an earlier moment.
     pub(super) fn since(&self, before: &Self) -> Self {
         Self {
-            sent: self.sent - before.sent,
+            sent: self.sent.saturating_sub(before.sent),
+            gave_back: self.gave_back - before.gave_back,
+            moved_away: self.moved_away - before.moved_away,
+            not_granted: self.not_granted - before.not_granted,
             received: self.received - before.received,
             bytes_up: self.bytes_up - before.bytes_up,
             bytes_down: self.bytes_down - before.bytes_down,
@@ -167,13 +188,19 @@ impl Summary {
                 count(unsent, "run")
             ),
         };
-        let state = if self.up_to_date {
+        let state = if self.awaits_confirmation {
+            "Not confirmed"
+        } else if self.up_to_date {
             "Up to date"
         } else {
             "Not up to date"
         };
+        let gave_back = match self.gave_back {
+            0 => String::new(),
+            runs => format!(", gave back {runs}"),
+        };
         format!(
-            "{state}: sent {}, received {}. {waits}\n\
+            "{state}: sent {}{gave_back}, received {}. {waits}\n\
              {} up, {} down in {} frames, {}, {}.\n",
             self.sent,
             self.received,
@@ -182,10 +209,25 @@ impl Summary {
             self.frames_up + self.frames_down,
             count(self.connections as usize, "connection"),
             count(self.reconnects as usize, "reconnect")
-        ) + &match self.awaits_confirmation {
-            true => format!("{AWAITS_CONFIRMATION}\n"),
-            false => String::new(),
-        }
+        ) + &self.left_text()
+            + &match self.awaits_confirmation {
+                true => format!("{AWAITS_CONFIRMATION}\n"),
+                false => String::new(),
+            }
+    }
+
+    /// What is no longer this device's to read, and why.
+    pub(super) fn left_text(&self) -> String {
+        let all = self.moved_away + self.not_granted;
+        let why = match (self.moved_away, self.not_granted) {
+            (0, 0) => return String::new(),
+            (_, 0) => "moved out of its reach".to_owned(),
+            (0, _) => "its grants do not reach there any more".to_owned(),
+            (moved, rest) => format!("{moved} moved out of its reach, {rest} for its grants"),
+        };
+        let number = count(all, "document");
+        let verb = if all == 1 { "is" } else { "are" };
+        format!("{number} {verb} no longer this device's to read: {why}.\n")
     }
 }
 
@@ -223,7 +265,8 @@ pub(super) fn run(
     }));
     bar.clear();
     match &ended {
-        Ok(Synced { traffic }) | Err(SyncError::Interrupted { traffic, .. }) => {
+        Ok(Synced { traffic })
+        | Err(SyncError::Interrupted { traffic, .. } | SyncError::Full { traffic }) => {
             summary.carry(*traffic);
         }
         Err(SyncError::NotReached { .. } | SyncError::Refused(_)) => {}
@@ -233,7 +276,7 @@ pub(super) fn run(
     let status = device.status()?;
     (summary.unsent, summary.quarantined) = (status.unsent, status.quarantined);
     summary.awaits_confirmation = status.awaits_confirmation;
-    summary.up_to_date = ended.is_ok() && summary.unsent == 0;
+    summary.up_to_date = ended.is_ok() && summary.unsent == 0 && !summary.awaits_confirmation;
     Ok(match ended {
         Ok(_synced) if summary.unsent > 0 => {
             let lacks = "the server lacks earlier edits that these build on, perhaps since it was \
@@ -251,6 +294,9 @@ pub(super) fn failed(summary: &Summary, error: &SyncError, json: bool) -> Reply 
         SyncError::NotReached { .. } | SyncError::Interrupted { .. } => {
             Failure::NotReached(format!("{}; everything entered is kept", chain(error)))
         }
+        SyncError::Full { .. } => Failure::NotReached(format!(
+            "{error}; everything entered is kept here and goes with the next 'bukti sync'"
+        )),
         SyncError::Refused(bye) if summary.quarantined > 0 => Failure::Failed(format!(
             "{} What was refused is kept: see 'bukti quarantine list'.",
             bye.sentence
@@ -312,12 +358,12 @@ impl Bar {
             Progress::Traffic { unsent, .. } => {
                 bar.set_message(format!("Sending {}", amounts(*unsent)))
             }
-            Progress::Learned(Event::Progress { received, total }) => bar.set_message(format!(
-                "Receiving a large document, {} of {}",
+            Progress::Learned(Event::Progress { received, total }, _) => bar.set_message(format!(
+                "Receiving one item, {} of {}",
                 show_bytes(*received),
                 show_bytes(*total)
             )),
-            Progress::Learned(_) => {}
+            Progress::Learned(_, _) => {}
             Progress::Cut { reason, pause } => bar.set_message(plain(&format!(
                 "Waiting {} s: {reason}",
                 pause.as_secs() + 1
@@ -363,9 +409,55 @@ mod tests {
         let mut summary = Summary::default();
         summary.learn(&accepted(&[1, 2]));
         summary.learn(&named(&[1, 2, 3]));
-        summary.note(&Progress::Learned(&accepted(&[3])));
+        summary.note(&Progress::Learned(&accepted(&[3]), Tally::default()));
         assert_eq!((summary.sent, summary.received), (3, 0));
         assert_eq!(summary.sightings, Sightings::default());
+    }
+
+    #[test]
+    fn runs_that_were_given_back_are_told_apart_from_those_that_were_sent() {
+        let mut summary = Summary::default();
+        let tally = Tally {
+            gave_back: 2,
+            ..Tally::default()
+        };
+        summary.note(&Progress::Learned(&accepted(&[1, 2, 3]), tally));
+        summary.note(&Progress::Learned(&named(&[1, 3]), tally));
+        assert_eq!((summary.sent, summary.gave_back), (1, 2));
+        let text = summary.text();
+        assert!(text.contains("sent 1, gave back 2, received 0."), "{text}");
+    }
+
+    #[test]
+    fn documents_that_left_are_counted_with_why() {
+        let left = |moved_away, not_granted| {
+            let mut summary = Summary::default();
+            summary.count(Tally {
+                moved_away,
+                not_granted,
+                ..Tally::default()
+            });
+            summary.left_text()
+        };
+        assert_eq!(left(0, 0), "");
+        assert!(left(1, 0).starts_with("1 document is no longer this device's to read: moved"));
+        assert!(left(0, 3).contains("3 documents are") && left(0, 3).contains("grants"));
+        assert!(left(2, 3).contains("5 documents are") && left(2, 3).contains("2 moved"));
+    }
+
+    #[test]
+    fn a_device_that_only_gives_is_told_so_and_not_that_it_is_up_to_date() {
+        let summary = Summary {
+            awaits_confirmation: true,
+            ..Summary::default()
+        };
+        let text = summary.text();
+        assert!(text.starts_with("Not confirmed: sent 0"), "{text}");
+        assert!(
+            text.contains("gives nothing until an administrator confirms"),
+            "{text}"
+        );
+        assert!(!text.contains("  "), "{text}");
     }
 
     #[test]

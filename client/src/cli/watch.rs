@@ -25,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::desk::FieldDevice;
 use super::failure::Failure;
 use super::line::{self, Command, Line};
+use super::status::AWAITS_CONFIRMATION;
 use super::sync::{self, Summary};
 use super::{at_desk, folder};
 
@@ -67,9 +68,9 @@ pub(super) fn run(folder: &Path, json: bool) -> Result<Reply, Failure> {
     match ended? {
         Ok(_synced) => Ok(Reply::done("")),
         Err(error) => Err(match &error {
-            SyncError::NotReached { .. } | SyncError::Interrupted { .. } => {
-                Failure::NotReached(error.to_string())
-            }
+            SyncError::NotReached { .. }
+            | SyncError::Interrupted { .. }
+            | SyncError::Full { .. } => Failure::NotReached(error.to_string()),
             SyncError::Refused(_) | SyncError::Device(_) => Failure::failed(&error),
         }),
     }
@@ -88,10 +89,13 @@ async fn follow(
     let settings = sync::settings();
     let mut show = |progress: Progress<'_>| {
         let mut view = hub.view();
+        let before = view.summary.clone();
         view.note(&progress);
-        if let Some(news) = News::of(&progress, &view) {
-            news.print(json);
-        }
+        let since = view.summary.since(&before);
+        let news = News::of(&progress, &view, &since);
+        news.into_iter()
+            .chain(News::left(&since))
+            .for_each(|news| news.print(json));
     };
     let mut watching = pin!(driver::watch(device, &settings, &mut show, &mut requests));
     loop {
@@ -118,6 +122,8 @@ struct View {
     summary: Summary,
     connected: bool,
     up_to_date: bool,
+    /// Whether the server only takes until an administrator confirms this device.
+    awaits_confirmation: bool,
     /// Why the last connection ended or was not made.
     cut: Option<String>,
     /// How many did.
@@ -133,11 +139,11 @@ impl View {
                 (self.connected, self.up_to_date) = (true, false);
                 self.cut = None;
             }
-            Progress::Learned(event) => match event {
+            Progress::Learned(event, _) => match event {
                 Event::UpToDate { .. } => self.up_to_date = true,
                 Event::Page { .. } => self.up_to_date = false,
-                Event::Welcome { .. }
-                | Event::Void
+                Event::Welcome { confirmed, .. } => self.awaits_confirmation = !confirmed,
+                Event::Void
                 | Event::StatementsHeld(_)
                 | Event::Readmitted { .. }
                 | Event::Differs { .. }
@@ -224,8 +230,9 @@ impl Hub {
             let view = self.view().clone();
             let mut summary = view.summary.since(&before.summary);
             (summary.unsent, summary.quarantined) = (status.unsent, status.quarantined);
-            summary.up_to_date = view.up_to_date && status.unsent == 0;
-            if summary.up_to_date {
+            summary.awaits_confirmation = status.awaits_confirmation;
+            if view.up_to_date && status.unsent == 0 {
+                summary.up_to_date = !status.awaits_confirmation;
                 return Ok(summary.reply(json));
             }
             let cut_since = view.cut.filter(|_| view.cuts > before.cuts);
@@ -272,7 +279,7 @@ struct News {
 }
 
 impl News {
-    fn of(progress: &Progress<'_>, view: &View) -> Option<Self> {
+    fn of(progress: &Progress<'_>, view: &View, since: &Summary) -> Option<Self> {
         let (text, json) = match progress {
             Progress::Connecting { .. } | Progress::Traffic { .. } => return None,
             Progress::Connected => ("connected".to_owned(), json!({ "event": "connected" })),
@@ -283,17 +290,45 @@ impl News {
                 ),
                 json!({ "event": "cut", "reason": reason, "pause_ms": pause.as_millis() as u64 }),
             ),
-            Progress::Learned(event) => Self::learned(event, view)?,
+            Progress::Learned(event, _) => Self::learned(event, view, since)?,
         };
         Some(Self { text, json })
     }
 
-    fn learned(event: &Event, view: &View) -> Option<(String, Value)> {
+    /// Documents that are no longer this device's to read since its grants changed. Nobody names
+    /// each of them.
+    fn left(since: &Summary) -> Option<Self> {
+        (since.not_granted > 0).then(|| Self {
+            text: since.left_text(),
+            json: json!({ "event": "not_granted", "documents": since.not_granted }),
+        })
+    }
+
+    fn learned(event: &Event, view: &View, since: &Summary) -> Option<(String, Value)> {
         let summary = &view.summary;
         Some(match event {
-            Event::Accepted(runs) => (
-                format!("sent {}", runs.len()),
-                json!({ "event": "sent", "runs": runs.len() }),
+            Event::Accepted(runs) => {
+                let given = since.gave_back;
+                let sent = (runs.len() as u64).saturating_sub(given);
+                let text = match (sent, given) {
+                    (sent, 0) => format!("sent {sent}"),
+                    (0, given) => format!("gave back {given}"),
+                    (sent, given) => format!("sent {sent}, gave back {given}"),
+                };
+                (
+                    text,
+                    json!({ "event": "sent", "runs": sent, "gave_back": given }),
+                )
+            }
+            Event::UpToDate { position, .. } if view.awaits_confirmation => (
+                AWAITS_CONFIRMATION.to_owned(),
+                json!({
+                    "event": "awaits_confirmation",
+                    "position": position,
+                    "sent": summary.sent,
+                    "gave_back": summary.gave_back,
+                    "unsent": summary.unsent,
+                }),
             ),
             Event::Page { items, .. } => (
                 format!("received {}", items.len()),
@@ -354,7 +389,9 @@ impl News {
 
 #[cfg(test)]
 mod tests {
+    use bukti_client::device::Tally;
     use bukti_command::Exit;
+    use bukti_core::id::RunId;
 
     use super::*;
     use crate::cli::tests::{Person, Server};
@@ -435,14 +472,57 @@ mod tests {
             reply.stdout
         );
         hub.view().note(&Progress::Connected);
-        hub.view().note(&Progress::Learned(&Event::UpToDate {
+        let up_to_date = Event::UpToDate {
             cursor: Vec::new(),
             position: 7,
             digests: Vec::new(),
-        }));
+        };
+        hub.view()
+            .note(&Progress::Learned(&up_to_date, Tally::default()));
         let reply = ask(&hub, "sync --json");
         assert_eq!((reply.exit, reply.stderr.as_str()), (Exit::Done, ""));
         hub.close();
         owner.join().unwrap();
+    }
+
+    #[test]
+    fn a_watch_says_what_left_what_went_back_and_that_it_waits_to_be_confirmed() {
+        let mut view = View::default();
+        let up_to_date = Event::UpToDate {
+            cursor: Vec::new(),
+            position: 7,
+            digests: Vec::new(),
+        };
+        let news = |view: &View, event: &Event, since: &Summary| {
+            let progress = Progress::Learned(event, Tally::default());
+            let news = News::of(&progress, view, since).unwrap();
+            (news.text, news.json["event"].clone())
+        };
+        let nothing = Summary::default();
+        assert_eq!(news(&view, &up_to_date, &nothing).1, "up_to_date");
+        view.awaits_confirmation = true;
+        let (text, event) = news(&view, &up_to_date, &nothing);
+        assert_eq!(
+            (text.as_str(), event),
+            (AWAITS_CONFIRMATION, "awaits_confirmation".into())
+        );
+
+        let mut since = Summary::default();
+        let tally = Tally {
+            gave_back: 1,
+            not_granted: 2,
+            ..Tally::default()
+        };
+        since.note(&Progress::Learned(&Event::Void, tally));
+        let accepted = Event::Accepted(vec![(RunId([1; 16]), 7), (RunId([2; 16]), 8)]);
+        assert_eq!(news(&view, &accepted, &since).0, "sent 1, gave back 1");
+        let left = News::left(&since).unwrap();
+        assert!(
+            left.text.starts_with("2 documents are no longer"),
+            "{}",
+            left.text
+        );
+        assert_eq!(left.json["documents"], 2);
+        assert!(News::left(&nothing).is_none());
     }
 }

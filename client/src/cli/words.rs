@@ -11,14 +11,6 @@ pub(super) fn shorten(text: &str, characters: usize) -> String {
     format!("{}…", kept.trim_end_matches([' ', ',', '/', ';']))
 }
 
-/// `1 row`, `2 rows`.
-pub(super) fn count(number: usize, one: &str) -> String {
-    match number {
-        1 => format!("1 {one}"),
-        number => format!("{number} {one}s"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,13 +21,5 @@ mod tests {
         assert_eq!(shorten("Daftar hadir rapat", 15), "Daftar hadir…");
         assert_eq!(shorten("Pertanggungjawaban", 10), "Pertanggu…");
         assert_eq!(shorten("é".repeat(12).as_str(), 4), "ééé…");
-    }
-
-    #[test]
-    fn one_is_not_written_in_plural() {
-        assert_eq!(
-            [0, 1, 2].map(|n| count(n, "row")),
-            ["0 rows", "1 row", "2 rows"]
-        );
     }
 }

@@ -230,20 +230,24 @@ impl<S: Storage, K: Kv> Device<S, K> {
             let admitted = audience(&self.grants, self.placements.lineage(&row.scope));
             let stays = |admitted| row.audiences().any(|of| of == admitted);
             if !admitted.is_some_and(stays) {
-                self.leave_scope(&id)?;
+                self.tally.not_granted += u64::from(self.leave_scope(&id)?);
             }
         }
         Ok(self.confirmed.update(|meta| meta.looks_for_left = false)?)
     }
 
-    /// A document belongs to another scope. What was not sent yet keeps it here.
-    pub(super) fn leave_scope(&mut self, id: &DocumentId) -> Result<(), DeviceError> {
-        if let Some(row) = self.confirmed.document(id)? {
+    /// A document belongs to another scope. What was not sent yet keeps it here. Tells whether it
+    /// was this device's to read until then.
+    pub(super) fn leave_scope(&mut self, id: &DocumentId) -> Result<bool, DeviceError> {
+        let held = self.confirmed.document(id)?;
+        let leaves = held.as_ref().is_some_and(|row| !row.left);
+        if let Some(row) = held {
             let mut change = self.confirmed.change();
             change.put_document(id, &DocumentRow { left: true, ..row }, None)?;
             change.commit()?;
         }
-        self.remove_if_left(id)
+        self.remove_if_left(id)?;
+        Ok(leaves)
     }
 
     pub(super) fn remove_if_left(&mut self, id: &DocumentId) -> Result<(), DeviceError> {

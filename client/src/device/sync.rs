@@ -82,6 +82,17 @@ impl Reaction {
     }
 }
 
+/// What sessions did since a device was opened, as far as no event says it by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Runs that were confirmed here, that the server had lost and took back.
+    pub gave_back: u64,
+    /// Documents that are no longer this device's to read since they were moved.
+    pub moved_away: u64,
+    /// The same since its grants do not reach them any more.
+    pub not_granted: u64,
+}
+
 /// Which runs the present session was given.
 #[derive(Debug, Default)]
 pub(super) struct Session {
@@ -248,7 +259,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 digests,
             } => self.up_to_date(now, random, cursor, *position, digests),
             Event::LeftScope(document) => {
-                self.leave_scope(document)?;
+                self.tally.moved_away += u64::from(self.leave_scope(document)?);
                 Ok(Reaction::None)
             }
             Event::StatementsHeld(statements) => {
@@ -295,10 +306,12 @@ impl<S: Storage, K: Kv> Device<S, K> {
         for (run, position) in runs {
             self.session.offered.remove(run);
             self.session.accepted.insert(*run);
+            let own = self.tail.find(run).is_some();
             if self.session.giving.answered(run).is_some() {
                 self.session.comparisons.taken(*position);
+                self.tally.gave_back += u64::from(!own);
             }
-            if self.tail.find(run).is_some() {
+            if own {
                 receipts.push((*run, Some(*position)));
             }
         }

@@ -19,7 +19,7 @@ use serde::{Serialize, Serializer};
 use super::confirmed::Title;
 use super::facts::Member;
 use super::quarantine::Quarantined;
-use super::{Device, DeviceError};
+use super::{Device, DeviceError, Tally};
 
 /// Whether the server has a document's edits on its disk. Nothing counts as received before it
 /// said so.
@@ -419,6 +419,16 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// The confirmed store failed.
     pub fn findings(&self) -> Result<Vec<super::Finding>, DeviceError> {
         Ok(self.confirmed.findings()?)
+    }
+
+    /// What sessions did since the device was opened.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Whether the server said that it revoked this device.
+    pub fn is_revoked(&self) -> bool {
+        self.confirmed.meta().revoked
     }
 
     /// Runs that no server has confirmed.

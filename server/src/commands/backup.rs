@@ -72,10 +72,10 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
     });
     Ok(say(json, &value, || {
         format!(
-            "{} records in {} segments, {} of them new, copied to {} and verified.\n\
+            "{} in {}, {} of them new, copied to {} and verified.\n\
              Keep the key apart from it: {}\n",
-            upto.position,
-            copied.written + copied.kept,
+            show::count(upto.position, "record"),
+            show::count(copied.written + copied.kept, "segment"),
             copied.written,
             to.display(),
             office.folder.key().display()
@@ -304,6 +304,8 @@ fn wrong_key_or_damage(error: &FolderError) -> Exit {
         | FolderError::JournalMissing(_)
         | FolderError::Io { .. }
         | FolderError::Random(_)
+        | FolderError::Lost { .. }
+        | FolderError::NotAFolder(_)
         | FolderError::Store(_) => Exit::Failed,
     }
 }

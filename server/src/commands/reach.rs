@@ -1,7 +1,8 @@
-//! `grant` and `move`: who reaches what, changed after enrolment.
+//! `grant`, `confirm` and `move`: who reaches what, changed after enrolment.
 
-use bukti_command::{Column, Reply, Table};
+use bukti_command::{Column, Reply, Table, show};
 use bukti_core::authority::Grant;
+use bukti_core::id::DeviceId;
 use bukti_core::ledger::AdminError;
 use bukti_core::scope::Scope;
 use serde_json::json;
@@ -41,8 +42,14 @@ pub(super) fn grant(
             AdminError::Invalid(format!("device {device} is not enrolled or was revoked"))
         });
         let before = standing?.grants;
-        let named = scopes.into_iter().map(|scope| Grant { role, scope });
-        let after = changed(&before, named, remove);
+        let named: Vec<Grant> = scopes
+            .into_iter()
+            .map(|scope| Grant { role, scope })
+            .collect();
+        if remove && let Some(lacking) = named.iter().find(|grant| !before.contains(grant)) {
+            return Err(AdminError::Invalid(lacks(&device, lacking, &before)));
+        }
+        let after = changed(&before, named.into_iter(), remove);
         let position = match after == before {
             true => None,
             false => Some(ledger.grant(now, device, after.clone())?),
@@ -57,20 +64,68 @@ pub(super) fn grant(
         "position": position,
     });
     Ok(say(json, &value, || {
-        let mut text = match position {
+        let text = match position {
             Some(_) => format!("{device} may from here on\n"),
             None => format!("nothing changed: {device} may\n"),
         };
-        if grants.is_empty() {
-            text.push_str("nothing\n");
-            return text;
-        }
-        let mut table = Table::new([Column::text("role"), Column::text("region")]);
-        for grant in &grants {
-            table.row([grant.role.to_string(), grant.scope.to_string()]);
-        }
-        text.push_str(&table.draw(columns));
-        text
+        text + &drawn(&grants, columns)
+    }))
+}
+
+/// What is said to somebody who takes away what was not granted.
+fn lacks(device: &DeviceId, lacking: &Grant, held: &[Grant]) -> String {
+    let held: Vec<String> = held.iter().map(Grant::to_string).collect();
+    let held = match held.is_empty() {
+        true => "it has no grant".to_owned(),
+        false => format!("it has {}", held.join(", ")),
+    };
+    format!("device {device} has no grant '{lacking}', so none was removed: {held}")
+}
+
+/// Grants one below another.
+fn drawn(grants: &[Grant], columns: Option<u16>) -> String {
+    if grants.is_empty() {
+        return "nothing\n".to_owned();
+    }
+    let mut table = Table::new([Column::text("role"), Column::text("region")]);
+    for grant in grants {
+        table.row([grant.role.to_string(), grant.scope.to_string()]);
+    }
+    table.draw(columns)
+}
+
+/// Lets a device receive that came back after a loss, and shows what it may do: a grant that was
+/// removed in what was lost may be among that.
+pub(super) fn confirm(
+    office: &Office,
+    given: &str,
+    json: bool,
+    columns: Option<u16>,
+) -> Result<Reply, Failure> {
+    let device = find_device(office.reader(), given)?;
+    let task = move |ledger: &mut Ledger, now| {
+        let position = ledger.confirm(now, device)?;
+        let row = ledger.reader().device(&device);
+        let row = row.map_err(|error| AdminError::Invalid(error.to_string()))?;
+        Ok::<_, AdminError>((position, row))
+    };
+    let (position, row) = office.accepting().ask_blocking(None, task)??;
+    let (person, grants) = row.map(|row| (row.person, row.grants)).unwrap_or_default();
+    let value = json!({
+        "device": device.to_string(),
+        "person": person,
+        "grants": grants,
+        "position": position,
+    });
+    Ok(say(json, &value, || {
+        format!(
+            "confirmed {device}\n\
+             {} may from here on\n\
+             {}\
+             Was one of these removed before the loss? 'bukti-server grant --remove' takes it away.\n",
+            show::plain(&person),
+            drawn(&grants, columns)
+        )
     }))
 }
 

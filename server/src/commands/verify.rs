@@ -1,9 +1,11 @@
 //! `verify`: the journal's files, every record, and everything derived from them.
 
-use bukti_command::{Exit, Progress, Reply};
+use std::fmt;
+
+use bukti_command::{Exit, Progress, Reply, show};
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::journal::verify::{Extent, verify as verify_journal};
-use bukti_core::journal::{Finding, OpenError, ReadError, SideFile, TailKind};
+use bukti_core::journal::{Finding, OpenError, ReadError, SideFile, TailKind, Watermark};
 use bukti_core::ledger::{self, Found, LedgerError, Verification};
 use serde::Serialize;
 
@@ -16,10 +18,16 @@ use crate::metrics::Metrics;
 
 /// One thing that is wrong, as it is printed.
 #[derive(Debug, PartialEq, Serialize)]
-struct Shown {
+pub(super) struct Shown {
     code: String,
     place: String,
     fault: String,
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.fault)
+    }
 }
 
 /// Everything that is said.
@@ -61,6 +69,37 @@ pub(super) fn stopped(
     Ok(report.reply(json))
 }
 
+/// What is wrong with the journal's files of a reader that met `unread`; if they are sound, what it
+/// met.
+pub(super) fn damaged(
+    folder: &Folder,
+    reader: &Reader,
+    unread: &[ledger::ReadError],
+) -> Vec<Shown> {
+    let seen = reader.watermark();
+    let extent = Extent {
+        from: 1,
+        up_to: Some(Watermark {
+            position: seen.position,
+            chain: seen.chain,
+        }),
+        id: Some(reader.journal()),
+        prefix_removable: false,
+    };
+    let journal = DiskStorage::open(folder.journal()).map(|disk| verify_journal(&disk, &extent));
+    let in_files = journal.iter().flat_map(|journal| &journal.findings);
+    let shown: Vec<Shown> = in_files.map(in_file).collect();
+    if !shown.is_empty() {
+        return shown;
+    }
+    let unread = unread.iter().map(|error| Shown {
+        code: "unreadable".to_owned(),
+        place: "server".to_owned(),
+        fault: chain(error),
+    });
+    unread.collect()
+}
+
 /// What opening did that is no finding.
 fn notes(started: &Started) -> Vec<String> {
     let Some(opened) = &started.opened else {
@@ -97,7 +136,7 @@ fn with_reader(
         place: finding.place.to_string(),
         fault: finding.fault.to_string(),
     });
-    let in_files = journal.findings.iter().map(in_files);
+    let in_files = journal.findings.iter().map(in_file);
     let mut shown: Vec<Shown> = in_files.chain(in_rows).collect();
     shown.extend(small_files(folder)?);
     // What was found earlier and repaired is not as it should be until somebody has looked into it.
@@ -111,13 +150,11 @@ fn with_reader(
     }
     let torn = journal.side_files.iter().filter_map(|file| {
         let kept = match SideFile::parse(file)?.kind {
-            TailKind::Torn => "an unfinished write",
-            TailKind::Damaged => "a damaged last group",
-            TailKind::Stray => "stray bytes",
+            TailKind::Torn => "an unfinished write that was cut earlier: what was in it",
+            TailKind::Damaged => "a damaged last group that was cut earlier: what was in it",
+            TailKind::Stray => "stray bytes that were cut earlier: what was in them",
         };
-        Some(format!(
-            "{file} keeps {kept} that was cut earlier: what was in it is in no record"
-        ))
+        Some(format!("{file} keeps {kept} is in no record"))
     });
     notes.extend(torn);
     Ok(Report {
@@ -158,6 +195,7 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
                 return Err(Failure::failed(error));
             }
         },
+        FolderError::Lost { .. } => ("lost", "the end of the journal".to_owned()),
         FolderError::NotAKey(path) => ("key", path.display().to_string()),
         FolderError::Store(_) => ("store-damaged", "store".to_owned()),
         FolderError::JournalMissing(_) => ("lost", "the journal".to_owned()),
@@ -165,6 +203,7 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
         FolderError::NoKey(_)
         | FolderError::Empty(_)
         | FolderError::Device(_)
+        | FolderError::NotAFolder(_)
         | FolderError::Io { .. }
         | FolderError::Random(_) => return Err(error.into()),
     };
@@ -179,7 +218,7 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
         place,
         fault: chain(&error),
     }];
-    for shown in journal.findings.iter().map(in_files) {
+    for shown in journal.findings.iter().map(in_file) {
         if (&shown.code, &shown.place) != (&findings[0].code, &findings[0].place) {
             findings.push(shown);
         }
@@ -221,7 +260,7 @@ fn file_place(finding: &Finding) -> String {
     format!("{} at byte {}", finding.file, finding.offset)
 }
 
-fn in_files(finding: &Finding) -> Shown {
+fn in_file(finding: &Finding) -> Shown {
     Shown {
         code: finding.damage.code().to_owned(),
         place: file_place(finding),
@@ -248,8 +287,8 @@ impl Report {
             return Reply::json(&self).with_exit(exit);
         }
         let mut text = String::new();
-        for Shown { place, fault, .. } in &self.findings {
-            text.push_str(&format!("{place}: {fault}\n"));
+        for shown in &self.findings {
+            text.push_str(&format!("{shown}\n"));
         }
         if self.more > 0 {
             text.push_str(&format!("and {} more\n", self.more));
@@ -260,7 +299,7 @@ impl Report {
         let verdict = if self.ok {
             "ok".to_owned()
         } else {
-            format!("{} findings", self.findings.len() as u64 + self.more)
+            show::count(self.findings.len() as u64 + self.more, "finding")
         };
         text.push_str(&format!("verify: {verdict} ({})\n", self.verified));
         Reply::done(text).with_exit(exit)

@@ -316,6 +316,41 @@ fn a_damaged_last_group_is_reported_until_somebody_acknowledges_it() {
 }
 
 #[test]
+fn a_lost_end_is_told_with_what_is_kept_of_it_and_with_what_going_on_gives_up() {
+    let mut field = Field::empty(&[]);
+    field.invite("officer", "13.07.05.2001", "Sari");
+    let end = field.position();
+    field.stop();
+    let data = field.data();
+    let last = end_of(&segment(&data, 1));
+    flip(&segment(&data, 1), last - 20);
+    for command in [&["status"][..], &["verify"], &["rebuild"]] {
+        let told = server_command(&data, command);
+        assert_eq!(told.status, Some(1), "{told:?}");
+        let text = told.stdout + &told.stderr;
+        for says in [
+            "records were lost",
+            "kept in journal/damaged-",
+            "restore the newest backup",
+            "rebuild --accept-loss",
+        ] {
+            assert!(text.contains(says), "{says}: {text}");
+        }
+    }
+    let refused = Server::try_start(&data, &[]).unwrap_err();
+    assert!(refused.contains("kept in journal/damaged-"), "{refused}");
+    let rebuilt = server_command(&data, &["rebuild", "--accept-loss"])
+        .ok()
+        .stdout;
+    assert!(
+        rebuilt.contains(&format!("given up: record {end};")),
+        "{rebuilt}"
+    );
+    let again = server_command(&data, &["rebuild", "--json"]).ok().json();
+    assert_eq!(again["given_up"], Value::Null);
+}
+
+#[test]
 fn a_store_that_was_made_again_is_reported_until_somebody_acknowledges_it() {
     let mut field = Field::empty(&[]);
     field.stop();
@@ -438,6 +473,41 @@ fn the_scrub_of_a_serving_server_finds_a_flipped_byte_and_names_its_place() {
     flip(&damaged, 5_000);
     eventually(status, |status| status["degraded"] == false);
     assert_eq!(findings()["findings"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn status_of_a_serving_server_shows_what_it_can_and_names_damage_as_verify_does() {
+    let field = Field::open(&[]);
+    // The framework's statement is the first that is read and stands early.
+    let bytes = fs::read(segment(&field.data(), 1)).unwrap();
+    let named = |at: &usize| bytes[*at..].starts_with(b"desa-antikorupsi");
+    let at = (0..bytes.len()).find(named).unwrap();
+    flip(&segment(&field.data(), 1), at);
+
+    let (exit, report) = verified(&field.data());
+    let place = report["findings"][0]["place"].as_str().unwrap();
+    assert_eq!(exit, Some(1), "{report}");
+    let told = field.admin(&["status"]);
+    assert_eq!(told.status, Some(1), "{told:?}");
+    for line in [
+        "frameworks  cannot be read",
+        "devices     0",
+        "findings    none",
+    ] {
+        assert!(told.stdout.contains(line), "{told:?}");
+    }
+    assert!(
+        told.stdout.contains(&format!("damaged     {place}: ")),
+        "{told:?}"
+    );
+    let told = field.admin(&["status", "--json"]);
+    assert_eq!(told.status, Some(1), "{told:?}");
+    let told = told.json();
+    assert_eq!(told["damaged"][0], report["findings"][0]);
+    assert_eq!(
+        (&told["frameworks"], &told["degraded"]),
+        (&Value::Null, &true.into())
+    );
 }
 
 /// Asks until the answer is as wanted. Each question is a process of its own, which takes its time.

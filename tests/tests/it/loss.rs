@@ -128,5 +128,8 @@ fn a_server_and_a_device_share_no_folder() {
     let phone = field.phone("Sari", "officer", "13.07.05.2001");
     let refused = Server::try_start(phone.data(), &[]).unwrap_err();
     assert!(refused.contains("holds a device"), "{refused}");
+    let asked = server_command(phone.data(), &["devices"]);
+    assert_eq!(asked.status, Some(2), "{asked:?}");
+    assert!(asked.stderr.contains("holds a device"), "{asked:?}");
     phone.run(&["status"]).ok();
 }

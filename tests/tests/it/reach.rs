@@ -36,7 +36,7 @@ fn id_of(phone: &Phone) -> String {
 
 #[test]
 fn every_role_gets_or_loses_a_village_with_its_move_and_with_its_grants() {
-    let field = Field::open(&[]);
+    let mut field = Field::open(&[]);
     let author = field.phone("author", "officer", VILLAGE);
     let ready = new_evidence(&author, "Ready");
     author.run(&["evidence", "ready", &ready]).ok();
@@ -93,8 +93,9 @@ fn every_role_gets_or_loses_a_village_with_its_move_and_with_its_grants() {
         let left = field.admin(&exactly).ok().json();
         assert_eq!(left["grants"].as_array().map(Vec::len), Some(0));
         assert!(sees(new).is_empty(), "{role} without a grant");
-        let again = field.admin(&exactly).ok().json();
-        assert_eq!(again["changed"], false);
+        let again = field.admin(&exactly);
+        assert_eq!(again.status, Some(2), "{again:?}");
+        assert!(again.stderr.contains("it has no grant"), "{again:?}");
         field.admin(&[&granting[..], &[VILLAGE]].concat()).ok();
         assert_eq!(sees(new), shown(drafts), "{role} of the village");
     }
@@ -103,6 +104,65 @@ fn every_role_gets_or_loses_a_village_with_its_move_and_with_its_grants() {
         assert_eq!(made.status == Some(0), writes, "{role}: {made:?}");
     }
     field.verify();
+    // Whoever reads the log finds whose run was refused, and of what.
+    let (log, device) = (field.stop(), id_of(late));
+    let refused = log
+        .lines()
+        .find(|line| line.contains("run refused"))
+        .unwrap();
+    for says in [format!("device={device}"), "document=".to_owned()] {
+        assert!(refused.contains(&says), "{refused}");
+    }
+}
+
+#[test]
+fn a_grant_that_is_not_there_cannot_be_removed_and_what_is_there_is_named() {
+    let field = Field::open(&[]);
+    let device = id_of(&field.phone("sari", "officer", VILLAGE));
+    let granting = ["grant", &device, "--role", "officer", "--region"];
+    let before = field.position();
+    for named in [&["13.07"][..], &[VILLAGE, "13.07"]] {
+        let refused = field.admin(&[&granting[..], named, &["--remove"]].concat());
+        assert_eq!(
+            (refused.status, refused.stdout.as_str()),
+            (Some(2), ""),
+            "{refused:?}"
+        );
+        let says = format!(
+            "no grant 'officer on 13.07', so none was removed: it has officer on {VILLAGE}"
+        );
+        assert!(refused.stderr.contains(&says), "{refused:?}");
+    }
+    assert_eq!(field.position(), before);
+}
+
+#[test]
+fn a_sync_says_how_many_documents_are_no_longer_to_be_read_and_why() {
+    let field = Field::open(&[]);
+    let author = field.phone("author", "officer", VILLAGE);
+    for title in ["One", "Two"] {
+        new_evidence(&author, title);
+    }
+    author.run(&["sync"]).ok();
+    let above = field.phone("above", "officer", "13.07");
+    let beside = field.phone("beside", "officer", "13.07");
+    assert_eq!(listed(&above).len(), 2);
+
+    let device = id_of(&beside);
+    let grant = [
+        "grant", &device, "--role", "officer", "--region", "13.07", "--remove",
+    ];
+    field.admin(&grant).ok();
+    let told = beside.run(&["sync"]).ok().stdout;
+    let says = "2 documents are no longer this device's to read: its grants do not reach";
+    assert!(told.contains(says), "{told}");
+    assert!(!beside.run(&["sync"]).ok().stdout.contains("no longer"));
+
+    field.admin(&["move", VILLAGE, "--to", NEW_DISTRICT]).ok();
+    let told = above.run(&["sync", "--json"]).ok().json();
+    let left = told["moved_away"].as_u64().unwrap() + told["not_granted"].as_u64().unwrap();
+    assert_eq!((left, &told["moved_away"]), (2, &2.into()), "{told}");
+    assert!(listed(&above).is_empty() && listed(&beside).is_empty());
 }
 
 /// A mistyped code would be a village that does not exist, in which somebody collects evidence.

@@ -54,7 +54,8 @@ fn sync(phone: &Phone) -> Printed {
 /// Syncs over one connection, which the phone ends by itself once it has nothing more to do.
 fn sync_at_once(phone: &Phone) -> serde_json::Value {
     let synced = phone.run(&["sync", "--json"]).ok().json();
-    assert_eq!(synced["up_to_date"], true, "{synced}");
+    let waits = synced["awaits_confirmation"].as_bool().unwrap();
+    assert_eq!(synced["up_to_date"], !waits, "{synced}");
     assert_eq!(synced["connections"], 1, "{synced}");
     synced
 }
@@ -141,7 +142,12 @@ fn a_server_whose_folder_was_lost_gets_back_what_the_phones_hold() {
     place.serve(&["--key", key.to_str().unwrap(), "--public-url", &url]);
 
     // Let in by their certificates, they give and do not receive.
-    sync_at_once(&sari);
+    let given = sync_at_once(&sari);
+    assert_eq!(
+        (&given["sent"], &given["gave_back"]),
+        (&0.into(), &6.into()),
+        "{given}"
+    );
     let waits = sari.run(&["status"]).ok().stdout;
     assert!(waits.contains("confirm"), "{waits}");
     sync_at_once(&budi);
@@ -153,11 +159,15 @@ fn a_server_whose_folder_was_lost_gets_back_what_the_phones_hold() {
             assert_eq!(synced["unsent"], 0, "{synced}");
             let again = sync_at_once(phone);
             assert_eq!(again["sent"], 0, "{again}");
+            assert_eq!(again["gave_back"], 0, "{again}");
         }
     }
     assert!(!shown(&sari).contains_key(&unsent));
     let devices = place.field.admin(&["devices"]).ok().stdout;
     assert!(devices.contains("unconfirmed"), "{devices}");
+    let status = place.field.admin(&["status", "--json"]).ok().json();
+    let counts = ["devices", "devices_active", "devices_unconfirmed"].map(|key| &status[key]);
+    assert_eq!(counts, [2, 0, 2], "{status}");
 
     for person in ["Sari", "Budi"] {
         let device = device_of(&place.field, person);
@@ -174,6 +184,11 @@ fn a_server_whose_folder_was_lost_gets_back_what_the_phones_hold() {
     edit(&budi, &ids[1], "Sesudahnya");
     meet(&[&sari, &budi]);
     assert_eq!(shown(&budi).len(), 9);
+
+    // Whoever reads the log finds each of them there, once.
+    let log = place.field.stop();
+    let told = log.lines().filter(|line| line.contains("let in again"));
+    assert_eq!(told.count(), 2, "{log}");
 }
 
 #[test]

@@ -371,6 +371,41 @@ fn is_untouched(folder: &Path) -> bool {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_told_on_standard_error() {
+    let field = Field::empty(&[]);
+    for (program, rest) in [
+        (
+            "bukti-server",
+            &[
+                "invite", "--role", "officer", "--region", "13", "--name", "Sari",
+            ][..],
+        ),
+        ("bukti-server", &["--help"]),
+        ("bukti", &["--version"]),
+    ] {
+        let output = Command::new(binary(program))
+            .args(rest)
+            .arg("--data")
+            .arg(field.data())
+            .stdout(
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open("/dev/full")
+                    .unwrap(),
+            )
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.starts_with("cannot write the output: "),
+            "{program}: {stderr}"
+        );
+        assert!(stderr.contains("carried out"), "{stderr}");
+    }
+}
+
+#[test]
 fn revocation_ends_a_live_session_at_once_and_later_work_is_quarantined() {
     let field = Field::open(&[]);
     let lost = field.phone("lost", "officer", VILLAGE);
@@ -383,13 +418,23 @@ fn revocation_ends_a_live_session_at_once_and_later_work_is_quarantined() {
     assert!(matches!(status, Some(1)), "{status:?}");
 
     let late = new_evidence(&lost, "Setelah dicabut");
+    let edited = lost
+        .run(&["evidence", "edit", &late, "--title", "Setelahnya"])
+        .ok()
+        .stdout;
+    assert!(
+        edited.contains("the server revoked it and takes nothing"),
+        "{edited}"
+    );
     let refused = lost.run(&["sync"]);
     assert_eq!(refused.status, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("revoked"), "{refused:?}");
     let quarantine = quarantined(&lost);
-    assert_eq!(quarantine.len(), 1, "{quarantine:?}");
-    assert_eq!(quarantine[0]["code"], "revoked");
-    assert_eq!(text(&quarantine[0]["document"]), late);
+    assert_eq!(quarantine.len(), 2, "{quarantine:?}");
+    for entry in &quarantine {
+        assert_eq!(entry["code"], "revoked");
+        assert_eq!(text(&entry["document"]), late);
+    }
 
     other.run(&["sync"]).ok();
     let seen: Vec<String> = listed(&other).iter().map(|row| text(&row["id"])).collect();

@@ -52,6 +52,12 @@ fn listed(field: &Field, person: &str) -> Value {
     device.unwrap().clone()
 }
 
+/// The line of `status` about one thing.
+fn line_of<'s>(status: &'s str, name: &str) -> &'s str {
+    let named = |line: &&str| line.split_whitespace().next() == Some(name);
+    status.lines().find(named).unwrap()
+}
+
 fn refused(printed: &Printed, says: &str) {
     assert_eq!(printed.status, Some(2), "{printed:?}");
     assert_eq!(printed.stdout, "", "{printed:?}");
@@ -74,8 +80,22 @@ fn an_administrator_confirms_a_device_that_came_back_serving_or_not() {
         assert!(line.contains("unconfirmed"), "{shown}");
         assert_eq!(listed(&field, "Budi")["confirmed"], false);
 
+        let counted = field.admin(&["status"]).ok().stdout;
+        let counted = line_of(&counted, "devices");
+        let all = "2: 1 active, 1 waits for 'bukti-server confirm'";
+        assert!(counted.ends_with(all), "{counted}");
+
         let printed = field.admin(&["confirm", &device[..8]]).ok();
-        assert_eq!(printed.stdout, format!("confirmed {device}\n"));
+        let said: Vec<&str> = printed.stdout.lines().collect();
+        let (first, may) = (format!("confirmed {device}"), "Budi may from here on");
+        assert_eq!(said[..2], [first.as_str(), may], "{printed:?}");
+        // What it may do, so that a grant is noticed that was taken away in what was lost.
+        let grant = |line: &&str| line.starts_with("officer") && line.ends_with(VILLAGE);
+        assert_eq!(
+            said.iter().filter(|line| grant(line)).count(),
+            1,
+            "{printed:?}"
+        );
         assert_eq!(listed(&field, "Budi")["confirmed"], true);
         assert!(
             !field
@@ -90,6 +110,9 @@ fn an_administrator_confirms_a_device_that_came_back_serving_or_not() {
         refused(&field.admin(&["confirm", &sari]), "is confirmed already");
         field.admin(&["revoke", &sari]).ok();
         refused(&field.admin(&["confirm", &sari]), "was revoked before");
+        let counted = field.admin(&["status"]).ok().stdout;
+        let counted = line_of(&counted, "devices");
+        assert!(counted.ends_with("2: 1 active, 1 revoked"), "{counted}");
         refused(&field.admin(&["confirm", "nobody-here"]), "names no device");
         field.verify();
     }

@@ -315,6 +315,14 @@ fn wrong_use_of_the_server_is_one_line_and_changes_nothing_whether_it_serves_or_
         (&["import", "framework", &files.binary], "binary"),
         (&["import", "framework", &files.empty], "empty"),
         (&["import", "framework", &files.other_json], "other_json"),
+        (
+            &["revoke", "ab\u{1b}[31mcd\nef"],
+            "'ab\u{fffd}[31mcd ef' names no device",
+        ),
+        (
+            &["findings", "--acknowledge", "abc", "--note", "x"],
+            "expected a record's number",
+        ),
         (&["verify", "--deep"], "--deep"),
         (&["status", "now"], "'now' is not expected"),
         (&["backup"], "--to"),
@@ -371,6 +379,16 @@ fn commands_on_a_folder_without_a_server_say_so_and_make_none() {
     for line in lines {
         is_refused(line, "", &server_command(&data, line));
         assert!(!data.join("journal").exists(), "{line:?}");
+    }
+    let file = folder.path().join("file");
+    fs::write(&file, "text").unwrap();
+    let from = ["restore", "--from", from.to_str().unwrap()];
+    for line in [&["status"][..], &["serve"], &from] {
+        is_refused(
+            line,
+            "is a file: expected the data folder",
+            &server_command(&file, line),
+        );
     }
     let homeless = run::<&str>("bukti-server", &["status"], &[]);
     is_refused(&["status"], "--data", &homeless);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bukti_client::device::{ChangeRow, Shown, Summary};
-use bukti_command::show::{plain, show_bytes, show_time};
+use bukti_command::show::{count, plain, show_bytes, show_time};
 use bukti_command::{Column, Reply, Table};
 use bukti_core::evidence::{Content, EvidenceView};
 use bukti_core::id::DocumentId;
@@ -16,7 +16,6 @@ use crate::cli::conflicts::field_name;
 use crate::cli::desk::{Desk, is_doubtful, short, when, who};
 use crate::cli::failure::Failure;
 use crate::cli::state::{delivery, state};
-use crate::cli::words::count;
 
 /// Rows named in a list; more are counted.
 const ROWS_LISTED: usize = 2;

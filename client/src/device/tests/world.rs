@@ -203,7 +203,7 @@ impl World {
         let mut left = frames;
         let mut input = None;
         loop {
-            let mut learned = |event: &Event| events.push(event.clone());
+            let mut learned = |event: &Event, _| events.push(event.clone());
             let mut moment = Moment {
                 mono: 0,
                 wall: NOW,
