@@ -228,7 +228,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
 
     /// Keeps what was found, once for each code, place, device and document, so that nobody can
     /// fill the journal with it. What happens again after somebody has looked into it is found
-    /// again; damage that stays is not. Gives its position, or nothing if it is kept already or the
+    /// again; what has a place and stays there is not. Gives its position, or nothing if it is kept already or the
     /// disk has no room at all.
     ///
     /// # Errors

@@ -76,15 +76,16 @@ impl Found {
 }
 
 impl<S: Storage, K: Kv> Reader<S, K> {
-    /// Whether a finding is kept already and still stands for what it tells. Damage stays where it
-    /// is; everything else is news again once somebody has looked into it.
+    /// Whether a finding is kept already and still stands for what it tells. What has a place, as
+    /// damage and cut ends have, stays there; everything else happens, and is news again once somebody
+    /// has looked into it.
     pub(super) fn knows_finding(&self, finding: &Finding) -> Result<bool, ReadError> {
         let kv = &*self.shared.kv;
         let damaged = || ReadError::row(keys::FOUND);
         let Some(position) = kv.get(&finding_key(finding))? else {
             return Ok(false);
         };
-        if finding.code == code::DAMAGE {
+        if finding.place.is_some() {
             return Ok(true);
         }
         let position = position.as_slice().try_into().map_err(|_| damaged())?;

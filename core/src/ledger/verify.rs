@@ -125,15 +125,8 @@ impl Fault {
     }
 }
 
-/// Verifies all of a ledger up to its present watermark, while it serves.
-///
-/// # Errors
-/// The journal's chain at the watermark could not be read. Whatever else fails is a finding.
-pub fn verify<S: Storage, K: Kv>(
-    reader: &Reader<S, K>,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Verification, LedgerError> {
-    let upto = reader.watermark();
+/// Verifies the journal's files alone, up to what the ledger has seen of them.
+pub fn verify_files<S: Storage, K: Kv>(reader: &Reader<S, K>, upto: Seen) -> Findings {
     let extent = Extent {
         from: 1,
         up_to: Some(Watermark {
@@ -143,11 +136,23 @@ pub fn verify<S: Storage, K: Kv>(
         id: Some(reader.journal()),
         prefix_removable: false,
     };
+    verify_journal(reader.records.storage(), &extent)
+}
+
+/// Verifies all of a ledger up to its present watermark, while it serves.
+///
+/// # Errors
+/// The journal's chain at the watermark could not be read. Whatever else fails is a finding.
+pub fn verify<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Verification, LedgerError> {
+    let upto = reader.watermark();
     let mut audit = Audit {
         reader,
         report: Verification {
             upto,
-            journal: verify_journal(reader.records.storage(), &extent),
+            journal: verify_files(reader, upto),
             records: 0,
             documents: 0,
             findings: Vec::new(),

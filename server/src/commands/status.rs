@@ -27,7 +27,7 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
     // Places of what cannot be read are those that `verify` names.
     let damaged = match unread.is_empty() {
         true => Vec::new(),
-        false => verify::damaged(&office.folder, reader, &unread),
+        false => verify::damaged(reader, &unread),
     };
     let kept_aside = office.folder.kept_aside();
     let scrub = office.scrubbing.as_ref().map(|scrubbing| scrubbing.seen());

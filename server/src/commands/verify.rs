@@ -5,7 +5,7 @@ use std::fmt;
 use bukti_command::{Exit, Progress, Reply, show};
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::journal::verify::{Extent, verify as verify_journal};
-use bukti_core::journal::{Finding, OpenError, ReadError, SideFile, TailKind, Watermark};
+use bukti_core::journal::{Finding, OpenError, ReadError, SideFile, TailKind};
 use bukti_core::ledger::{self, Found, LedgerError, Verification};
 use serde::Serialize;
 
@@ -71,24 +71,9 @@ pub(super) fn stopped(
 
 /// What is wrong with the journal's files of a reader that met `unread`; if they are sound, what it
 /// met.
-pub(super) fn damaged(
-    folder: &Folder,
-    reader: &Reader,
-    unread: &[ledger::ReadError],
-) -> Vec<Shown> {
-    let seen = reader.watermark();
-    let extent = Extent {
-        from: 1,
-        up_to: Some(Watermark {
-            position: seen.position,
-            chain: seen.chain,
-        }),
-        id: Some(reader.journal()),
-        prefix_removable: false,
-    };
-    let journal = DiskStorage::open(folder.journal()).map(|disk| verify_journal(&disk, &extent));
-    let in_files = journal.iter().flat_map(|journal| &journal.findings);
-    let shown: Vec<Shown> = in_files.map(in_file).collect();
+pub(super) fn damaged(reader: &Reader, unread: &[ledger::ReadError]) -> Vec<Shown> {
+    let journal = ledger::verify_files(reader, reader.watermark());
+    let shown: Vec<Shown> = journal.findings.iter().map(in_file).collect();
     if !shown.is_empty() {
         return shown;
     }

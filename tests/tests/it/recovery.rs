@@ -362,7 +362,7 @@ fn a_server_restored_from_a_backup_that_is_a_thousand_documents_old_gets_them_fr
     assert_eq!(documents(&place)["documents"], BEFORE);
 
     let synced = sync_at_once(&budi);
-    assert_eq!(synced["sent"], SINCE, "{synced}");
+    assert_eq!(synced["gave_back"], SINCE, "{synced}");
     assert_eq!(documents(&place)["documents"], BEFORE + SINCE);
     let later = place.field.phone("Rina", "officer", VILLAGE);
     assert_eq!(listed(&later).len(), BEFORE + SINCE);

@@ -253,19 +253,28 @@ fn cursor_void() -> crate::record::Finding {
 }
 
 #[test]
-fn what_happens_again_is_found_again_once_somebody_looked_into_it_and_damage_that_stays_is_not() {
+fn what_happens_again_is_found_again_once_somebody_looked_into_it_and_what_stays_is_not() {
     let (mut ledger, storage, kv) = founded();
     let damage = crate::record::Finding {
         code: code::DAMAGE.to_owned(),
         place: Some("journal/0000000001.seg at byte 64".to_owned()),
         ..cursor_void()
     };
+    // The file that keeps it is looked at whenever the folder is opened.
+    let cut_end = crate::record::Finding {
+        code: code::DAMAGED_END.to_owned(),
+        place: Some("journal/damaged-9-1-800-1.bin".to_owned()),
+        ..cursor_void()
+    };
     let first = ledger.find(NOW, cursor_void()).unwrap().unwrap();
     let damaged = ledger.find(NOW, damage.clone()).unwrap().unwrap();
+    let cut = ledger.find(NOW, cut_end.clone()).unwrap().unwrap();
     assert_eq!(ledger.find(NOW, cursor_void()).unwrap(), None);
     ledger.acknowledge(NOW, first, "Restored.").unwrap();
     ledger.acknowledge(NOW, damaged, "Known.").unwrap();
+    ledger.acknowledge(NOW, cut, "Known.").unwrap();
     assert_eq!(ledger.find(NOW, damage).unwrap(), None);
+    assert_eq!(ledger.find(NOW, cut_end).unwrap(), None);
     let again = ledger.find(NOW, cursor_void()).unwrap().unwrap();
     assert!(again > damaged);
     assert_eq!(ledger.find(NOW, cursor_void()).unwrap(), None);
@@ -275,8 +284,8 @@ fn what_happens_again_is_found_again_once_somebody_looked_into_it_and_damage_tha
         found.unwrap().acknowledged.is_some()
     };
     assert_eq!(
-        [first, damaged, again].map(looked_into),
-        [true, true, false]
+        [first, damaged, cut, again].map(looked_into),
+        [true, true, true, false]
     );
     assert_eq!(all_rows(&kv), rebuilt_rows(&storage));
     assert!(verify(&ledger.reader(), &mut |_| {}).unwrap().is_clean());
