@@ -361,6 +361,24 @@ fn nothing_is_refused_for_good_by_what_a_full_disk_did_not_keep() {
     assert_eq!(findings(&ledger).len(), 1);
 }
 
+/// No finding is made of these: the second is refused since the first would have been kept.
+#[test]
+fn changes_that_are_sealed_twice_are_both_put_off_on_a_full_disk() {
+    let (mut ledger, storage, kv, mut phone, _) = with_officers();
+    let (id, root) = phone.create(VILLAGE);
+    accepted(&submit(&mut ledger, &phone, &[&root])[0]);
+    drop(ledger);
+    let mut ledger = on_a_full_disk(&storage, &kv);
+    let mut again = phone.clone();
+    let edit = phone.edit(&id, "Sama.");
+    again.skip_number();
+    let resealed = again.edit(&id, "Sama.");
+    let verdicts = submit(&mut ledger, &phone, &[&edit, &resealed]);
+    assert_eq!(verdicts, [Verdict::Full, Verdict::Full]);
+    storage.set_free_bytes(1024 * 1024 * 1024);
+    accepted(&submit(&mut ledger, &phone, &[&resealed])[0]);
+}
+
 #[test]
 fn of_two_changes_under_one_number_the_full_disk_refuses_both() {
     let (mut ledger, storage, kv, mut phone, other) = with_officers();

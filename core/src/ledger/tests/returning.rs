@@ -222,7 +222,11 @@ fn wide_grants_from_before_do_not_come_back_over_narrow_ones() {
     // The clock ran ahead for a while: what was stated then is newer only by that clock.
     ledger.grant(NOW + 900, other.id(), grants("13")).unwrap();
     let wide = facts(&ledger).pop().unwrap();
-    ledger.grant(NOW + 20, other.id(), grants(VILLAGE)).unwrap();
+    let narrow = GrantsFact {
+        device: other.id(),
+        grants: grants(VILLAGE),
+    };
+    record(&mut ledger, NOW + 20, Fact::Grants(narrow));
     let between = granted(NOW + 500, other.id(), "13");
     let replayed = vec![wide, between];
     assert_eq!(ledger.take_back(NOW, other.id(), replayed).unwrap().news, 0);
@@ -408,6 +412,13 @@ fn frameworks_regions_and_moves_come_back_once_and_in_their_newest_version() {
     holds_together(&ledger, &storage, &kv);
 }
 
+/// Records a statement for whatever time, as a server of before this did whose clock was set back.
+fn record(ledger: &mut MemoryLedger, at: WallMs, fact: Fact) {
+    let record = ledger.signed(at, fact);
+    let committed = ledger.commit(&[record], &[], Room::Free).unwrap();
+    assert!(matches!(committed, Committed::At(_)));
+}
+
 #[test]
 fn regions_and_moves_from_before_do_not_come_back_over_those_of_a_clock_set_back() {
     let (mut ledger, storage, kv, carrier, _) = with_officers();
@@ -416,9 +427,16 @@ fn regions_and_moves_from_before_do_not_come_back_over_those_of_a_clock_set_back
     let parents = ["12.07.28", "13.07.01", "13.07.04"].map(scope);
     // The clock ran ahead for a while: what was stated then is newer only by that clock.
     ledger.import_regions(NOW + 900, csv("2025")).unwrap();
-    ledger.import_regions(NOW + 20, csv("2026")).unwrap();
+    for sheet in csv("2026").into_sheets() {
+        record(&mut ledger, NOW + 20, Fact::Regions(sheet));
+    }
     ledger.move_unit(NOW + 900, &unit, &parents[1]).unwrap();
-    ledger.move_unit(NOW + 20, &unit, &parents[2]).unwrap();
+    let (moved, parent) = (unit.clone(), parents[2].clone());
+    let moved = MoveFact {
+        unit: moved,
+        parent,
+    };
+    record(&mut ledger, NOW + 20, Fact::Move(moved));
     let (mut other, _, _) = founded();
     other.import_regions(NOW + 500, csv("2024")).unwrap();
     let mut held = facts(&other);
@@ -685,11 +703,7 @@ fn a_journal_with_a_returned_statement_that_the_server_did_not_sign_is_found() {
         by: carrier.id(),
         statement: forged,
     };
-    let record = ledger.signed(NOW, Fact::Returned(returned));
-    assert!(matches!(
-        ledger.commit(&[record], &[], Room::Free).unwrap(),
-        Committed::At(_)
-    ));
+    record(&mut ledger, NOW, Fact::Returned(returned));
     let verification = verify(&ledger.reader(), &mut |_| {}).unwrap();
     let place = FindingPlace::Record(position(&ledger));
     assert_eq!(verification.findings[0].place, place);
