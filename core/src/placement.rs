@@ -150,6 +150,11 @@ impl Placements {
         self.units.get(unit)
     }
 
+    /// Every unit that was ever moved with where it was put, in the order of their codes.
+    pub fn moved(&self) -> impl Iterator<Item = (&Scope, &Placement)> {
+        self.units.iter()
+    }
+
     /// Position of the last move of a unit that stands inside `prefix` by now; 0 if none there was
     /// ever moved. The prefix itself does not count.
     pub fn last_move_inside(&self, prefix: &Scope) -> Position {

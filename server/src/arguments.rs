@@ -36,7 +36,7 @@ pub enum Command {
     Devices,
     /// Add grants to a device, or remove them
     Grant(Granting),
-    /// Put a unit that a decree moved under another region
+    /// Put a unit that a decree moved under another region, or list the units that were moved
     Move(Moving),
     /// End a device: its sessions close, and what it has not delivered is not taken any more
     Revoke {
@@ -137,11 +137,11 @@ pub struct Granting {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Moving {
     /// Code of a village or other region, or an agency such as 13.76/dinkes
-    #[arg(value_name = "CODE")]
-    pub unit: Scope,
+    #[arg(value_name = "CODE", requires = "to")]
+    pub unit: Option<Scope>,
     /// The region that it stands under from here on
-    #[arg(long, value_name = "PARENT")]
-    pub to: Scope,
+    #[arg(long, value_name = "PARENT", requires = "unit")]
+    pub to: Option<Scope>,
 }
 
 /// Options of `findings`.

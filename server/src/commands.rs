@@ -142,6 +142,7 @@ impl From<FolderError> for Failure {
             | FolderError::NotAKey(_) => Exit::WrongUse,
             FolderError::JournalMissing(_)
             | FolderError::Lost { .. }
+            | FolderError::Altered(_)
             | FolderError::Io { .. }
             | FolderError::Random(_)
             | FolderError::Store(_)
@@ -244,6 +245,7 @@ fn with_ledger(
     progress: &mut Progress<'_>,
 ) -> Result<Reply, Failure> {
     let metrics = Metrics::default();
+    let url = folder.last_url();
     let started = folder.open(None, None, config, &metrics, &mut tell(progress))?;
     let Started { ledger, key, .. } = started;
     let (accepting, thread) = Accepting::start(
@@ -253,7 +255,12 @@ fn with_ledger(
         Arc::new(metrics),
         tokio_util::sync::CancellationToken::new(),
     );
-    let url = folder.last_url().unwrap_or_else(|| URL_DEFAULT.to_owned());
+    let url = match (url, &arguments.command) {
+        // Only a link leads anybody there.
+        (Err(error), Command::Invite(_)) => Err(error)?,
+        (Ok(Some(url)), _) => url,
+        (Ok(None) | Err(_), _) => URL_DEFAULT.to_owned(),
+    };
     let mut office = Office::new(folder.clone(), accepting.clone(), &key, url);
     office.serving = false;
     let result = execute(&office, arguments, request, progress);
@@ -281,7 +288,7 @@ fn execute(
         Command::Invite(options) => invite(office, options, json),
         Command::Devices => list::devices(office, json, request.columns),
         Command::Grant(options) => reach::grant(office, options, json, request.columns),
-        Command::Move(options) => reach::move_unit(office, options, json),
+        Command::Move(options) => reach::moving(office, options, json, request.columns),
         Command::Revoke { device } => revoke(office, device, json),
         Command::Confirm { device } => reach::confirm(office, device, json, request.columns),
         Command::Import(Import::Regions { file, version }) => {

@@ -15,8 +15,7 @@
 pub(crate) mod small;
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +29,7 @@ use ed25519_dalek::SigningKey;
 use crate::accepting::{Disk, Ledger};
 use crate::clock::wall_now;
 use crate::config::Config;
+use crate::folder::small::Altered;
 use crate::found;
 use crate::metrics::Metrics;
 
@@ -81,6 +81,9 @@ pub enum FolderError {
     /// The path is no folder.
     #[error("{} is a file: expected the data folder of a server", .0.display())]
     NotAFolder(PathBuf),
+    /// A small file was changed by somebody else.
+    #[error("{} is not as the server wrote it: serve the folder once, which writes it again", .0.display())]
+    Altered(PathBuf),
     /// There is a journal and no key for it.
     #[error("{} is missing: put the server's key there or name it with --key", .0.display())]
     NoKey(PathBuf),
@@ -280,7 +283,7 @@ impl Folder {
             let (kv, key) = (kv.clone(), key.clone());
             match ledger::Ledger::open(disk, kv, key, options(config), progress) {
                 Ok((mut ledger, opened)) => {
-                    found::record(&mut ledger, &opened, moved_aside.as_deref())?;
+                    self.record_found(&mut ledger, &opened)?;
                     (ledger, Some(opened))
                 }
                 Err(error @ LedgerError::Empty) => {
@@ -344,12 +347,18 @@ impl Folder {
     ) -> Result<(Ledger, Opened), FolderError> {
         let key = read_key(&self.key())?;
         let disk = self.open_journal(metrics)?;
-        let (kv, moved_aside) = self.open_store(config)?;
+        let (kv, _) = self.open_store(config)?;
         let (kv, now) = (Arc::new(kv), wall_now());
         let opened = ledger::Ledger::open_after_loss(disk, kv, key, now, options(config), progress);
         let (mut ledger, opened) = opened.map_err(|error| self.journal_gone(error))?;
-        found::record(&mut ledger, &opened, moved_aside.as_deref())?;
+        self.record_found(&mut ledger, &opened)?;
         Ok((ledger, opened))
+    }
+
+    /// Before anything writes the small files again.
+    fn record_found(&self, ledger: &mut Ledger, opened: &Opened) -> Result<(), FolderError> {
+        let altered = self.check_small_files()?;
+        Ok(found::record(ledger, opened, &self.kept_aside(), &altered)?)
     }
 
     /// What lies beside the live files: tails that were cut from the journal, damaged stores.
@@ -400,19 +409,28 @@ impl Folder {
             .map_err(|source| self.io("write", &self.root.join(name), source))
     }
 
-    /// Small files of the folder that are not as they were written, each with what is wrong.
+    /// Small files of the folder that are not as they were written.
     ///
     /// # Errors
     /// [`FolderError::Io`].
-    pub fn check_small_files(&self) -> Result<Vec<(String, String)>, FolderError> {
+    pub fn check_small_files(&self) -> Result<Vec<Altered>, FolderError> {
         small::check(&self.root, &[KEY_PATH, PUBLIC_URL, INVITATION])
             .map_err(|source| self.io("read", &self.root.join(small::SUMS), source))
     }
 
-    /// The address of the last start.
-    pub fn last_url(&self) -> Option<String> {
-        let text = fs::read_to_string(self.root.join(PUBLIC_URL)).ok()?;
-        Some(text.trim().to_owned()).filter(|url| !url.is_empty())
+    /// The address of the last start, if there was one.
+    ///
+    /// # Errors
+    /// [`FolderError::Altered`] if the file with it is not as the server wrote it, since links would
+    /// lead elsewhere. [`FolderError::Io`].
+    pub fn last_url(&self) -> Result<Option<String>, FolderError> {
+        let altered = self.check_small_files()?;
+        if altered.iter().any(|file| file.name == PUBLIC_URL) {
+            return Err(FolderError::Altered(self.root.join(PUBLIC_URL)));
+        }
+        let text = fs::read_to_string(self.root.join(PUBLIC_URL)).ok();
+        let url = text.map(|text| text.trim().to_owned());
+        Ok(url.filter(|url| !url.is_empty()))
     }
 
     /// Writes the first administrator's link where only its owner can read it, in place of the one
@@ -521,41 +539,18 @@ pub fn write_key(path: &Path, key: &SigningKey) -> Result<(), FolderError> {
         });
     }
     let seed = bs58::encode(key.to_bytes()).with_check().into_string();
-    write_whole(path, &format!("{KEY_WORD} {seed}\n"))
+    let text = format!("{KEY_WORD} {seed}\n");
+    small::replace(path, text.as_bytes()).map_err(|source| FolderError::Io {
+        act: "write",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn make_key(path: &Path) -> Result<SigningKey, FolderError> {
     let key = SigningKey::from_bytes(&random()?);
     write_key(path, &key)?;
     Ok(key)
-}
-
-/// Writes a file for its owner's eyes, in place of the one before if there is one, and waits until
-/// it is on the disk. Whoever is killed meanwhile leaves the one before or this one, both whole.
-fn write_whole(path: &Path, text: &str) -> Result<(), FolderError> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".new");
-    let write = || -> io::Result<()> {
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)?;
-        let folder = path.parent().filter(|path| !path.as_os_str().is_empty());
-        fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(|source| FolderError::Io {
-        act: "write",
-        path: path.to_owned(),
-        source,
-    })
 }
 
 #[cfg(test)]

@@ -1,16 +1,21 @@
 //! What opening a folder found becomes findings in the journal, so that nobody has to read logs.
 //!
-//! What was cut from the end of the journal lies in side files. A finding is made for each that has
-//! none, also for those of an earlier opening that ended before it could say so.
+//! What was cut from the end of the journal lies in side files, and damaged stores lie beside the
+//! live one. A finding is made for each that has none, also for those of an earlier opening that
+//! ended, or met a disk without room, before it could say so.
 
 use std::path::Path;
 
-use bukti_core::journal::{Recovery, SideFile, TailKind};
+use bukti_core::journal::{SideFile, TailKind};
 use bukti_core::ledger::{AdminError, LedgerError, Opened, RebuildReason, code};
 use bukti_core::record::Finding;
 
 use crate::accepting::Ledger;
 use crate::clock::wall_now;
+use crate::folder::small::Altered;
+
+/// Digits of a sum that tell one content of a small file from another.
+const SUM_DIGITS: usize = 8;
 
 /// Records what was found and is not recorded yet. On a disk below its reserve nothing is; the side
 /// files wait for the next opening.
@@ -20,9 +25,10 @@ use crate::clock::wall_now;
 pub fn record(
     ledger: &mut Ledger,
     opened: &Opened,
-    moved_aside: Option<&Path>,
+    kept_aside: &[String],
+    altered: &[Altered],
 ) -> Result<(), LedgerError> {
-    let once = cut_tails(&opened.recovery).chain(moved_aside.map(store_moved_aside));
+    let once = aside(kept_aside).chain(altered.iter().map(small_file));
     for finding in once {
         ledger.find(wall_now(), finding)?;
     }
@@ -50,14 +56,18 @@ fn finding(code: &str, sentence: String, place: String) -> Finding {
     }
 }
 
-/// One finding for each side file.
-fn cut_tails(recovery: &Recovery) -> impl Iterator<Item = Finding> {
-    let files = recovery.side_files.iter();
-    files.filter_map(|name| Some(cut_tail(name, &SideFile::parse(name)?)))
+/// One finding for each that is kept aside: what was cut from the journal, and damaged stores.
+pub fn aside(kept_aside: &[String]) -> impl Iterator<Item = Finding> {
+    kept_aside.iter().map(|name| {
+        let file = Path::new(name).file_name().and_then(|name| name.to_str());
+        match file.and_then(SideFile::parse) {
+            Some(side) => cut_tail(name, &side),
+            None => store_moved_aside(name),
+        }
+    })
 }
 
-/// The finding for a side file.
-pub fn cut_tail(name: &str, side: &SideFile) -> Finding {
+fn cut_tail(place: &str, side: &SideFile) -> Finding {
     let (code, what) = match side.kind {
         TailKind::Torn => (
             code::TORN,
@@ -78,15 +88,27 @@ pub fn cut_tail(name: &str, side: &SideFile) -> Finding {
         "{what} It stood in {side}, where record {} would be.",
         side.position
     );
-    finding(code, sentence, format!("journal/{name}"))
+    finding(code, sentence, place.to_owned())
 }
 
-fn store_moved_aside(aside: &Path) -> Finding {
-    let name = aside.file_name().unwrap_or_default().to_string_lossy();
+fn store_moved_aside(name: &str) -> Finding {
     finding(
         code::STORE_DAMAGED,
         "The store was damaged. It was put aside and made again from the journal.".to_owned(),
-        name.into_owned(),
+        name.to_owned(),
+    )
+}
+
+/// What a small file holds is part of the place, so that another change of it is another finding.
+pub fn small_file(altered: &Altered) -> Finding {
+    let Altered { name, fault, sum } = altered;
+    let digits = sum.get(..SUM_DIGITS).unwrap_or_default();
+    finding(
+        code::SMALL_FILE,
+        format!(
+            "The file {name} was not as the server wrote it when the folder was opened: {fault}."
+        ),
+        format!("{name} {digits}").trim_end().to_owned(),
     )
 }
 

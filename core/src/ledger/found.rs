@@ -30,6 +30,8 @@ pub mod code {
     pub const DAMAGE: &str = "damage";
     /// The store was damaged and made again from the journal.
     pub const STORE_DAMAGED: &str = "store-damaged";
+    /// A small file beside the journal is not as the server wrote it.
+    pub const SMALL_FILE: &str = "small-file";
     /// The store had seen another journal, or another history of this one.
     pub const OTHER_HISTORY: &str = "other-history";
     /// Somebody has looked into the finding that is named as the place.
@@ -69,6 +71,7 @@ impl Found {
                 code::STRAY_BYTES,
                 code::DAMAGE,
                 code::STORE_DAMAGED,
+                code::SMALL_FILE,
                 code::OTHER_HISTORY,
             ]
             .contains(&&*self.finding.code)
@@ -96,13 +99,35 @@ impl<S: Storage, K: Kv> Reader<S, K> {
     /// All findings, the oldest first.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`], also if a single one cannot be read.
     pub fn found(&self) -> Result<Vec<Found>, ReadError> {
+        let (all, unread) = self.readable_findings();
+        match unread.into_iter().next() {
+            None => Ok(all),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// The findings that can be read, the oldest first, and what kept others from being read: where
+    /// the journal is damaged, what was found elsewhere is still to be seen.
+    pub fn readable_findings(&self) -> (Vec<Found>, Vec<ReadError>) {
         let mut all: Vec<Found> = Vec::new();
+        let mut unread = Vec::new();
         for row in self.findings() {
-            let (position, place) = row?;
-            let Record::Server(signed) = self.record(place)? else {
-                continue;
+            let (position, place) = match row {
+                Ok(row) => row,
+                Err(error) => {
+                    unread.push(error);
+                    break;
+                }
+            };
+            let signed = match self.record(place) {
+                Ok(Record::Server(signed)) => signed,
+                Ok(_) => continue,
+                Err(error) => {
+                    unread.push(error);
+                    continue;
+                }
             };
             let Fact::Finding(finding) = signed.fact() else {
                 continue;
@@ -124,7 +149,7 @@ impl<S: Storage, K: Kv> Reader<S, K> {
                 }
             }
         }
-        Ok(all)
+        (all, unread)
     }
 }
 

@@ -232,8 +232,7 @@ impl<S: Storage, K: Kv> Reader<S, K> {
         if self.regions(&Scope::all())?.is_none() {
             return Ok(true);
         }
-        let in_use = keys::digest(&region, Audience::Unit);
-        if self.shared.kv.get(&in_use)?.is_some() {
+        if self.holds_evidence_of(&region)? {
             return Ok(true);
         }
         let Some((_, place)) = self.regions(&parent)? else {
@@ -243,6 +242,15 @@ impl<S: Storage, K: Kv> Reader<S, K> {
             Fact::Regions(sheet) => Ok(sheet.rows.iter().any(|row| row.code == region)),
             _other => Err(ReadError::row(keys::REGIONS)),
         }
+    }
+
+    /// Whether any document, a draft included, stands in a unit or below it.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn holds_evidence_of(&self, unit: &Scope) -> Result<bool, ReadError> {
+        let digest = self.shared.kv.get(&keys::digest(unit, Audience::Unit))?;
+        Ok(digest.is_some())
     }
 
     /// The journal.

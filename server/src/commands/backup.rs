@@ -305,6 +305,7 @@ fn wrong_key_or_damage(error: &FolderError) -> Exit {
         | FolderError::Io { .. }
         | FolderError::Random(_)
         | FolderError::Lost { .. }
+        | FolderError::Altered(_)
         | FolderError::NotAFolder(_)
         | FolderError::Store(_) => Exit::Failed,
     }

@@ -1,40 +1,68 @@
 //! `findings`: what should not be, and what somebody said to it.
 
-use bukti_command::{Column, Reply, Table, show};
+use bukti_command::{Column, Exit, Reply, Table, show};
 use bukti_core::id::Position;
 use bukti_core::ledger::Found;
 use serde_json::{Value, json};
 
-use super::{Failure, Office, say};
+use super::{Failure, Office, say, verify};
 
 /// All findings, the oldest first.
 pub(super) fn list(office: &Office, json: bool, columns: Option<u16>) -> Result<Reply, Failure> {
-    let found = office.reader().found()?;
-    let value = json!({ "findings": found.iter().map(shown).collect::<Vec<Value>>() });
-    Ok(say(json, &value, || {
-        if found.is_empty() {
-            return "Nothing was found that should not be.\n".to_owned();
+    let (found, unread) = office.reader().readable_findings();
+    // Places of what cannot be read are those that `verify` names.
+    let damaged = match unread.is_empty() {
+        true => Vec::new(),
+        false => verify::damaged(office.reader(), &unread),
+    };
+    let value = json!({
+        "findings": found.iter().map(shown).collect::<Vec<Value>>(),
+        "damaged": damaged,
+    });
+    let exit = match damaged.is_empty() {
+        true => Exit::Done,
+        false => Exit::Failed,
+    };
+    let reply = say(json, &value, || {
+        let mut text = match found.is_empty() && !damaged.is_empty() {
+            true => String::new(),
+            false => drawn(&found, columns),
+        };
+        for shown in &damaged {
+            text.push_str(&format!("damaged: {shown}\n"));
         }
-        let mut table = Table::new([
-            Column::number("record"),
-            Column::text("when"),
-            Column::text("what"),
-            Column::text("where"),
-            Column::text("sentence"),
+        if !damaged.is_empty() {
+            text.push_str("What was found and stood there is not listed.\n");
+        }
+        text
+    });
+    Ok(reply.with_exit(exit))
+}
+
+/// Findings one below another.
+fn drawn(found: &[Found], columns: Option<u16>) -> String {
+    if found.is_empty() {
+        return "Nothing was found that should not be.\n".to_owned();
+    }
+    let mut table = Table::new([
+        Column::number("record"),
+        Column::text("when"),
+        Column::text("what"),
+        Column::text("where"),
+        Column::text("sentence"),
+    ]);
+    for found in found {
+        let said = found.acknowledged.as_ref();
+        let said = said.map(|said| format!(" Acknowledged: {}", said.note));
+        table.row([
+            found.position.to_string(),
+            show::show_time(found.at),
+            found.finding.code.clone(),
+            place(found),
+            format!("{}{}", found.finding.sentence, said.unwrap_or_default()),
         ]);
-        for found in &found {
-            let said = found.acknowledged.as_ref();
-            let said = said.map(|said| format!(" Acknowledged: {}", said.note));
-            table.row([
-                found.position.to_string(),
-                show::show_time(found.at),
-                found.finding.code.clone(),
-                place(found),
-                format!("{}{}", found.finding.sentence, said.unwrap_or_default()),
-            ]);
-        }
-        table.draw(columns)
-    }))
+    }
+    table.draw(columns)
 }
 
 /// Records that somebody has looked into a finding.

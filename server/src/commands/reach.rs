@@ -2,7 +2,7 @@
 
 use bukti_command::{Column, Reply, Table, show};
 use bukti_core::authority::Grant;
-use bukti_core::id::DeviceId;
+use bukti_core::id::{DeviceId, Position};
 use bukti_core::ledger::AdminError;
 use bukti_core::scope::Scope;
 use serde_json::json;
@@ -145,26 +145,78 @@ fn changed(before: &[Grant], named: impl Iterator<Item = Grant>, remove: bool) -
     after
 }
 
-pub(super) fn move_unit(office: &Office, options: &Moving, json: bool) -> Result<Reply, Failure> {
-    let (unit, to) = (options.unit.clone(), options.to.clone());
-    let task = move |ledger: &mut Ledger, now| ledger.move_unit(now, &unit, &to);
+/// Moves a unit, or lists what was moved.
+pub(super) fn moving(
+    office: &Office,
+    options: &Moving,
+    json: bool,
+    columns: Option<u16>,
+) -> Result<Reply, Failure> {
+    match (&options.unit, &options.to) {
+        (Some(unit), Some(to)) => move_unit(office, unit, to, json),
+        _ => Ok(moved(office, json, columns)),
+    }
+}
+
+fn move_unit(office: &Office, unit: &Scope, to: &Scope, json: bool) -> Result<Reply, Failure> {
+    let (moving, parent) = (unit.clone(), to.clone());
+    let task = move |ledger: &mut Ledger, now| ledger.move_unit(now, &moving, &parent);
     let position = office.accepting().ask_blocking(None, task)??;
-    let lineage = office.reader().placements().lineage(&options.unit);
+    let lineage = office.reader().placements().lineage(unit);
     let above: Vec<&Scope> = lineage.iter().skip(1).collect();
+    let has_evidence = office.reader().holds_evidence_of(unit)?;
     let value = json!({
-        "unit": options.unit,
+        "unit": unit,
         "above": above,
+        "evidence": has_evidence,
         "changed": position.is_some(),
         "position": position,
     });
     Ok(say(json, &value, || {
         let names: Vec<&str> = above.iter().map(|scope| scope.as_str()).collect();
-        let (unit, above) = (&options.unit, names.join(", "));
-        match position {
+        let above = names.join(", ");
+        let mut text = match position {
             Some(_) => format!("{unit} stands under {above} from here on\n"),
             None => format!("nothing changed: {unit} stands under {above}\n"),
+        };
+        // Agencies are in no list that a mistyped one could be held against.
+        if unit.agency().is_some() && !has_evidence {
+            text.push_str(&format!(
+                "No evidence of {unit} is here yet. Mistyped? 'bukti-server move' lists what was \
+                 moved; another move puts it right.\n"
+            ));
         }
+        text
     }))
+}
+
+/// Units that decrees moved.
+fn moved(office: &Office, json: bool, columns: Option<u16>) -> Reply {
+    let placements = office.reader().placements();
+    let listed = placements.moved().map(|(unit, placement)| {
+        let above: Vec<Scope> = placements.lineage(unit).iter().skip(1).cloned().collect();
+        (unit, placement.position, above)
+    });
+    let listed: Vec<(&Scope, Position, Vec<Scope>)> = listed.collect();
+    let units = listed.iter().map(
+        |(unit, position, above)| json!({ "unit": unit, "position": position, "above": above }),
+    );
+    let value = json!({ "moved": units.collect::<Vec<_>>() });
+    say(json, &value, || {
+        if listed.is_empty() {
+            return "No unit was moved.\n".to_owned();
+        }
+        let mut table = Table::new([
+            Column::text("unit"),
+            Column::text("stands under"),
+            Column::number("since record"),
+        ]);
+        for (unit, position, above) in &listed {
+            let above: Vec<&str> = above.iter().map(Scope::as_str).collect();
+            table.row([unit.to_string(), above.join(", "), position.to_string()]);
+        }
+        table.draw(columns)
+    })
 }
 
 #[cfg(test)]

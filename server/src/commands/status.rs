@@ -23,7 +23,9 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
     let documents = readable(documents(reader), &mut unread);
     let devices = readable(devices(reader), &mut unread);
     let frameworks = readable(frameworks(reader), &mut unread);
-    let found = readable(reader.found(), &mut unread);
+    let (found, lost) = reader.readable_findings();
+    let all_found = lost.is_empty();
+    unread.extend(lost);
     // Places of what cannot be read are those that `verify` names.
     let damaged = match unread.is_empty() {
         true => Vec::new(),
@@ -35,13 +37,10 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
     let full = space.is_some_and(|space| space.is_at_reserve());
     let degraded = !damaged.is_empty() || scrub.as_ref().is_some_and(|seen| seen.degraded);
     let number = |of: fn(&Found) -> bool| {
-        let found = found.as_ref()?;
-        Some(found.iter().filter(|found| of(found)).count())
+        let count = || found.iter().filter(|found| of(found)).count();
+        all_found.then(count)
     };
-    let listed = found.as_ref().map(|found| {
-        let listed = found.iter().map(findings::shown);
-        listed.collect::<Vec<Value>>()
-    });
+    let listed: Vec<Value> = found.iter().map(findings::shown).collect();
     let value = json!({
         "serving": office.serving,
         "connections": office.room.map(|room| json!({
@@ -113,9 +112,11 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
             text.push_str(&narrowed(room));
         }
         text.push_str(&format!("scrub       {}\n", scrub_text(scrub.as_ref())));
-        match &found {
-            Some(found) => text.push_str(&found_text(found)),
-            None => text.push_str("findings    cannot be read\n"),
+        if !all_found {
+            text.push_str("findings    not all can be read\n");
+        }
+        if all_found || !found.is_empty() {
+            text.push_str(&found_text(&found));
         }
         for shown in &damaged {
             text.push_str(&format!("damaged     {shown}\n"));

@@ -6,12 +6,14 @@ use bukti_command::{Exit, Progress, Reply, show};
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::journal::verify::{Extent, verify as verify_journal};
 use bukti_core::journal::{Finding, OpenError, ReadError, SideFile, TailKind};
-use bukti_core::ledger::{self, Found, LedgerError, Verification};
+use bukti_core::ledger::{self, Found, LedgerError, Verification, code};
+use bukti_core::record;
 use serde::Serialize;
 
 use super::{Failure, Office, findings, tell};
 use crate::accepting::{Reader, chain};
 use crate::config::Config;
+use crate::folder::small::Altered;
 use crate::folder::{Folder, FolderError, Started};
 use crate::found;
 use crate::metrics::Metrics;
@@ -123,10 +125,18 @@ fn with_reader(
     });
     let in_files = journal.findings.iter().map(in_file);
     let mut shown: Vec<Shown> = in_files.chain(in_rows).collect();
-    shown.extend(small_files(folder)?);
+    let altered = folder.check_small_files()?;
+    let is_shown = |found: &Found| {
+        let mut shown = altered.iter().map(found::small_file);
+        shown.any(|shown| shown.place == found.finding.place)
+    };
     // What was found earlier and repaired is not as it should be until somebody has looked into it.
     match reader.found() {
-        Ok(found) => shown.extend(found.iter().filter(|found| found.waits()).map(recorded)),
+        Ok(found) => {
+            let waiting = found.iter().filter(|found| found.waits());
+            shown.extend(waiting.filter(|found| !is_shown(found)).map(recorded));
+            shown.extend(unrecorded(folder, &found));
+        }
         Err(error) => shown.push(Shown {
             code: "unreadable".to_owned(),
             place: "findings".to_owned(),
@@ -141,6 +151,7 @@ fn with_reader(
         };
         Some(format!("{file} keeps {kept} is in no record"))
     });
+    shown.extend(altered.into_iter().map(small_file));
     notes.extend(torn);
     Ok(Report {
         ok: false,
@@ -157,7 +168,7 @@ fn with_reader(
 /// What keeps the folder from being opened, and what is wrong with the journal's files. A command
 /// line that names no server is no finding.
 fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
-    let small = small_files(folder)?;
+    let altered = folder.check_small_files()?;
     let (code, place) = match &error {
         FolderError::Ledger(error) => match error {
             LedgerError::Open(OpenError::Damaged(found))
@@ -184,11 +195,12 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
         FolderError::NotAKey(path) => ("key", path.display().to_string()),
         FolderError::Store(_) => ("store-damaged", "store".to_owned()),
         FolderError::JournalMissing(_) => ("lost", "the journal".to_owned()),
-        FolderError::NoKey(path) if !small.is_empty() => ("key", path.display().to_string()),
+        FolderError::NoKey(path) if !altered.is_empty() => ("key", path.display().to_string()),
         FolderError::NoKey(_)
         | FolderError::Empty(_)
         | FolderError::Device(_)
         | FolderError::NotAFolder(_)
+        | FolderError::Altered(_)
         | FolderError::Io { .. }
         | FolderError::Random(_) => return Err(error.into()),
     };
@@ -208,20 +220,9 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
             findings.push(shown);
         }
     }
-    findings.extend(small);
+    findings.extend(altered.into_iter().map(small_file));
     // Nothing could be recorded, so what was cut is named here, too.
-    for name in &journal.side_files {
-        if let Some(side) = SideFile::parse(name)
-            && side.kind != TailKind::Torn
-        {
-            let found = found::cut_tail(name, &side);
-            findings.push(Shown {
-                code: found.code,
-                place: found.place.unwrap_or_default(),
-                fault: found.sentence,
-            });
-        }
-    }
+    findings.extend(unrecorded(folder, &[]));
     Ok(Report {
         ok: false,
         findings,
@@ -231,14 +232,30 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
     })
 }
 
-fn small_files(folder: &Folder) -> Result<Vec<Shown>, Failure> {
-    let wrong = folder.check_small_files()?.into_iter();
-    let shown = wrong.map(|(place, fault)| Shown {
-        code: "small-file".to_owned(),
-        place,
-        fault,
-    });
-    Ok(shown.collect())
+fn small_file(altered: Altered) -> Shown {
+    Shown {
+        code: code::SMALL_FILE.to_owned(),
+        place: altered.name,
+        fault: altered.fault,
+    }
+}
+
+/// What was cut or put aside for damage and is no finding yet, as on a disk that had no room for one.
+fn unrecorded(folder: &Folder, found: &[Found]) -> Vec<Shown> {
+    let kept_aside = folder.kept_aside();
+    let aside = found::aside(&kept_aside);
+    let is_recorded = |finding: &record::Finding| {
+        let mut recorded = found.iter().map(|found| &found.finding.place);
+        recorded.any(|place| *place == finding.place)
+    };
+    aside
+        .filter(|finding| finding.code != code::TORN && !is_recorded(finding))
+        .map(|finding| Shown {
+            code: finding.code,
+            place: finding.place.unwrap_or_default(),
+            fault: finding.sentence,
+        })
+        .collect()
 }
 
 fn file_place(finding: &Finding) -> String {
@@ -288,5 +305,45 @@ impl Report {
         };
         text.push_str(&format!("verify: {verdict} ({})\n", self.verified));
         Reply::done(text).with_exit(exit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk without room for the finding leaves what was cut.
+    #[test]
+    fn what_was_kept_aside_is_told_until_it_is_a_finding_but_for_unfinished_writes() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::new(place.path());
+        let config = Config {
+            reserve_mib: 0,
+            ..Config::default()
+        };
+        let open = |create| folder.open(None, create, &config, &Metrics::default(), &mut |_| {});
+        drop(open(Some(1_700_000_000_000)).unwrap());
+        for kind in [TailKind::Torn, TailKind::Damaged, TailKind::Stray] {
+            let side = SideFile {
+                kind,
+                position: 9,
+                segment: 1,
+                offset: 5_000,
+                number: 1,
+            };
+            std::fs::write(folder.journal().join(side.name()), "cut").unwrap();
+        }
+        std::fs::create_dir(place.path().join("store.damaged-1")).unwrap();
+        let told = unrecorded(&folder, &[]);
+        let codes: Vec<&str> = told.iter().map(|shown| &*shown.code).collect();
+        assert_eq!(
+            codes,
+            [code::DAMAGED_END, code::STRAY_BYTES, code::STORE_DAMAGED]
+        );
+        let started = open(None).unwrap();
+        let found = started.ledger.reader().found().unwrap();
+        assert_eq!(found.len(), 4);
+        assert_eq!(unrecorded(&folder, &found), []);
+        assert_eq!(unrecorded(&folder, &found[1..]).len(), 1);
     }
 }

@@ -72,9 +72,20 @@ pub(super) fn write(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     replace(&path, text.as_bytes())
 }
 
-/// Names small files that are not as they were written, each with what is wrong. Folders of
-/// servers that kept no sums have none to hold against.
-pub(super) fn check(folder: &Path, names: &[&str]) -> io::Result<Vec<(String, String)>> {
+/// A small file that is not as a server wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Altered {
+    /// Its name in the data folder.
+    pub name: String,
+    /// What is wrong.
+    pub fault: String,
+    /// The sum of what it holds, by which one change is told from another; empty if it cannot be read.
+    pub sum: String,
+}
+
+/// Small files that are not as they were written. Folders of servers that kept no sums have none
+/// to hold against.
+pub(super) fn check(folder: &Path, names: &[&str]) -> io::Result<Vec<Altered>> {
     if !folder.join(SUMS).exists() {
         return Ok(Vec::new());
     }
@@ -84,24 +95,32 @@ pub(super) fn check(folder: &Path, names: &[&str]) -> io::Result<Vec<(String, St
         .iter()
         .any(|(name, sum)| !names.contains(&&**name) || !is_sum(sum));
     if strange {
-        wrong.push((
-            SUMS.to_owned(),
-            "a line of it was not written by a server".to_owned(),
-        ));
+        wrong.push(Altered {
+            name: SUMS.to_owned(),
+            fault: "a line of it was not written by a server".to_owned(),
+            sum: sum_of(&fs::read(folder.join(SUMS))?),
+        });
     }
     for name in names {
         let bytes = match fs::read(folder.join(name)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
-                wrong.push(((*name).to_owned(), format!("it cannot be read: {error}")));
+                wrong.push(Altered {
+                    name: (*name).to_owned(),
+                    fault: format!("it cannot be read: {error}"),
+                    sum: String::new(),
+                });
                 continue;
             }
         };
         let sum = sum_of(&bytes);
         if !sums.iter().any(|(of, known)| of == name && *known == sum) {
-            let what = format!("its content is not what {SUMS} says was written");
-            wrong.push(((*name).to_owned(), what));
+            wrong.push(Altered {
+                name: (*name).to_owned(),
+                fault: format!("its content is not what {SUMS} says was written"),
+                sum,
+            });
         }
     }
     Ok(wrong)
@@ -185,7 +204,7 @@ mod tests {
         write(root, "b", "two\n").unwrap();
         change(root);
         let wrong = check(root, &["a", "b"]).unwrap();
-        wrong.into_iter().map(|(name, _)| name).collect()
+        wrong.into_iter().map(|altered| altered.name).collect()
     }
 
     #[test]

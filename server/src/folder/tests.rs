@@ -90,6 +90,34 @@ fn a_damaged_store_is_put_aside_and_told() {
 }
 
 #[test]
+fn an_altered_address_is_not_used_and_is_found_once_for_each_change() {
+    let (place, folder) = founded();
+    let path = place.path().join(PUBLIC_URL);
+    let url = "https://bukti.example";
+    let found = || -> Vec<Found> {
+        let started = open(&folder, None).unwrap();
+        let found = started.ledger.reader().found().unwrap();
+        assert!(found.iter().all(Found::waits));
+        found
+    };
+    for (times, other) in [
+        (1, "https://bukti.exampla\n"),
+        (2, "https://bukti.examplc\n"),
+    ] {
+        folder.remember_url(url).unwrap();
+        assert_eq!(folder.last_url().unwrap().as_deref(), Some(url));
+        fs::write(&path, other).unwrap();
+        let refused = folder.last_url().unwrap_err();
+        assert!(matches!(refused, FolderError::Altered(_)), "{refused:?}");
+        for _ in 0..2 {
+            assert_eq!(found().len(), times);
+        }
+    }
+    folder.remember_url(url).unwrap();
+    assert_eq!(found().len(), 2);
+}
+
+#[test]
 fn a_key_is_read_only_from_a_whole_file_of_its_own_kind() {
     let (place, _) = empty();
     let path = place.path().join(KEY);

@@ -510,6 +510,70 @@ fn status_of_a_serving_server_shows_what_it_can_and_names_damage_as_verify_does(
     );
 }
 
+/// Links would lead wherever the file says.
+#[test]
+fn an_altered_address_is_not_used_and_stays_told_though_the_next_start_writes_it_again() {
+    let mut field = Field::open(&[]);
+    let altered = field.data().join("public-url");
+    let invite = [
+        "invite", "--role", "officer", "--region", "all", "--name", "Sari",
+    ];
+    for (times, at) in [(1, 9), (2, 10)] {
+        field.stop();
+        flip(&altered, at);
+        let refused = field.admin(&invite);
+        assert_eq!(
+            (refused.status, refused.stdout.as_str()),
+            (Some(1), ""),
+            "{refused:?}"
+        );
+        assert!(
+            refused.stderr.contains("is not as the server wrote it"),
+            "{refused:?}"
+        );
+        let (_, report) = verified(&field.data());
+        let named = |code: &&str| **code == *"small-file";
+        assert_eq!(
+            codes(&report).iter().filter(|code| named(code)).count(),
+            times
+        );
+        field.serve(&[]);
+        field.admin(&invite).ok();
+        let found = field.admin(&["findings", "--json"]).ok().json();
+        assert_eq!(found["findings"].as_array().unwrap().len(), times);
+        assert_eq!(found["findings"][times - 1]["code"], "small-file");
+    }
+}
+
+#[test]
+fn findings_that_can_be_read_are_listed_though_the_journal_is_damaged_at_another() {
+    let mut field = Field::open(&[]);
+    for at in [9, 10] {
+        field.stop();
+        flip(&field.data().join("public-url"), at);
+        field.serve(&[]);
+    }
+    let journal = segment(&field.data(), 1);
+    let bytes = fs::read(&journal).unwrap();
+    let first = |at: &usize| bytes[*at..].starts_with(b"The file public-url");
+    flip(&journal, (0..bytes.len()).find(first).unwrap());
+
+    let told = field.admin(&["findings", "--json"]);
+    assert_eq!(told.status, Some(1), "{told:?}");
+    let (told, (_, report)) = (told.json(), verified(&field.data()));
+    let listed = told["findings"].as_array().unwrap();
+    assert_eq!(listed.len(), 1, "{told}");
+    assert_eq!(listed[0]["code"], "small-file");
+    assert_eq!(told["damaged"][0], report["findings"][0]);
+    let place = report["findings"][0]["place"].as_str().unwrap();
+    for command in ["findings", "status"] {
+        let told = field.admin(&[command]);
+        assert_eq!(told.status, Some(1), "{told:?}");
+        assert!(told.stdout.contains("The file public-url"), "{told:?}");
+        assert!(told.stdout.contains(place), "{told:?}");
+    }
+}
+
 /// Asks until the answer is as wanted. Each question is a process of its own, which takes its time.
 fn eventually(ask: impl Fn() -> Value, wanted: impl Fn(&Value) -> bool) -> Value {
     let begun = std::time::Instant::now();

@@ -165,6 +165,40 @@ fn a_sync_says_how_many_documents_are_no_longer_to_be_read_and_why() {
     assert!(listed(&above).is_empty() && listed(&beside).is_empty());
 }
 
+#[test]
+fn a_mistyped_agency_is_noticed_when_it_is_moved_and_what_was_moved_is_listed() {
+    let field = Field::open(&[]);
+    let none = field.admin(&["move"]).ok().stdout;
+    assert_eq!(none, "No unit was moved.\n");
+    let officer = field.phone("officer", "officer", VILLAGE);
+    new_evidence(&officer, "One");
+    officer.run(&["sync"]).ok();
+    for (unit, to, mistyped) in [
+        (VILLAGE, NEW_DISTRICT, false),
+        ("13.07/dinkse", NEW_REGENCY, true),
+    ] {
+        let told = field.admin(&["move", unit, "--to", to]).ok();
+        assert_eq!(told.stdout.contains("Mistyped?"), mistyped, "{told:?}");
+        let told = field.admin(&["move", unit, "--to", to, "--json"]).ok();
+        let told = told.json();
+        let has_evidence = unit == VILLAGE;
+        assert_eq!(
+            (&told["evidence"], &told["changed"]),
+            (&has_evidence.into(), &false.into())
+        );
+    }
+    let told = field.admin(&["move", "--json"]).ok().json();
+    let moved = told["moved"].as_array().unwrap();
+    let units: Vec<&str> = moved
+        .iter()
+        .map(|row| row["unit"].as_str().unwrap())
+        .collect();
+    assert_eq!(units, [VILLAGE, "13.07/dinkse"]);
+    assert_eq!(moved[1]["above"], serde_json::json!(["13.76", "13", "all"]));
+    let table = field.admin(&["move"]).ok().stdout;
+    assert!(table.contains("13.07/dinkse    13.76, 13, all"), "{table}");
+}
+
 /// A mistyped code would be a village that does not exist, in which somebody collects evidence.
 #[test]
 fn nobody_is_invited_or_granted_to_a_region_that_the_list_lacks() {

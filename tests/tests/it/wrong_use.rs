@@ -282,7 +282,7 @@ fn wrong_use_of_the_server_is_one_line_and_changes_nothing_whether_it_serves_or_
             ],
             "device",
         ),
-        (&["move"], "<CODE>"),
+        (&["move", "--to", "13.71"], "<CODE>"),
         (&["move", "13.76/dinkes"], "--to"),
         (&["move", "13.76", "--to", "13.76"], "onto itself"),
         (&["move", "13.76", "--to", "13.76.01"], "higher level"),
