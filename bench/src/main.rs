@@ -1,12 +1,13 @@
 //! Measurements: what things cost, and which part dominates.
 //!
-//! `cargo xtask bench [reconnect | edit | push | open | compare | load]`, where `compare` and
-//! `load` are asked for by name, since they take minutes. Times are ratios against something run
-//! beside it on the same machine; absolute times are shown so that the parts can be compared with
-//! each other. Bytes, frames and memory are absolute.
+//! `cargo xtask bench [reconnect | edit | push | open | compare | history | load]`, where `compare`,
+//! `history` and `load` are asked for by name, since they take minutes. Times are ratios against
+//! something run beside it on the same machine; absolute times are shown so that the parts can be
+//! compared with each other. Bytes, frames and memory are absolute.
 
 mod compare;
 mod edit;
+mod history;
 mod load;
 mod open;
 mod push;
@@ -15,7 +16,8 @@ mod wire;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask bench [reconnect | edit | push | open | compare | load]";
+const USAGE: &str =
+    "usage: cargo xtask bench [reconnect | edit | push | open | compare | history | load]";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -34,6 +36,7 @@ async fn main() -> ExitCode {
             "push" => push::measure().await,
             "open" => open::measure().await,
             "compare" => tokio::task::block_in_place(compare::measure),
+            "history" => history::measure(),
             "load" => load::measure().await,
             _ => {
                 eprintln!("{USAGE}");

@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
 
+use crate::placement::Placements;
 use crate::scope::{RegionLevel, Scope};
 
 mod import;
@@ -318,13 +319,14 @@ impl Regions {
     }
 
     /// The name with those above it, nearest first, as people write a place:
-    /// `Payakumbuh Barat, Kota Payakumbuh, Sumatera Barat`. What is not known stands as its code,
-    /// an agency as its own short name.
-    pub fn path_name(&self, scope: &Scope) -> String {
-        let names: Vec<String> = scope
-            .self_and_ancestors()
+    /// `Payakumbuh Barat, Kota Payakumbuh, Sumatera Barat`. A unit that was moved stands under what
+    /// it was moved to. What is not known stands as its code, an agency as its own short name.
+    pub fn path_name(&self, scope: &Scope, placements: &Placements) -> String {
+        let lineage = placements.lineage(scope);
+        let names: Vec<String> = lineage
+            .iter()
             .filter(|step| !step.is_all())
-            .map(|step| match (step.agency(), self.name(&step)) {
+            .map(|step| match (step.agency(), self.name(step)) {
                 (Some(agency), _) => agency.to_owned(),
                 (None, Some(name)) => name.to_owned(),
                 (None, None) => step.to_string(),

@@ -34,6 +34,7 @@ use crate::room::Seat;
 use crate::token::TokenKey;
 
 mod comparing;
+mod findings;
 mod live;
 mod outbound;
 
@@ -487,7 +488,7 @@ impl ServerSession {
     fn bind<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, hello: Hello) -> Result<(), End> {
         in_standing(cx.reader, &hello.device)?;
         if let Some(highest) = stale(cx.reader, &hello)? {
-            self.stale(cx.now, highest);
+            self.stale(cx.now, hello.device, highest);
             return Ok(());
         }
         self.outputs.push_back(Output::Bound(hello.device));
@@ -498,9 +499,11 @@ impl ServerSession {
     }
 
     /// Says that the device's store is stale, and that nothing more of the flight is judged.
-    fn stale(&mut self, now: Mono, highest: Numbered) {
+    fn stale(&mut self, now: Mono, device: DeviceId, highest: Numbered) {
         self.outputs
             .retain(|output| !matches!(output, Output::Submit(_)));
+        let finding = findings::stale_store(device, highest);
+        self.outputs.push_back(Output::Find(finding));
         self.send(&Stale { highest }.into());
         let until = now.saturating_add(limits::FIRST_FRAME_MS);
         self.phase = Phase::Stale { until };
@@ -598,9 +601,10 @@ impl ServerSession {
         let Phase::Live(live) = &mut self.phase else {
             return;
         };
+        let device = live.device();
         match live.judged(outcomes, &mut self.window, &mut self.outputs) {
             live::Next::Go => {}
-            live::Next::Stale(highest) => self.stale(cx.now, highest),
+            live::Next::Stale(highest) => self.stale(cx.now, device, highest),
         }
     }
 

@@ -80,7 +80,7 @@ pub(super) fn scope(
     let lineage = placements.lineage(&scope);
     decide(grants, Action::Create, DocumentKind::Evidence, lineage)
         .map_err(|denied| Failure::Wrong(format!("{denied}; your grants: {}", list(grants))))?;
-    known(&scope, regions)?;
+    known(&scope, placements, regions)?;
     Ok(scope)
 }
 
@@ -117,7 +117,7 @@ fn only_scope(grants: &[Grant]) -> Result<Scope, Failure> {
 
 /// Refuses a code that the official list, where it is here, does not have: evidence can never be
 /// moved out of a region that was mistyped.
-fn known(scope: &Scope, regions: &Regions) -> Result<(), Failure> {
+fn known(scope: &Scope, placements: &Placements, regions: &Regions) -> Result<(), Failure> {
     let region = scope
         .self_and_ancestors()
         .find(|step| step.agency().is_none());
@@ -130,7 +130,7 @@ fn known(scope: &Scope, regions: &Regions) -> Result<(), Failure> {
     }
     Err(Failure::Wrong(format!(
         "{region} is not in the list of regions: expected one within {}",
-        regions.path_name(&parent)
+        regions.path_name(&parent, placements)
     )))
 }
 

@@ -83,7 +83,7 @@ fn create(desk: &mut Desk<'_>, typed: &line::New) -> Result<Reply, Failure> {
     Ok(desk.answer(&value, || {
         format!(
             "{id}\nDraft for {}, {}, cycle {cycle}. {}\n{}",
-            regions.path_name(&scope),
+            regions.path_name(&scope, desk.device.placements()),
             framework.reference(),
             desk.kept(),
             still_missing(&missing)

@@ -35,16 +35,24 @@ fn the_example_is_whole_and_has_places_below_and_beside() {
         .map(|(code, _)| code.as_str())
         .collect();
     assert_eq!(provinces, ["12", "13"]);
+    let mut placements = Placements::default();
     assert_eq!(
-        regions.path_name(&scope("13.76.01")),
+        regions.path_name(&scope("13.76.01"), &placements),
         "Payakumbuh Barat, Kota Payakumbuh, Sumatera Barat"
     );
     assert_eq!(
-        regions.path_name(&scope("13.76/dinkes")),
+        regions.path_name(&scope("13.76/dinkes"), &placements),
         "dinkes, Kota Payakumbuh, Sumatera Barat"
     );
-    assert_eq!(regions.path_name(&scope("13.99")), "13.99, Sumatera Barat");
-    assert_eq!(regions.path_name(&Scope::all()), "all");
+    let unknown = regions.path_name(&scope("13.99"), &placements);
+    assert_eq!(unknown, "13.99, Sumatera Barat");
+    assert_eq!(regions.path_name(&Scope::all(), &placements), "all");
+    let moved = placements.place(1, &scope("13.76.01"), &scope("13.07"));
+    moved.unwrap();
+    assert_eq!(
+        regions.path_name(&scope("13.76.01.1021"), &placements),
+        "Ibuah, Payakumbuh Barat, Kabupaten Lima Puluh Kota, Sumatera Barat"
+    );
 }
 
 #[test]
@@ -256,7 +264,7 @@ fn a_code_that_a_later_import_lacks_is_retired_with_all_below_and_keeps_its_name
     assert_eq!(status("12"), None);
     assert_eq!(status("all"), Some(RegionStatus::Active));
     assert_eq!(
-        regions.path_name(&scope("13.76.01.1021")),
+        regions.path_name(&scope("13.76.01.1021"), &Placements::default()),
         "Ibuah, Payakumbuh Barat, Kota Payakumbuh, Sumatera Barat"
     );
 }

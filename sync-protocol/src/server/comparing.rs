@@ -2,15 +2,13 @@
 
 use std::collections::VecDeque;
 
-use bukti_core::envelope::Seen;
 use bukti_core::id::DeviceId;
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_core::ledger::{ReadError, Reader, Subscription};
-use bukti_core::record::Finding;
 
 use super::outbound::Outbound;
-use super::{End, Output};
+use super::{End, Output, findings};
 use crate::bye::{Bye, ByeCode};
 use crate::frame::{Features, Reconcile, encode};
 use crate::limits;
@@ -75,7 +73,7 @@ impl Comparing {
         if let Some(survived) = &asked.survived {
             if !std::mem::replace(&mut self.told, true) {
                 let at = survived.position;
-                outputs.push_back(Output::Find(mismatch(device, asked, at)));
+                outputs.push_back(Output::Find(findings::mismatch(device, asked, at)));
             }
             return Ok(());
         }
@@ -145,36 +143,5 @@ fn nothing(asked: &Reconcile) -> Reconcile {
         survived: None,
         more: false,
         ..asked.clone()
-    }
-}
-
-/// What is kept when a device shows a cursor of a history that this journal does not have.
-pub(super) fn cursor_void(device: DeviceId, watermark: Seen) -> Finding {
-    Finding {
-        code: "cursor-void".to_owned(),
-        sentence: format!(
-            "A device showed a cursor that this journal, now at record {}, does not have: records \
-             were lost, or the device invents it.",
-            watermark.position
-        ),
-        device: Some(device),
-        document: None,
-        run: None,
-        place: None,
-    }
-}
-
-fn mismatch(device: DeviceId, asked: &Reconcile, at: u64) -> Finding {
-    Finding {
-        code: "digest-mismatch".to_owned(),
-        sentence: format!(
-            "A device says that it holds other documents in {} than the server at record {at}, \
-             although all were compared.",
-            asked.prefix
-        ),
-        device: Some(device),
-        document: None,
-        run: None,
-        place: None,
     }
 }

@@ -13,9 +13,9 @@ use bukti_core::record::Signed;
 use bukti_core::validate::{CheckedRun, Refusal, check_run};
 use minicbor::Decoder;
 
-use super::comparing::{self, Comparing};
+use super::comparing::Comparing;
 use super::outbound::Outbound;
-use super::{End, Output, out_of_place};
+use super::{End, Output, findings, out_of_place};
 use crate::Mono;
 use crate::bye::{Bye, ByeCode, sentence};
 use crate::credit::{Allowance, Window};
@@ -281,7 +281,7 @@ impl Live {
         if feed.start_was() == Start::Void && gives && !self.voided {
             (self.voided, self.awaits_statements) = (true, true);
             let watermark = reader.watermark();
-            outputs.push_back(Output::Find(comparing::cursor_void(self.device, watermark)));
+            outputs.push_back(Output::Find(findings::cursor_void(self.device, watermark)));
             let void = Void { watermark };
             outputs.push_back(Output::Send(encode(&void.into(), self.peer)));
             return Ok(());

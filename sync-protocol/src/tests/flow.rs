@@ -356,6 +356,7 @@ fn nothing_of_a_flight_is_taken_or_answered_once_it_shows_a_stale_store() {
     assert_eq!((pipe.submitted, pipe.closed.as_ref()), (submitted, None));
     pipe.flow(&mut server, &mut phone, usize::MAX);
     assert_eq!(pipe.kinds_down()[before..], ["accepted", "stale"]);
+    assert_eq!(pipe.found, ["stale-store"]);
     assert_eq!(pipe.accepted(), runs[..1]);
 }
 

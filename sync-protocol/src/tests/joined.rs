@@ -145,6 +145,7 @@ fn an_old_copy_of_a_store_is_told_that_it_is_stale() {
     restored.token = phone.token.clone();
     let pipe = Pipe::run(&mut server, &mut restored);
     assert_eq!(pipe.said(|event| *event == highest), 1, "it knows of none");
+    assert_eq!(pipe.found, ["stale-store"]);
 
     let other = restored.create(VILLAGE, 2, "");
     let pipe = Pipe::run(&mut server, &mut restored);
@@ -167,6 +168,10 @@ fn an_old_copy_of_a_store_is_told_that_it_is_stale() {
         1,
         "it pushes number 1 again, differently"
     );
+    assert_eq!(pipe.found, ["stale-store"]);
+    let found = server.ledger.reader().found().unwrap();
+    assert_eq!(found.len(), 1, "once, until somebody has looked into it");
+    assert_eq!(found[0].finding.device, Some(restored.device()));
     assert_eq!(
         server.ledger.reader().position_of(&other.id()).unwrap(),
         None

@@ -86,6 +86,11 @@ fn every_role_gets_or_loses_a_village_with_its_move_and_with_its_grants() {
         shown(true),
         "the village's own officer goes on"
     );
+    let page = author.run(&["evidence", "show", &ready]).ok().stdout;
+    assert!(
+        page.contains("Payakumbuh Barat, Kota Payakumbuh, Sumatera Barat"),
+        "{page}"
+    );
     for ((_, new), (role, drafts, _)) in phones.iter().zip(ROLES) {
         let device = id_of(new);
         let granting = ["grant", &device, "--role", role, "--region"];

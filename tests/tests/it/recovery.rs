@@ -1,6 +1,6 @@
 //! Servers and phones that lost something, and what brings it back: real processes and folders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -101,6 +101,14 @@ fn device_of(field: &Field, person: &str) -> String {
             .find(of)
             .unwrap_or_else(|| panic!("{person} in {devices}"))["device"],
     )
+}
+
+/// The codes of all findings, each with the device it names.
+fn findings_of(field: &Field) -> BTreeMap<String, String> {
+    let printed = field.admin(&["findings", "--json"]).ok().json();
+    let list = printed["findings"].as_array().unwrap();
+    let told = |finding: &serde_json::Value| (text(&finding["code"]), text(&finding["device"]));
+    list.iter().map(told).collect()
 }
 
 /// The frameworks that the server has.
@@ -324,8 +332,8 @@ fn a_server_that_was_rolled_back_under_its_phones_meets_them_again() {
     edit(&budi, &ids[0], "Sesudah segalanya");
     edit(&third, &ids[1], "Sesudah segalanya");
     meet(&[&sari, &budi, &third]);
-    let findings = place.field.admin(&["findings", "--json"]);
-    assert!(findings.stdout.contains("cursor-void"), "{findings:?}");
+    let codes: BTreeSet<String> = findings_of(&place.field).into_keys().collect();
+    assert_eq!(codes, BTreeSet::from(["cursor-void".to_owned()]));
 }
 
 #[test]
@@ -384,6 +392,7 @@ fn a_phone_without_its_store_is_sent_what_it_had() {
     assert!(had.contains_key(&unsent));
     edit(&sari, &ids[0], "Sesudahnya");
     meet(&[&sari]);
+    assert_eq!(findings_of(&place.field), BTreeMap::new());
 }
 
 #[test]
@@ -407,6 +416,8 @@ fn two_phones_with_one_store_lose_nothing() {
     some_evidence(&twin, "Kedua lagi", 1);
     meet(&[&sari, &twin, &witness]);
     assert_eq!(shown(&witness).len(), 9);
+    let told = BTreeMap::from([("stale-store".to_owned(), device_of(&place.field, "Sari"))]);
+    assert_eq!(findings_of(&place.field), told);
 }
 
 #[test]
@@ -430,6 +441,8 @@ fn a_phone_put_back_to_its_own_backup_goes_on() {
     assert_eq!(all.len(), 5);
     assert!(all[&ids[0]].contains("Sesudah cadangan"));
     assert!(all[&ids[1]].contains("Sesudah dikembalikan"));
+    let told = BTreeMap::from([("stale-store".to_owned(), device_of(&place.field, "Sari"))]);
+    assert_eq!(findings_of(&place.field), told);
 }
 
 #[test]

@@ -84,8 +84,9 @@ pub(super) fn show(desk: &mut Desk<'_>, typed: &str) -> Result<Reply, Failure> {
     if desk.json {
         return Ok(Reply::json(&shown));
     }
+    let regions = desk.device.regions()?;
     let page = Page {
-        place: desk.device.regions()?.path_name(&shown.scope),
+        place: regions.path_name(&shown.scope, desk.device.placements()),
         frameworks: desk.device.frameworks()?,
         summary: desk.summary(id)?,
         shown,
