@@ -417,13 +417,17 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         self.fail(act, error)
     }
 
-    /// Reads on behalf of a statement. Who cannot read what it wrote must not go on.
+    /// Reads on behalf of a statement. Who cannot read its rows must not go on; a damaged record
+    /// costs what it was read for and nothing else.
     fn read<T>(
         &mut self,
         read: impl FnOnce(&Reader<S, K>) -> Result<T, ReadError>,
     ) -> Result<T, LedgerError> {
         let found = read(&self.reader);
-        found.map_err(|error| self.end("read the store", error.into()))
+        found.map_err(|error| match error {
+            error @ (ReadError::Journal(_) | ReadError::Record(_)) => error.into(),
+            error => self.end("read the store", error.into()),
+        })
     }
 
     fn signed(&self, at: WallMs, fact: Fact) -> Record {

@@ -675,10 +675,13 @@ impl Feed {
                 .for_each(|reading| reading.settle_facts(position));
             return Ok(());
         }
-        let chain = reader
-            .chain_at(position)?
-            .ok_or(FeedError::NoRecord(position))?;
-        self.settle(Seen { position, chain });
+        match reader.chain_at(position) {
+            Ok(Some(chain)) => self.settle(Seen { position, chain }),
+            Ok(None) => return Err(FeedError::NoRecord(position)),
+            // The page ends in a damaged group, where no cursor can: it keeps the one before.
+            Err(ReadError::Journal(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
         Ok(())
     }
 

@@ -85,6 +85,11 @@ pub const FEED_ITEM_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// room waits for it.
 pub const LARGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Milliseconds for which a device that cannot be fed is heard out after each frame and outcome: it
+/// gives what it has before it hears of the fault. Several times what a frame takes on a link of 50
+/// kbit/s and 800 ms a way.
+pub const UNREADABLE_QUIET_MS: u64 = 10_000;
+
 /// Milliseconds for which a device may let an item wait of which it took nothing: others may wait for
 /// the room that it has.
 pub const LARGE_STALLED_MS: u64 = ANSWER_MS;

@@ -372,6 +372,7 @@ impl ServerSession {
                     &mut self.window,
                     &mut self.outputs,
                 );
+                live.heard(cx.now);
                 self.phase = Phase::Live(live);
                 done
             }
@@ -601,6 +602,7 @@ impl ServerSession {
         let Phase::Live(live) = &mut self.phase else {
             return;
         };
+        live.heard(cx.now);
         let device = live.device();
         match live.judged(outcomes, &mut self.window, &mut self.outputs) {
             live::Next::Go => {}
@@ -656,10 +658,7 @@ impl ServerSession {
                 let sentence = "The server could not enrol the device in time.";
                 Err(Bye::new(ByeCode::Fault, sentence).into())
             }
-            Phase::Live(_) => {
-                let sentence = "The device takes nothing of what it asked for.";
-                Err(Bye::new(ByeCode::Timeout, sentence).into())
-            }
+            Phase::Live(ref live) => Err(live.late()),
             Phase::First { .. }
             | Phase::Challenged { .. }
             | Phase::Bound { .. }
@@ -703,7 +702,7 @@ impl ServerSession {
                 self.outputs.push_back(Output::Failed(error));
                 Bye::new(
                     ByeCode::Fault,
-                    "The server has a fault; what was sent is kept.",
+                    "The server has a fault; what it did not receive is kept on this device.",
                 )
             }
         };

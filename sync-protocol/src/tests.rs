@@ -9,4 +9,5 @@ pub(crate) mod samples;
 mod setting;
 mod statements;
 mod strangers;
+mod unreadable;
 mod vectors;

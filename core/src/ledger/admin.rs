@@ -298,7 +298,12 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         for sheet in import.into_sheets() {
             let known = match self.read(|reader| reader.regions(&sheet.parent))? {
                 None => None,
-                Some((_, place)) => Some(self.read(|reader| reader.statement(place))?),
+                // A sheet that cannot be read any more is stated anew.
+                Some((_, place)) => match self.read(|reader| reader.statement(place)) {
+                    Ok(known) => Some(known),
+                    Err(LedgerError::Read(_)) => None,
+                    Err(error) => return Err(error.into()),
+                },
             };
             let fact = Fact::Regions(sheet);
             if known.is_none_or(|known| *known.fact() != fact) {

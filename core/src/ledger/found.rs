@@ -172,8 +172,14 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
                 "a note has 1 to {NOTE_BYTES_MAX} bytes on one line"
             )));
         }
-        let found = self.read(Reader::found)?;
+        let (found, unread) = self.reader.readable_findings();
         let meant = found.iter().find(|found| found.position == position);
+        if meant.is_none()
+            && let Some(error) = unread.into_iter().next()
+        {
+            // It may be the one.
+            self.read(|_| Err::<(), _>(error))?;
+        }
         match meant {
             None => Err(AdminError::Invalid(format!(
                 "record {position} is no finding: expected a number from the list of findings"

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bukti_core::id::{DocumentId, Position};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
-use bukti_core::ledger::{DocumentRow, EnvelopeRow, FactRow, Reader, Topic};
+use bukti_core::ledger::{DocumentRow, EnvelopeRow, FactRow, ReadError, Reader, Topic};
 use bukti_core::placement::Placements;
 use bukti_core::record::Record;
 
@@ -140,8 +140,14 @@ pub(super) fn record<S: Storage, K: Kv>(
     if !had && row.entered_unit < *position {
         return whole(reader, document, &row, draft);
     }
-    let Record::Changes(changes) = reader.record(found.place)? else {
-        return Err(FeedError::NoRecord(*position));
+    let changes = match reader.record(found.place) {
+        Ok(Record::Changes(changes)) => changes,
+        Ok(Record::Server(_)) => return Err(FeedError::NoRecord(*position)),
+        // What the journal cannot give any more the document has.
+        Err(ReadError::Journal(_) | ReadError::Record(_)) => {
+            return whole(reader, document, &row, draft);
+        }
+        Err(error) => return Err(error.into()),
     };
     let body = changes.run.envelope.body();
     // What a device gave back it holds as well as what it sealed.

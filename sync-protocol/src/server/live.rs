@@ -61,6 +61,16 @@ pub(super) struct Live {
     statements_wait: bool,
     /// When the device is let go unless it takes more of the item that is held for it.
     stalled: Option<Mono>,
+    unreadable: Option<Unreadable>,
+}
+
+/// That the server cannot read what comes next in the feed. What the device gives is taken all the
+/// same: it may be on this device alone.
+#[derive(Debug)]
+struct Unreadable {
+    reason: String,
+    /// When the device is told, unless it gives more until then.
+    until: Mono,
 }
 
 /// Statements that the journal has not answered.
@@ -122,6 +132,7 @@ impl Live {
             full: false,
             statements_wait: false,
             stalled: None,
+            unreadable: None,
         }
     }
 
@@ -159,9 +170,32 @@ impl Live {
             && told + self.named_behind.len() < limits::STATEMENT_FRAMES_AHEAD
     }
 
-    /// When the device is let go for taking nothing of an item.
+    /// When the device is let go: for taking nothing of an item, or once it gives nothing more to a
+    /// server that cannot feed it.
     pub(super) fn deadline(&self) -> Option<Mono> {
-        self.stalled
+        match &self.unreadable {
+            Some(_) if !self.unjudged.is_empty() || !self.taking_back.is_empty() => None,
+            Some(unreadable) => Some(unreadable.until),
+            None => self.stalled,
+        }
+    }
+
+    /// Why the device is let go once its deadline is over.
+    pub(super) fn late(&self) -> End {
+        match &self.unreadable {
+            Some(unreadable) => End::Failed(unreadable.reason.clone()),
+            None => {
+                let sentence = "The device takes nothing of what it asked for.";
+                Bye::new(ByeCode::Timeout, sentence).into()
+            }
+        }
+    }
+
+    /// Something came from the device or the journal: more may.
+    pub(super) fn heard(&mut self, now: Mono) {
+        if let Some(unreadable) = &mut self.unreadable {
+            unreadable.until = now.saturating_add(limits::UNREADABLE_QUIET_MS);
+        }
     }
 
     /// The next frame of the feed that credit allows.
@@ -170,8 +204,23 @@ impl Live {
         reader: &Reader<S, K>,
         now: Mono,
     ) -> Result<Option<Vec<u8>>, End> {
+        if self.unreadable.is_some() {
+            return Ok(None);
+        }
         let credit = self.allowance.bytes();
-        let frame = self.outbound.next(reader, credit, self.peer)?;
+        let frame = match self
+            .outbound
+            .next(reader, credit, self.peer)
+            .map_err(End::from)
+        {
+            Ok(frame) => frame,
+            Err(End::Failed(reason)) => {
+                let until = now.saturating_add(limits::UNREADABLE_QUIET_MS);
+                self.unreadable = Some(Unreadable { reason, until });
+                return Ok(None);
+            }
+            Err(end) => return Err(end),
+        };
         let until = now.saturating_add(limits::LARGE_STALLED_MS);
         self.stalled = match (self.outbound.holds_item(), &frame) {
             (false, _) => None,

@@ -30,6 +30,8 @@ pub(super) const WALL: i64 = 1_760_000_000_000;
 pub(super) struct Server {
     pub(super) ledger: Ledger<MemoryStorage, MemoryKv>,
     pub(super) kv: Arc<MemoryKv>,
+    storage: MemoryStorage,
+    damaged: bool,
     pub(super) now: Mono,
     pub(super) wall: i64,
     key: SigningKey,
@@ -53,8 +55,9 @@ impl Server {
     pub(super) fn founded(journal: JournalId, wall: i64) -> Self {
         let key = SigningKey::from_bytes(&[1; 32]);
         let kv = Arc::new(MemoryKv::new());
+        let storage = MemoryStorage::new();
         let ledger = Ledger::create(
-            MemoryStorage::new(),
+            storage.clone(),
             kv.clone(),
             key.clone(),
             journal,
@@ -67,6 +70,8 @@ impl Server {
         Self {
             ledger,
             kv,
+            storage,
+            damaged: false,
             now: 1_000,
             wall,
             key,
@@ -108,6 +113,17 @@ impl Server {
         phone.certificate = enrolled.certificate;
         phone.token = Some(self.token_key.issue(&phone.device(), self.wall + 1_000_000));
         phone
+    }
+
+    /// Flips a bit where these bytes stand in the journal.
+    pub(super) fn damage(&mut self, bytes: &[u8]) {
+        const SEGMENT: &str = "0000000001.seg";
+        let mut content = self.storage.content(SEGMENT).unwrap();
+        let mut windows = content.windows(bytes.len());
+        let at = windows.position(|window| window == bytes).unwrap();
+        content[at + bytes.len() / 2] ^= 1;
+        self.storage.set_content(SEGMENT, &content);
+        self.damaged = true;
     }
 
     pub(super) fn accept(&mut self, carrier: DeviceId, runs: &[Run]) -> Vec<Outcome> {
@@ -207,7 +223,10 @@ impl Server {
                     }
                     server::Input::Held(self.partials.remove(&device).unwrap_or_default())
                 }
-                server::Output::Failed(error) => panic!("{error}"),
+                server::Output::Failed(error) => {
+                    assert!(self.damaged, "{error}");
+                    continue;
+                }
                 server::Output::Close(bye) => {
                     sent.closed = Some(bye);
                     continue;

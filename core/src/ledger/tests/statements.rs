@@ -340,3 +340,70 @@ fn a_ledger_that_failed_acknowledges_no_finding() {
     let refused = ledger.acknowledge(NOW, 1, "Restored.");
     assert!(matches!(refused, Err(AdminError::Ledger(_))), "{refused:?}");
 }
+
+/// Flips a bit of the record at `position`.
+fn damage(ledger: &MemoryLedger, storage: &MemoryStorage, position: Position) {
+    let place = ledger.reader().records.locate(position).unwrap();
+    let name = format!("{:010}.seg", place.segment);
+    let mut content = storage.content(&name).unwrap();
+    content[place.offset as usize + place.length as usize / 2] ^= 1;
+    storage.set_content(&name, &content);
+}
+
+#[test]
+fn a_damaged_record_costs_what_it_was_read_for_and_nothing_else() {
+    let (mut ledger, storage, _, phone, _) = with_officers();
+    ledger.invite(NOW, invitation(NOW + 1000)).unwrap();
+    let enrolled = ledger.enrol(NOW, &SECRET, device(9)).unwrap();
+    let (name, json) = framework::built_in()[0];
+    let framework = ledger.import_framework(NOW, name, json.to_vec()).unwrap();
+    let regions = || RegionImport::from_csv("regions.csv", example_csv(), "example").unwrap();
+    ledger.import_regions(NOW, regions()).unwrap();
+    let (sheet, _) = ledger.reader().regions(&scope("13.07")).unwrap().unwrap();
+    let [whole, broken] = ["one", "two"].map(|place| {
+        let place = Some(place.to_owned());
+        let finding = crate::record::Finding {
+            place,
+            ..a_finding()
+        };
+        ledger.find(NOW, finding).unwrap().unwrap()
+    });
+    for position in [enrolled.position, framework, sheet, broken] {
+        damage(&ledger, &storage, position);
+    }
+    let unreadable =
+        |error: &LedgerError| matches!(error, LedgerError::Read(ReadError::Journal(_)));
+    let refused = |result: Result<(), AdminError>| {
+        let Err(AdminError::Ledger(error)) = result else {
+            panic!("{result:?}")
+        };
+        assert!(unreadable(&error), "{error:?}");
+    };
+
+    let Err(EnrolError::Ledger(error)) = ledger.enrol(NOW, &SECRET, device(9)) else {
+        panic!("the certificate was read")
+    };
+    assert!(unreadable(&error), "{error:?}");
+    let error = ledger.readmit(NOW, device(9), &enrolled.certificate);
+    assert!(unreadable(&error.unwrap_err()));
+    refused(ledger.import_framework(NOW, name, json.to_vec()).map(drop));
+    refused(
+        ledger
+            .move_unit(NOW, &scope("13.07.05"), &scope("13.76"))
+            .map(drop),
+    );
+    refused(ledger.acknowledge(NOW, broken, "seen").map(drop));
+
+    ledger.acknowledge(NOW, whole, "seen").unwrap();
+    // A list of regions that comes again is stated where it cannot be compared.
+    let again = ledger.import_regions(NOW, regions()).unwrap();
+    assert_eq!(
+        ledger.reader().regions(&scope("13.07")).unwrap().unwrap().0,
+        again
+    );
+    let moved = ledger.move_unit(NOW, &scope("13.07.05"), &scope("13.76"));
+    assert_eq!(moved.unwrap(), Some(again + 1));
+    let (_, run) = { phone }.create(VILLAGE);
+    let other = Phone::new(2);
+    accepted(&submit(&mut ledger, &other, &[&run])[0]);
+}

@@ -1,0 +1,112 @@
+//! A journal of which a record cannot be read any more, while sessions go on.
+
+use bukti_core::authority::Role;
+use bukti_core::id::DocumentId;
+
+use super::setting::{Phone, Pipe, Server, VILLAGE, noise};
+use crate::bye::ByeCode;
+use crate::client::Event;
+use crate::item::Item;
+use crate::limits;
+use crate::server::Input;
+
+/// A server with two officers of one village, of whom the second was up to date before the first
+/// wrote anything.
+fn server_with_a_reader() -> (Server, Phone, Phone) {
+    let mut server = Server::new();
+    let writer = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let mut reader = server.enrolled(4, Role::Officer, &[VILLAGE]);
+    Pipe::run(&mut server, &mut reader);
+    (server, writer, reader)
+}
+
+/// What came of documents, in its order.
+fn items(pipe: &Pipe) -> Vec<(&'static str, DocumentId)> {
+    let pages = pipe.events.iter().filter_map(|event| match event {
+        Event::Page { items, .. } => Some(items),
+        _other => None,
+    });
+    let run_of = |run: &[u8]| bukti_core::envelope::Run::open(run).unwrap();
+    pages
+        .flatten()
+        .filter_map(|item| match item {
+            Item::Record { run, .. } => Some(("run", run_of(run).envelope.body().document)),
+            Item::Whole { document, .. } => Some(("whole", *document)),
+            Item::Own { .. } | Item::Fact { .. } => None,
+        })
+        .collect()
+}
+
+fn is_up_to_date(pipe: &Pipe) -> bool {
+    pipe.said(|event| matches!(event, Event::UpToDate { .. })) == 1
+}
+
+#[test]
+fn a_run_that_cannot_be_read_comes_with_its_whole_document() {
+    for (damaged, first) in [(0, vec!["whole"]), (1, vec!["run", "whole"])] {
+        let (mut server, mut writer, mut reader) = server_with_a_reader();
+        let [created, _] = writer.create_and_edit(VILLAGE, 1);
+        let bytes = writer.tail[damaged].1.clone();
+        let other = writer.create(VILLAGE, 2, "");
+        Pipe::run(&mut server, &mut writer);
+        server.damage(&bytes);
+        let pipe = Pipe::run(&mut server, &mut reader);
+        let [one, two] = [&created, &other].map(|run| run.envelope.body().document);
+        let mut expected: Vec<_> = first.into_iter().map(|kind| (kind, one)).collect();
+        expected.push(("run", two));
+        assert_eq!(items(&pipe), expected);
+        assert_eq!((is_up_to_date(&pipe), pipe.bye()), (true, None));
+        let pipe = Pipe::run(&mut server, &mut reader);
+        assert_eq!(items(&pipe), [], "it has all that is there");
+    }
+}
+
+#[test]
+fn pages_may_end_in_a_group_of_which_a_record_cannot_be_read() {
+    let (mut server, mut writer, mut reader) = server_with_a_reader();
+    let text = |at: u8| format!("{at} {}", noise(1_500));
+    let runs: Vec<_> = (0..12)
+        .map(|at| writer.create(VILLAGE, at, &text(at)))
+        .collect();
+    server.accept(writer.device(), &runs);
+    server.damage(&writer.tail[6].1);
+    let pipe = Pipe::run(&mut server, &mut reader);
+    assert!(pipe.said(|event| matches!(event, Event::Page { .. })) > 3);
+    let came = items(&pipe).into_iter().map(|(_, document)| document);
+    let written = runs.iter().map(|run| run.envelope.body().document);
+    assert!(came.eq(written));
+    assert_eq!((is_up_to_date(&pipe), pipe.bye()), (true, None));
+}
+
+#[test]
+fn what_a_device_gives_is_taken_though_it_cannot_be_fed() {
+    let (mut server, _, mut reader) = server_with_a_reader();
+    let other = server.enrolled(5, Role::Officer, &[VILLAGE]);
+    server.damage(&other.certificate);
+    let run = reader.create(VILLAGE, 1, "");
+    let mut pipe = Pipe::run(&mut server, &mut reader);
+    assert_eq!(pipe.accepted(), [run.id()]);
+    assert_eq!((is_up_to_date(&pipe), pipe.bye()), (false, None));
+
+    server.now += limits::UNREADABLE_QUIET_MS - 1;
+    pipe.tell(&mut server, Input::Tick);
+    let late = reader.create(VILLAGE, 2, "");
+    let offer = vec![reader.tail[0].clone().into()];
+    pipe.client
+        .handle(server.now, crate::client::Input::Offer(offer));
+    pipe.flow(&mut server, &mut reader, usize::MAX);
+    assert_eq!(pipe.accepted(), [run.id(), late.id()], "it is heard out");
+
+    server.now += limits::UNREADABLE_QUIET_MS - 1;
+    pipe.tell(&mut server, Input::Tick);
+    pipe.flow(&mut server, &mut reader, usize::MAX);
+    assert_eq!(
+        pipe.bye(),
+        None,
+        "as long as it has not been quiet for a while"
+    );
+    server.now += 1;
+    pipe.tell(&mut server, Input::Tick);
+    pipe.flow(&mut server, &mut reader, usize::MAX);
+    assert_eq!(pipe.bye(), Some(ByeCode::Fault));
+}
