@@ -13,7 +13,7 @@ use bukti_core::scope::Scope;
 use bukti_sync_protocol::Mono;
 use bukti_sync_protocol::bye::{Bye, ByeCode};
 use bukti_sync_protocol::client::{Event, Input};
-use bukti_sync_protocol::limits::ANSWER_MS;
+use bukti_sync_protocol::limits::{ANSWER_MS, REPAIR_RETRY_MS};
 use bukti_sync_protocol::link::sync_url;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -284,7 +284,9 @@ impl<'a> Driver<'a> {
                 End::Again { reason, after_ms } => (reason, after_ms),
             };
             last.clone_from(&reason);
-            if self.once && self.attempt >= self.settings.attempts_max {
+            // Whoever syncs once does not wait for somebody to repair something.
+            let repaired = after_ms.is_some_and(|ms| ms >= REPAIR_RETRY_MS);
+            if self.once && (repaired || self.attempt >= self.settings.attempts_max) {
                 return Err(self.gave_up(last));
             }
             let pause = self.pause(after_ms);

@@ -60,8 +60,9 @@ pub const FREE_FRAMES_PER_SECOND: u32 = 64;
 /// Documents that one page names as left: each is a frame of some 25 bytes outside of credit.
 pub const LEFT_PER_PAGE: usize = 64;
 
-/// Milliseconds after which a device may try a full disk again: somebody has to make room.
-pub const FULL_RETRY_MS: u64 = 5 * 60 * 1000;
+/// Milliseconds after which a device may try a full disk or a damaged journal again: somebody has to
+/// make room or put a file back.
+pub const REPAIR_RETRY_MS: u64 = 5 * 60 * 1000;
 
 /// Unfinished items that one side keeps for the other. One travels at a time; others are what
 /// earlier sessions left.
@@ -88,7 +89,7 @@ pub const LARGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Milliseconds for which a device that cannot be fed is heard out after each frame and outcome: it
 /// gives what it has before it hears of the fault. Several times what a frame takes on a link of 50
 /// kbit/s and 800 ms a way.
-pub const UNREADABLE_QUIET_MS: u64 = 10_000;
+pub const UNREADABLE_QUIET_MS: u64 = 5_000;
 
 /// Milliseconds for which a device may let an item wait of which it took nothing: others may wait for
 /// the room that it has.

@@ -296,7 +296,8 @@ impl ServerSession {
                 Ok(None) if live.may_be_put_off() => {
                     let sentence =
                         "The server's disk is full; what was sent is kept on this device.";
-                    let bye = Bye::new(ByeCode::Full, sentence).retry_after(limits::FULL_RETRY_MS);
+                    let bye =
+                        Bye::new(ByeCode::Full, sentence).retry_after(limits::REPAIR_RETRY_MS);
                     self.end(bye.into());
                 }
                 Ok(None) => {}
@@ -652,13 +653,17 @@ impl ServerSession {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        match self.phase {
+        match &mut self.phase {
             Phase::Stale { .. } => Err(Bye::done().into()),
             Phase::Enrolling { .. } | Phase::Readmitting { .. } => {
                 let sentence = "The server could not enrol the device in time.";
                 Err(Bye::new(ByeCode::Fault, sentence).into())
             }
-            Phase::Live(ref live) => Err(live.late()),
+            Phase::Live(live) => {
+                let (bye, unread) = live.late();
+                self.outputs.extend(unread.map(Output::Failed));
+                Err(bye.into())
+            }
             Phase::First { .. }
             | Phase::Challenged { .. }
             | Phase::Bound { .. }

@@ -180,13 +180,19 @@ impl Live {
         }
     }
 
-    /// Why the device is let go once its deadline is over.
-    pub(super) fn late(&self) -> End {
-        match &self.unreadable {
-            Some(unreadable) => End::Failed(unreadable.reason.clone()),
+    /// What the device is told once its deadline is over, and what could not be read if that is why.
+    pub(super) fn late(&mut self) -> (Bye, Option<String>) {
+        match self.unreadable.take() {
+            Some(unreadable) => {
+                let sentence = "The server cannot read what comes next for this device; its \
+                                administrator has to repair its journal.";
+                let bye = Bye::new(ByeCode::Fault, sentence);
+                let bye = bye.retry_after(limits::REPAIR_RETRY_MS);
+                (bye, Some(unreadable.reason))
+            }
             None => {
                 let sentence = "The device takes nothing of what it asked for.";
-                Bye::new(ByeCode::Timeout, sentence).into()
+                (Bye::new(ByeCode::Timeout, sentence), None)
             }
         }
     }

@@ -401,7 +401,7 @@ fn a_device_on_a_full_disk_that_has_everything_is_told_when_to_come_back() {
     pipe.tell(&mut server, Input::Judged(vec![full]));
     let bye = pipe.closed.unwrap();
     assert_eq!(bye.code, ByeCode::Full);
-    assert_eq!(bye.retry_after_ms, Some(limits::FULL_RETRY_MS));
+    assert_eq!(bye.retry_after_ms, Some(limits::REPAIR_RETRY_MS));
 }
 
 #[test]

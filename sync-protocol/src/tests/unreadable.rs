@@ -109,4 +109,26 @@ fn what_a_device_gives_is_taken_though_it_cannot_be_fed() {
     pipe.tell(&mut server, Input::Tick);
     pipe.flow(&mut server, &mut reader, usize::MAX);
     assert_eq!(pipe.bye(), Some(ByeCode::Fault));
+    let bye = pipe.closed.unwrap();
+    assert_eq!(bye.retry_after_ms, Some(limits::REPAIR_RETRY_MS));
+}
+
+#[test]
+fn a_device_that_cannot_be_fed_is_not_let_go_while_something_of_it_is_judged() {
+    let (mut server, _, mut reader) = server_with_a_reader();
+    let other = server.enrolled(5, Role::Officer, &[VILLAGE]);
+    server.damage(&other.certificate);
+    server.judges = false;
+    let run = reader.create(VILLAGE, 1, "");
+    let mut pipe = Pipe::run(&mut server, &mut reader);
+    server.now += 10 * limits::UNREADABLE_QUIET_MS;
+    pipe.tell(&mut server, Input::Tick);
+    assert_eq!(pipe.closed, None);
+    let outcomes = server.accept(reader.device(), std::slice::from_ref(&run));
+    pipe.tell(&mut server, Input::Judged(outcomes));
+    pipe.flow(&mut server, &mut reader, usize::MAX);
+    assert_eq!(pipe.accepted(), [run.id()]);
+    server.now += limits::UNREADABLE_QUIET_MS;
+    pipe.tell(&mut server, Input::Tick);
+    assert!(pipe.closed.is_some());
 }

@@ -54,7 +54,7 @@ fn many_regions() -> String {
     csv
 }
 
-fn segment(data: &Path, number: u32) -> PathBuf {
+pub(crate) fn segment(data: &Path, number: u32) -> PathBuf {
     data.join(format!("journal/{number:010}.seg"))
 }
 
@@ -80,7 +80,7 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-fn flip(path: &Path, at: usize) {
+pub(crate) fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 1;
     fs::write(path, bytes).unwrap();

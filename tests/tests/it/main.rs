@@ -21,4 +21,5 @@ mod service;
 mod sim;
 mod space;
 mod standing;
+mod unreadable;
 mod wrong_use;
