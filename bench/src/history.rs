@@ -12,7 +12,7 @@ use bukti_tests::folder::VILLAGE;
 use crate::percentile;
 
 /// Changes of the documents, the last close to the most that any may have.
-const CHANGES: [usize; 5] = [10, 100, 1_000, 10_000, 90_000];
+const CHANGES: [usize; 5] = [10, 100, 1_000, 10_000, 19_900];
 
 /// Runs that are judged together while a document is made.
 const RUNS_AT_ONCE: usize = 64;
