@@ -14,8 +14,8 @@ pub(super) fn stale_store(device: DeviceId, highest: Numbered) -> Finding {
         "stale-store",
         device,
         format!(
-            "A device came with a store that does not have run {}, number {} of its own that the \
-             server holds: it was put back to a backup, or copied to a second phone.",
+            "A device came with a store that lacks its own run {}, number {}, which the server \
+             holds: it was put back to a backup, or copied to a second phone.",
             highest.run, highest.number
         ),
     )
