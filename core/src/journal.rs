@@ -20,6 +20,7 @@ pub mod scrub;
 mod segment;
 pub mod storage;
 mod tail;
+pub mod target;
 pub mod verify;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod flips;
 mod import;
 mod list;
 mod reach;
+mod restore;
 mod status;
 mod verify;
 
@@ -141,6 +142,7 @@ impl From<FolderError> for Failure {
             | FolderError::NoKey(_)
             | FolderError::NotAKey(_) => Exit::WrongUse,
             FolderError::JournalMissing(_)
+            | FolderError::HalfRestored(_)
             | FolderError::Lost { .. }
             | FolderError::Altered(_)
             | FolderError::Io { .. }
@@ -188,7 +190,7 @@ pub fn answer(office: &Office, request: &Request, progress: &mut Progress<'_>) -
 /// # Errors
 /// The reply to print.
 pub fn check_restore(folder: &Folder, from: &Path, key: Option<&Path>) -> Result<(), Reply> {
-    match backup::can_restore(folder, from, key) {
+    match restore::can_restore(folder, from, key) {
         Ok(_) => Ok(()),
         Err(failure) => Err(reply(Err(failure))),
     }
@@ -213,7 +215,7 @@ pub fn run_stopped(
         Command::Restore { from, key } => {
             let from = request.cwd.join(from);
             let key = key.as_ref().map(|key| request.cwd.join(key));
-            backup::restore(folder, &from, key.as_deref(), &config, json)
+            restore::restore(folder, &from, key.as_deref(), &config, json)
         }
         Command::Rebuild { accept_loss } => rebuild(folder, *accept_loss, &config, json, progress),
         Command::Verify => verify::stopped(folder, &config, json, progress),

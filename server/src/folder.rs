@@ -10,8 +10,10 @@
 //!   public-url                   the address of the last start, for links made while stopped
 //!   administrator.invitation     0600  written at the first start
 //!   sums                         what the three small files above held when they were written
+//!   restoring/                   what a restore makes until the folder is a server
 //! ```
 
+pub mod restoring;
 pub(crate) mod small;
 
 use std::fs;
@@ -68,6 +70,9 @@ pub enum FolderError {
     /// A server listened here, and its journal is gone.
     #[error("{} has no journal any more, though a server served it: restore a backup into a new folder", .0.display())]
     JournalMissing(PathBuf),
+    /// A restore was interrupted, and what is there is no server yet.
+    #[error("a restore into {} was interrupted: run bukti-server restore again, which begins anew", .0.display())]
+    HalfRestored(PathBuf),
     /// The journal lacks its end, and somebody has to decide.
     #[error("the journal ends at {journal}, but the store has seen it at {store}: records were lost; {}restore the newest backup into a new folder, or go on without {} with bukti-server rebuild --accept-loss, which gives up for ever what no device holds", kept(.aside), records(.journal + 1, *.store))]
     Lost {
@@ -194,7 +199,7 @@ impl Folder {
     /// Why there is no server in a folder that holds none.
     pub fn lacks_a_server(&self) -> FolderError {
         match self.may_be_founded() {
-            Err(error @ FolderError::Device(_)) => error,
+            Err(error @ (FolderError::Device(_) | FolderError::HalfRestored(_))) => error,
             Ok(()) | Err(_) => FolderError::Empty(self.root.clone()),
         }
     }
@@ -203,6 +208,9 @@ impl Folder {
     /// once. A server that had listened left its address, and only its journal can go missing; so
     /// can the journal of which a store holds rows, which [`ledger::Ledger::create`] looks for.
     fn may_be_founded(&self) -> Result<(), FolderError> {
+        if self.is_half_restored() {
+            return Err(FolderError::HalfRestored(self.root.clone()));
+        }
         let holds = |name: &str| self.root.join(name).exists();
         if holds("identity.cbor") || holds("tail") {
             return Err(FolderError::Device(self.root.clone()));
@@ -233,9 +241,11 @@ impl Folder {
         !self.root.join(INVITATION).exists()
     }
 
-    /// Whether anything is there that a restore would have to replace.
+    /// Whether anything is there that a restore would have to replace. The store of one that was
+    /// interrupted is nobody's.
     pub fn is_taken(&self) -> bool {
-        self.holds_a_server() || self.root.join(STORE).exists() || self.journal().exists()
+        let has_store = self.root.join(STORE).exists() && !self.is_half_restored();
+        self.holds_a_server() || has_store || self.journal().exists()
     }
 
     /// Opens the ledger, or makes one if the folder is empty and `create` allows it.
@@ -252,11 +262,13 @@ impl Folder {
     ) -> Result<Started, FolderError> {
         let fresh = !self.holds_a_server();
         if fresh && create.is_none() {
-            return Err(FolderError::Empty(self.root.clone()));
+            return Err(self.lacks_a_server());
         }
         if fresh {
             self.may_be_founded()?;
             self.remove_unfinished()?;
+        } else {
+            self.sweep_restore();
         }
         let key_path = key.map_or_else(|| self.key(), Path::to_owned);
         let key = if fresh && !key_path.exists() {

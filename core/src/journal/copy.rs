@@ -5,8 +5,10 @@ use super::format::{Damage, Finding, SegmentHeader, segment_name};
 use super::reader::{JournalReader, ReadError};
 use super::recover::Folder;
 use super::segment::{self, Cursor, Step};
-use super::storage::{Doing, Storage, StorageError};
+use super::storage::{Storage, StorageError};
+use super::target::Refused;
 use super::verify::{Extent, Findings, verify};
+use crate::id::Position;
 
 /// What a copy did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,45 +30,88 @@ pub enum CopyError {
     /// The watermark is not the end of a group. A [`JournalReader::watermark`] always is.
     #[error("record {0} is not the last of its group")]
     InsideGroup(u64),
+    /// The target holds what is not proven to be of this history. Nothing in it was changed.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// The target failed.
     #[error("the copy cannot be written")]
     Target(#[source] StorageError),
     /// The copy was written and is not good.
-    #[error("the copy has {} findings", .0.findings.len())]
+    #[error("the copy is not as it was written: {}", first_of(.0))]
     Findings(Box<Findings>),
+}
+
+/// The first finding with its place and code, and how many there are behind it.
+fn first_of(found: &Findings) -> String {
+    let Some((first, rest)) = found.findings.split_first() else {
+        let end = found.head.map_or(0, |head| head.position);
+        return format!("it ends with record {end}");
+    };
+    let code = first.damage.code();
+    match rest.len() as u64 + found.more {
+        0 => format!("{first} ({code})"),
+        1 => format!("{first} ({code}), and one finding more"),
+        more => format!("{first} ({code}), and {more} findings more"),
+    }
+}
+
+/// What is copied of one segment.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) header: SegmentHeader,
+    /// Its last record that is copied.
+    pub(super) end: Watermark,
+}
+
+/// A segment's bytes up to the last group that is copied.
+#[derive(Debug)]
+pub(super) struct Proven {
+    pub(super) content: Vec<u8>,
+    pub(super) groups: Vec<ProvenGroup>,
+}
+
+/// Where a group stands, and its last record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ProvenGroup {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) last: Watermark,
 }
 
 impl<S: Storage> JournalReader<S> {
     /// Copies the journal up to `up_to` into another folder and verifies the copy.
     ///
-    /// Finished segments are copied whole, the last one up to the watermark. Each is proven before
-    /// it is written, so a damaged journal never replaces an older good copy; segments that the
-    /// folder holds already are left as they are, which makes repeated copies cheap to write.
-    /// Nobody may append to the target meanwhile.
+    /// Finished segments are copied whole, the last one up to the watermark. What the folder holds
+    /// is judged before anything in it is changed: it is gone on with where it is a prefix of this
+    /// history, repaired where it is damaged and something in it vouches that it was one, and
+    /// refused otherwise. `vouched` is the last record up to which the caller knows that the folder
+    /// held this history; 0 where it knows nothing. Each segment is proven before it is written, so
+    /// a damaged journal never replaces an older good copy; those that the folder holds already are
+    /// left as they are, which makes repeated copies cheap to write. Nobody may append to the target
+    /// meanwhile.
     ///
     /// # Errors
     /// See [`CopyError`].
-    pub fn copy_to<T: Storage>(&self, target: &T, up_to: Watermark) -> Result<Copied, CopyError> {
+    pub fn copy_to<T: Storage>(
+        &self,
+        target: &T,
+        up_to: Watermark,
+        vouched: Position,
+    ) -> Result<Copied, CopyError> {
         let (mut written, mut kept) = (0, 0);
-        let segments = self.segments_up_to(up_to.position);
+        let parts = self.parts(up_to);
         let folder = Folder::list(target).map_err(CopyError::Target)?;
+        let held = self.hold_against(target, &folder, &parts, vouched)?;
         folder
             .remove_unfinished(target)
             .map_err(CopyError::Target)?;
-        for (index, header) in segments.iter().enumerate() {
-            let end = match segments.get(index + 1) {
-                Some(following) => Watermark {
-                    position: following.first - 1,
-                    chain: following.before,
-                },
-                None => up_to,
-            };
-            let content = self.proven(header, &end)?;
-            let name = segment_name(header.number);
-            if holds(target, &name, header, &content) {
+        for Part { header, end } in &parts {
+            if held.contains(&header.number) {
                 kept += 1;
                 continue;
             }
+            let content = self.proven(header, end)?.content;
+            let name = segment_name(header.number);
             segment::publish(target, &name, header.length, &content).map_err(CopyError::Target)?;
             written += 1;
         }
@@ -76,7 +121,7 @@ impl<S: Storage> JournalReader<S> {
                 from: 0,
                 up_to: None,
                 id: Some(self.id()),
-                prefix_removable: segments[0].number != 1,
+                prefix_removable: parts[0].header.number != 1,
             },
         );
         if verified.is_clean() && verified.head == Some(up_to) {
@@ -89,8 +134,24 @@ impl<S: Storage> JournalReader<S> {
         Err(CopyError::Findings(Box::new(verified)))
     }
 
+    /// The segments up to the watermark; at least one.
+    fn parts(&self, up_to: Watermark) -> Vec<Part> {
+        let segments = self.segments_up_to(up_to.position);
+        let ends = segments.iter().skip(1).map(|following| Watermark {
+            position: following.first - 1,
+            chain: following.before,
+        });
+        let ends: Vec<_> = ends.chain([up_to]).collect();
+        let parts = segments.into_iter().zip(ends);
+        parts.map(|(header, end)| Part { header, end }).collect()
+    }
+
     /// A segment's bytes up to the group that ends at `end`, its last one or the watermark's.
-    fn proven(&self, header: &SegmentHeader, end: &Watermark) -> Result<Vec<u8>, CopyError> {
+    pub(super) fn proven(
+        &self,
+        header: &SegmentHeader,
+        end: &Watermark,
+    ) -> Result<Proven, CopyError> {
         let name = segment_name(header.number);
         let damaged = |offset: usize, position, damage| {
             CopyError::Source(ReadError::Damaged(Finding {
@@ -113,9 +174,18 @@ impl<S: Storage> JournalReader<S> {
         let length = header.length.into();
         let mut bytes = segment::read_whole(storage, &name, length).map_err(ReadError::Storage)?;
         let mut cursor = Cursor::start(header);
+        let mut groups = Vec::new();
         while cursor.next <= end.position {
+            let start = cursor.offset;
             match segment::step(&bytes, header, &mut cursor) {
-                Step::Group(..) => {}
+                Step::Group(group, _) => groups.push(ProvenGroup {
+                    start,
+                    end: cursor.offset,
+                    last: Watermark {
+                        position: group.next() - 1,
+                        chain: group.after,
+                    },
+                }),
                 Step::End => {
                     let (expected, found) = (end.position, cursor.next - 1);
                     let damage = Damage::Lost { expected, found };
@@ -138,19 +208,9 @@ impl<S: Storage> JournalReader<S> {
             ));
         }
         bytes.truncate(cursor.offset);
-        Ok(bytes)
+        Ok(Proven {
+            content: bytes,
+            groups,
+        })
     }
-}
-
-/// Whether the target has the segment already: the content, then zeros.
-fn holds<T: Storage>(target: &T, name: &str, header: &SegmentHeader, content: &[u8]) -> bool {
-    let length = u64::from(header.length);
-    if target.length(name).doing("measure", name) != Ok(length) {
-        return false;
-    }
-    let Ok(bytes) = segment::read_whole(target, name, length) else {
-        return false;
-    };
-    let (start, rest) = bytes.split_at(content.len());
-    start == content && rest.iter().all(|&byte| byte == 0)
 }

@@ -9,6 +9,7 @@ mod judged;
 mod real_disk;
 mod scrub;
 mod sealed;
+mod targets;
 mod use_of;
 
 use super::memory::MemoryStorage;

@@ -635,18 +635,23 @@ impl<S: Storage, K: Kv> Reader<S, K> {
         Ok(self.statement(place)?.to_bytes())
     }
 
-    /// Copies the journal up to the watermark into another folder and verifies the copy; gives the
-    /// watermark, too.
+    /// Copies the journal up to the watermark into another folder, of which the caller knows that
+    /// it held this history up to the record `vouched`, and verifies the copy; gives the watermark,
+    /// too.
     ///
     /// # Errors
     /// See [`CopyError`].
-    pub fn copy_journal<T: Storage>(&self, target: &T) -> Result<(Copied, Seen), CopyError> {
+    pub fn copy_journal<T: Storage>(
+        &self,
+        target: &T,
+        vouched: Position,
+    ) -> Result<(Copied, Seen), CopyError> {
         let upto = self.watermark();
         let watermark = Watermark {
             position: upto.position,
             chain: upto.chain,
         };
-        Ok((self.records.copy_to(target, watermark)?, upto))
+        Ok((self.records.copy_to(target, watermark, vouched)?, upto))
     }
 
     /// The digests of subscriptions, all as of the position given with them.

@@ -1,4 +1,4 @@
-//! `backup` and `restore`: a copy of the journal, and a data folder from one.
+//! `backup`: a copy of the journal, of which [`restore`](super::restore) makes a data folder.
 //!
 //! ```text
 //! BACKUP/
@@ -10,23 +10,24 @@
 //! backup should not have.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bukti_command::{Exit, Reply, show};
-use bukti_core::id::WallMs;
+use bukti_core::id::{Position, WallMs};
+use bukti_core::journal::Damage;
+use bukti_core::journal::copy::CopyError;
 use bukti_core::journal::disk::DiskStorage;
+use bukti_core::journal::target::Refused;
 use serde_json::json;
 
 use super::{Failure, Office, say};
-use crate::accepting::chain;
 use crate::clock::wall_now;
-use crate::config::Config;
+use crate::folder::Started;
 use crate::folder::small::{replace, sum_of};
-use crate::folder::{Folder, FolderError, Started, read_key, write_key};
-use crate::metrics::Metrics;
 
-const JOURNAL: &str = "journal";
+pub(super) const JOURNAL: &str = "journal";
 pub(super) const MANIFEST: &str = "backup.json";
 const MANIFEST_UNFINISHED: &str = "backup.json.new";
 
@@ -43,14 +44,15 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
         )));
     }
     refuse_other_content(to)?;
+    let vouched = vouched_for(office, to)?;
     let target = make_private(to).and_then(|()| DiskStorage::open(to.join(JOURNAL)));
     let target = target.map_err(|error| {
         Failure::wrong_use(format!("cannot write to {}: {error}", to.display()))
     })?;
     let (copied, upto) = office
         .reader()
-        .copy_journal(&target)
-        .map_err(|error| Failure::failed(&error))?;
+        .copy_journal(&target, vouched)
+        .map_err(|error| not_copied(office, to, &error))?;
     let manifest = Manifest {
         journal: office.reader().journal().to_string(),
         server: office.server().to_string(),
@@ -110,68 +112,135 @@ fn refuse_other_content(to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn restore(
-    folder: &Folder,
-    from: &Path,
-    key: Option<&Path>,
-    config: &Config,
-    json: bool,
-) -> Result<Reply, Failure> {
-    let (source, given) = can_restore(folder, from, key)?;
-    let promised = Manifest::read(from)?;
-    let key_path = folder.key();
-    let key = read_key(&given)?;
-    let copying = folder.root().join("journal.restoring");
-    let result = copy_segments(&source, &copying).and_then(|()| {
-        fs::rename(&copying, folder.journal())?;
-        fs::File::open(folder.root())?.sync_all()
-    });
-    result.map_err(|error| Failure {
-        exit: Exit::Failed,
-        text: format!("cannot copy {}: {error}", source.display()),
-    })?;
-    let opened = folder.open(Some(&given), None, config, &Metrics::default(), &mut |_| {});
-    let mut started = match opened {
-        Ok(started) => started,
+/// The record up to which the manifest of an earlier backup says that the folder held this
+/// server's history; 0 where there is none. An altered one says nothing, so that the journal beside
+/// it has to show whose it is.
+fn vouched_for(office: &Office, to: &Path) -> Result<Position, Failure> {
+    let path = to.join(MANIFEST);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => {
-            // A journal that this key does not sign, or a damaged one, leaves the folder as it was.
-            let _ = fs::remove_dir_all(folder.journal());
-            let _ = folder.remove_store();
-            return Err(Failure {
-                exit: wrong_key_or_damage(&error),
-                text: chain(&error),
-            });
+            return Err(Failure::wrong_use(format!(
+                "cannot read {}: {error}",
+                path.display()
+            )));
         }
     };
-    let seen = started.ledger.reader().watermark();
-    let noted = promised
-        .kept(&started)
-        .and_then(|()| Ok(started.ledger.record_restore(wall_now())?));
-    if let Err(failure) = noted {
-        drop(started);
-        let _ = fs::remove_dir_all(folder.journal());
-        let _ = folder.remove_store();
-        return Err(failure);
+    let Some(manifest) = Manifest::from_bytes(&bytes) else {
+        if holds_segments(&to.join(JOURNAL)) {
+            return Ok(0);
+        }
+        return Err(Failure::wrong_use(format!(
+            "{} is not what a backup wrote, and no journal lies beside it: expected an empty folder \
+             or an earlier backup",
+            path.display()
+        )));
+    };
+    let reader = office.reader();
+    let own = reader.journal().to_string();
+    if manifest.journal != own {
+        return Err(of_another_journal(office, to, MANIFEST, &manifest.journal));
     }
-    if !key_path.exists() {
-        write_key(&key_path, &key)?;
+    let position = manifest.position;
+    match reader.chain_at(position)? {
+        Some(chain) if chain.to_string() == manifest.chain => Ok(position),
+        Some(_) => Err(of_another_history(to, position, MANIFEST)),
+        None => {
+            let here = reader.watermark().position;
+            Err(later(to, MANIFEST, position, here))
+        }
     }
-    let value = json!({ "position": seen.position, "chain": seen.chain.to_string() });
-    Ok(say(json, &value, || {
-        format!(
-            "restored {} records, chain {}, at {}\n\
-             What devices sent after the backup is not here until they send it again. Invitations\n\
-             that were open are void, since they may have been used after it.\n",
-            seen.position,
-            seen.chain,
-            show::show_time(wall_now())
-        )
-    }))
+}
+
+fn holds_segments(journal: &Path) -> bool {
+    let entries = fs::read_dir(journal).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .any(|path| path.extension().is_some_and(|end| end == "seg"))
+}
+
+/// Why nothing was copied, and what to do instead.
+fn not_copied(office: &Office, to: &Path, error: &CopyError) -> Failure {
+    let CopyError::Refused(refused) = error else {
+        return Failure::failed(error);
+    };
+    match refused {
+        Refused::OtherJournal { file, found } => {
+            let place = format!("{JOURNAL}/{file}");
+            of_another_journal(office, to, &place, &found.to_string())
+        }
+        Refused::Later {
+            file,
+            offset,
+            here,
+            there,
+        } => later(
+            to,
+            &format!("{JOURNAL}/{file} at byte {offset}"),
+            *there,
+            *here,
+        ),
+        Refused::OtherHistory {
+            file,
+            offset,
+            position,
+        } => of_another_history(to, *position, &format!("{JOURNAL}/{file} at byte {offset}")),
+        Refused::Unproven(finding) if finding.damage == Damage::UnknownFile => {
+            Failure::wrong_use(format!(
+                "{} holds {JOURNAL}/{}: expected an empty folder or an earlier backup",
+                to.display(),
+                finding.file
+            ))
+        }
+        Refused::Unproven(finding) => nothing_was_changed(
+            Exit::Failed,
+            &format!(
+                "{} is damaged where nothing shows any more that it held this server's records, \
+                 {JOURNAL}/{finding}",
+                to.display()
+            ),
+        ),
+    }
+}
+
+fn of_another_journal(office: &Office, to: &Path, place: &str, found: &str) -> Failure {
+    let text = format!(
+        "{} holds a backup of journal {found} ({place}), and this server's journal is {}",
+        to.display(),
+        office.reader().journal()
+    );
+    nothing_was_changed(Exit::WrongUse, &text)
+}
+
+fn later(to: &Path, place: &str, there: Position, here: Position) -> Failure {
+    let text = format!(
+        "{} holds records up to {there} ({place}), and this server's journal ends with record \
+         {here}, as if it had been put back to an earlier state",
+        to.display()
+    );
+    nothing_was_changed(Exit::Failed, &text)
+}
+
+fn of_another_history(to: &Path, position: Position, place: &str) -> Failure {
+    let text = format!(
+        "{} holds other records than this server's journal, from record {position} at the latest \
+         ({place}), as if the server had been put back to an earlier state and gone on",
+        to.display()
+    );
+    nothing_was_changed(Exit::Failed, &text)
+}
+
+fn nothing_was_changed(exit: Exit, why: &str) -> Failure {
+    Failure {
+        exit,
+        text: format!("{why}: nothing was changed; keep it, and back up into another folder"),
+    }
 }
 
 /// What a backup says of itself: the witness of how long its journal was.
 #[derive(Debug, PartialEq, Eq)]
-struct Manifest {
+pub(super) struct Manifest {
     journal: String,
     server: String,
     position: u64,
@@ -204,7 +273,7 @@ impl Manifest {
         sum_of(format!("{journal} {server} {position} {chain} {at}").as_bytes())
     }
 
-    fn read(from: &Path) -> Result<Self, Failure> {
+    pub(super) fn read(from: &Path) -> Result<Self, Failure> {
         let path = from.join(MANIFEST);
         let bytes = fs::read(&path).map_err(|error| {
             Failure::wrong_use(format!(
@@ -236,7 +305,7 @@ impl Manifest {
 
     /// Whether the restored journal is the one that was backed up and holds at least what it held
     /// then. It may be longer: a backup that was interrupted has newer segments than this says.
-    fn kept(&self, started: &Started) -> Result<(), Failure> {
+    pub(super) fn kept(&self, started: &Started) -> Result<(), Failure> {
         let reader = started.ledger.reader();
         let seen = reader.watermark();
         let there = reader.chain_at(self.position)?;
@@ -261,7 +330,7 @@ impl Manifest {
 }
 
 /// Makes a folder, with those above it, that only its owner may enter.
-fn make_private(folder: &Path) -> std::io::Result<()> {
+fn make_private(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -269,58 +338,5 @@ fn make_private(folder: &Path) -> std::io::Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 
-/// What can be said before anything is touched: where the segments are, and which key to use.
-pub(super) fn can_restore(
-    folder: &Folder,
-    from: &Path,
-    key: Option<&Path>,
-) -> Result<(PathBuf, PathBuf), Failure> {
-    if folder.is_taken() {
-        return Err(Failure::wrong_use(format!(
-            "{} holds a server already: restore into an empty folder",
-            folder.root().display()
-        )));
-    }
-    let source = from.join(JOURNAL);
-    if !source.is_dir() {
-        return Err(Failure::wrong_use(format!(
-            "{} is no backup: expected a folder that bukti-server backup made",
-            from.display()
-        )));
-    }
-    let given = key.map_or_else(|| folder.key(), Path::to_owned);
-    read_key(&given)?;
-    Ok((source, given))
-}
-
-fn wrong_key_or_damage(error: &FolderError) -> Exit {
-    match error {
-        FolderError::Ledger(bukti_core::ledger::LedgerError::WrongKey { .. })
-        | FolderError::NoKey(_)
-        | FolderError::NotAKey(_)
-        | FolderError::Empty(_)
-        | FolderError::Device(_) => Exit::WrongUse,
-        FolderError::Ledger(_)
-        | FolderError::JournalMissing(_)
-        | FolderError::Io { .. }
-        | FolderError::Random(_)
-        | FolderError::Lost { .. }
-        | FolderError::Altered(_)
-        | FolderError::NotAFolder(_)
-        | FolderError::Store(_) => Exit::Failed,
-    }
-}
-
-fn copy_segments(from: &Path, to: &Path) -> std::io::Result<()> {
-    let _ = fs::remove_dir_all(to);
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            let copy = to.join(entry.file_name());
-            fs::copy(entry.path(), &copy)?;
-            fs::File::open(&copy)?.sync_all()?;
-        }
-    }
-    fs::File::open(to)?.sync_all()
-}
+#[cfg(test)]
+mod tests;

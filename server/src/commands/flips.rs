@@ -19,7 +19,8 @@ use bukti_core::scope::Scope;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::backup::{MANIFEST, restore};
+use super::backup::MANIFEST;
+use super::restore::restore;
 use super::*;
 use crate::folder::write_key;
 
@@ -272,7 +273,7 @@ fn state(data: &Path, position: u64) -> State {
 }
 
 /// Runs a command on a folder that no server holds.
-fn run(data: &Path, line: &str) -> Reply {
+pub(super) fn run(data: &Path, line: &str) -> Reply {
     let line = format!("bukti-server {line} --data {}", data.display());
     let arguments = parse::<Arguments>(line.split(' ').map(str::to_owned)).unwrap();
     let request = Request::here(Vec::new()).unwrap();

@@ -199,6 +199,7 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
         FolderError::NoKey(_)
         | FolderError::Empty(_)
         | FolderError::Device(_)
+        | FolderError::HalfRestored(_)
         | FolderError::NotAFolder(_)
         | FolderError::Altered(_)
         | FolderError::Io { .. }

@@ -267,6 +267,6 @@ fn readers_copies_and_verification_run_while_the_owner_appends() {
         follower.join().unwrap();
     });
     let copy = DiskStorage::open(home.path().join("copy")).unwrap();
-    let copied = reader.copy_to(&copy, reader.watermark()).unwrap();
+    let copied = reader.copy_to(&copy, reader.watermark(), 0).unwrap();
     assert_eq!(copied.verified.records, total);
 }

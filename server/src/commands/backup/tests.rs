@@ -1,0 +1,139 @@
+//! What a manifest says of a folder that is backed up to.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bukti_core::authority::Role;
+use bukti_core::id::JournalId;
+use bukti_core::kv::SledKv;
+use bukti_core::ledger::Ledger;
+use bukti_core::ledger::testing::{NOW, Phone, enrol, options, server_key};
+use tempfile::TempDir;
+
+use super::super::flips::run;
+use super::*;
+use crate::folder::write_key;
+
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+fn files(folder: &Path) -> Files {
+    let mut all = Files::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => all.extend(files(&path)),
+            false => drop(all.insert(path.clone(), fs::read(&path).unwrap())),
+        }
+    }
+    all
+}
+
+/// A stopped server with so many devices, beginning with one of a seed.
+fn server(id: u8, seed: u64, devices: u64) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    make_private(&data).unwrap();
+    write_key(&data.join("server.key"), &server_key()).unwrap();
+    let disk = DiskStorage::open(data.join("journal")).unwrap();
+    let kv = SledKv::open(&data.join("store"), 1 << 20).unwrap();
+    let (id, key) = (JournalId([id; 16]), server_key());
+    let mut ledger = Ledger::create(disk, Arc::new(kv), key, id, NOW, options()).unwrap();
+    for number in 0..devices {
+        enrol(
+            &mut ledger,
+            &Phone::new(seed + number),
+            Role::Officer,
+            "13.07",
+        );
+    }
+    folder
+}
+
+fn back_up(server: &TempDir, to: &Path) -> Reply {
+    let line = format!("backup --to {}", to.display());
+    run(&server.path().join("data"), &line)
+}
+
+/// A backup that is refused for what the manifest says: no journal lies beside it.
+#[track_caller]
+fn is_refused(server: &TempDir, manifest: &[u8], exit: Exit, says: &str) {
+    let to = tempfile::tempdir().unwrap();
+    fs::write(to.path().join(MANIFEST), manifest).unwrap();
+    let before = files(to.path());
+    let refused = back_up(server, to.path());
+    assert_eq!(refused.exit, exit, "{}", refused.stderr);
+    assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    assert_eq!(files(to.path()), before);
+    assert!(!to.path().join(JOURNAL).exists());
+}
+
+#[test]
+fn a_manifest_alone_keeps_a_folder_from_those_whose_backup_it_is_not() {
+    let made = |server: &TempDir| {
+        let to = server.path().join("backup");
+        let reply = back_up(server, &to);
+        assert_eq!(reply.exit, Exit::Done, "{}", reply.stderr);
+        fs::read(to.join(MANIFEST)).unwrap()
+    };
+    let own = server(1, 1, 2);
+    let manifest = made(&own);
+    let other = made(&server(2, 1, 2));
+    is_refused(&own, &other, Exit::WrongUse, "holds a backup of journal");
+    let later = made(&server(1, 1, 3));
+    is_refused(
+        &own,
+        &later,
+        Exit::Failed,
+        "(backup.json), and this server's journal ends with record",
+    );
+    let parted = made(&server(1, 8, 2));
+    is_refused(
+        &own,
+        &parted,
+        Exit::Failed,
+        "other records than this server's",
+    );
+    let says = "is not what a backup wrote, and no journal lies beside it";
+    is_refused(&own, &manifest[1..], Exit::WrongUse, says);
+    is_refused(&own, b"", Exit::WrongUse, says);
+
+    // Its own with its journal gone is a backup to go on with.
+    let to = own.path().join("backup");
+    let before = files(&to.join(JOURNAL));
+    fs::remove_dir_all(to.join(JOURNAL)).unwrap();
+    assert_eq!(back_up(&own, &to).exit, Exit::Done);
+    assert_eq!(files(&to.join(JOURNAL)), before);
+    // One that was altered says nothing; then the journal does.
+    fs::write(to.join(MANIFEST), &manifest[1..]).unwrap();
+    assert_eq!(back_up(&own, &to).exit, Exit::Done);
+    fs::write(to.join(MANIFEST), &manifest[1..]).unwrap();
+    let before = files(&to);
+    let refused = back_up(&server(2, 1, 2), &to);
+    assert_eq!(refused.exit, Exit::WrongUse, "{}", refused.stderr);
+    assert_eq!(files(&to), before);
+}
+
+#[test]
+fn a_manifest_vouches_for_the_last_group_of_its_own_backup() {
+    let own = server(1, 1, 2);
+    let to = own.path().join("backup");
+    back_up(&own, &to);
+    let before = files(&to.join(JOURNAL));
+    let path = to.join("journal/0000000001.seg");
+    let mut bytes = fs::read(&path).unwrap();
+    let is_group = |at: &usize| bytes[*at..].starts_with(b"BUKTIGRP");
+    let last = (0..bytes.len()).rfind(is_group).unwrap();
+    bytes[last + 30] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(back_up(&own, &to).exit, Exit::Done);
+    assert_eq!(files(&to.join(JOURNAL)), before);
+
+    fs::write(&path, &bytes).unwrap();
+    fs::remove_file(to.join(MANIFEST)).unwrap();
+    let refused = back_up(&own, &to);
+    assert_eq!(refused.exit, Exit::Failed, "{}", refused.stderr);
+    let place = format!("journal/0000000001.seg at byte {last} (record ");
+    assert!(refused.stderr.contains(&place), "{}", refused.stderr);
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+}

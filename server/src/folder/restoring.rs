@@ -1,0 +1,104 @@
+//! A folder of which a restore makes a server: all of it or nothing.
+//!
+//! ```text
+//! DATA/restoring/     there while a restore runs, and after one that was interrupted
+//!   server.key  store/  journal/
+//! ```
+//!
+//! Everything is made in there, where nobody serves it, down to the record that voids invitations.
+//! Then key, store and journal take their places, the journal last: the one rename by which the
+//! folder becomes a server. As long as there is `restoring` and no journal beside it, nothing opens
+//! the folder but another restore, which begins anew.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use super::{Folder, FolderError, KEY, STORE};
+
+const RESTORING: &str = "restoring";
+
+impl Folder {
+    /// Whether a restore was interrupted before it made a server of the folder.
+    pub fn is_half_restored(&self) -> bool {
+        !self.holds_a_server() && exists(&self.root.join(RESTORING))
+    }
+
+    /// Begins to make a server of a folder that is not taken; gives the folder that it is made in.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`].
+    pub fn begin_restore(&self) -> Result<Self, FolderError> {
+        self.forget_restore()?;
+        let making = Self::new(self.root.join(RESTORING));
+        let made = fs::DirBuilder::new().mode(0o700).create(making.root());
+        made.map_err(|source| self.io("make", making.root(), source))?;
+        self.sync(&self.root)?;
+        Ok(making)
+    }
+
+    /// Removes what an interrupted restore left; what was there before it stays.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`].
+    pub fn forget_restore(&self) -> Result<(), FolderError> {
+        if !self.is_half_restored() {
+            return Ok(());
+        }
+        // It began in a folder without a store.
+        self.remove_store()?;
+        self.sync(&self.root)?;
+        let making = self.root.join(RESTORING);
+        fs::remove_dir_all(&making).map_err(|source| self.io("remove", &making, source))?;
+        self.sync(&self.root)
+    }
+
+    /// Makes the folder the server that was made in `making`, of which nothing is open any more.
+    /// Says each step once it is done.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`].
+    pub fn end_restore(
+        &self,
+        making: &Self,
+        reached: &mut dyn FnMut(&'static str),
+    ) -> Result<(), FolderError> {
+        let take = |name: &str| {
+            let place = self.root.join(name);
+            fs::rename(making.root.join(name), &place)
+                .map_err(|source| self.io("place", &place, source))
+        };
+        self.sync(&making.root)?;
+        if !self.key().exists() {
+            take(KEY)?;
+            reached("key placed");
+        }
+        take(STORE)?;
+        self.sync(&self.root)?;
+        reached("store placed");
+        take(super::JOURNAL)?;
+        self.sync(&self.root)?;
+        reached("journal placed");
+        let removed = fs::remove_dir_all(&making.root);
+        removed.map_err(|source| self.io("remove", &making.root, source))?;
+        self.sync(&self.root)
+    }
+
+    /// Removes the empty folder that a restore leaves which was interrupted behind its last rename.
+    pub(super) fn sweep_restore(&self) {
+        // One that is not there or not empty is nothing to an opening.
+        let _ = fs::remove_dir(self.root.join(RESTORING));
+    }
+
+    fn sync(&self, folder: &Path) -> Result<(), FolderError> {
+        fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| self.io("sync", folder, source))
+    }
+}
+
+fn exists(path: &Path) -> bool {
+    let found = path.symlink_metadata();
+    !found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
