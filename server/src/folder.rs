@@ -10,6 +10,7 @@
 //!   public-url                   the address of the last start, for links made while stopped
 //!   administrator.invitation     0600  written at the first start
 //!   sums                         what the three small files above held when they were written
+//!   *.altered-N  store.damaged-N  what was found altered or damaged, put aside
 //! ```
 
 pub(crate) mod small;
@@ -29,16 +30,16 @@ use ed25519_dalek::SigningKey;
 use crate::accepting::{Disk, Ledger};
 use crate::clock::wall_now;
 use crate::config::Config;
-use crate::folder::small::Altered;
+use crate::folder::small::{Altered, SmallFiles};
 use crate::found;
 use crate::metrics::Metrics;
 
 const KEY: &str = "server.key";
 const JOURNAL: &str = "journal";
 const STORE: &str = "store";
-const KEY_PATH: &str = "key-path";
-const PUBLIC_URL: &str = "public-url";
-const INVITATION: &str = "administrator.invitation";
+pub(crate) const KEY_PATH: &str = "key-path";
+pub(crate) const PUBLIC_URL: &str = "public-url";
+pub(crate) const INVITATION: &str = "administrator.invitation";
 
 /// First word of a key file, so that no other file is taken for one.
 const KEY_WORD: &str = "bukti-server-key-1";
@@ -82,7 +83,7 @@ pub enum FolderError {
     #[error("{} is a file: expected the data folder of a server", .0.display())]
     NotAFolder(PathBuf),
     /// A small file was changed by somebody else.
-    #[error("{} is not as the server wrote it: serve the folder once, which writes it again", .0.display())]
+    #[error("{} is not as the server wrote it and is not used: {}", .0.display(), written_by(.0))]
     Altered(PathBuf),
     /// There is a journal and no key for it.
     #[error("{} is missing: put the server's key there or name it with --key", .0.display())]
@@ -106,6 +107,14 @@ pub(crate) fn records(first: Position, last: Position) -> String {
     match first == last {
         true => format!("record {first}"),
         false => format!("records {first} to {last}"),
+    }
+}
+
+/// What writes a small file again.
+fn written_by(path: &Path) -> &'static str {
+    match path.ends_with(KEY_PATH) {
+        true => "name the key with bukti-server serve --key FILE, which writes it again",
+        false => "serve the folder once, which writes it again",
     }
 }
 
@@ -164,6 +173,14 @@ impl Folder {
         }
     }
 
+    /// The same, unless somebody else wrote where that is.
+    fn sound_key(&self) -> Result<PathBuf, FolderError> {
+        if !self.root.join(KEY).exists() {
+            self.expect_unaltered(KEY_PATH)?;
+        }
+        Ok(self.key())
+    }
+
     /// Remembers where a key lies for commands that are not told, once the ledger was opened with
     /// it: a wrong one must not be looked for again.
     ///
@@ -207,7 +224,7 @@ impl Folder {
         if holds("identity.cbor") || holds("tail") {
             return Err(FolderError::Device(self.root.clone()));
         }
-        if holds(PUBLIC_URL) || holds(INVITATION) {
+        if holds(PUBLIC_URL) || holds(INVITATION) || !self.kept_aside().is_empty() {
             return Err(FolderError::JournalMissing(self.root.clone()));
         }
         Ok(())
@@ -258,7 +275,10 @@ impl Folder {
             self.may_be_founded()?;
             self.remove_unfinished()?;
         }
-        let key_path = key.map_or_else(|| self.key(), Path::to_owned);
+        let key_path = match key {
+            Some(path) => path.to_owned(),
+            None => self.sound_key()?,
+        };
         let key = if fresh && !key_path.exists() {
             make_key(&key_path)?
         } else {
@@ -269,12 +289,14 @@ impl Folder {
             false => self.open_store(config)?,
         };
         let kv = Arc::new(kv);
-        let make = |now| {
+        let make = |now| -> Result<Ledger, FolderError> {
             let disk = self.open_journal(metrics)?;
             let journal = JournalId(random()?);
             let (kv, key) = (kv.clone(), key.clone());
-            ledger::Ledger::create(disk, kv, key, journal, now, options(config))
-                .map_err(|error| self.journal_gone(error))
+            let made = ledger::Ledger::create(disk, kv, key, journal, now, options(config));
+            let mut ledger = made.map_err(|error| self.journal_gone(error))?;
+            self.record_found(&mut ledger, None)?;
+            Ok(ledger)
         };
         let (ledger, opened) = if let Some(now) = create.filter(|_| fresh) {
             (make(now)?, None)
@@ -283,7 +305,7 @@ impl Folder {
             let (kv, key) = (kv.clone(), key.clone());
             match ledger::Ledger::open(disk, kv, key, options(config), progress) {
                 Ok((mut ledger, opened)) => {
-                    self.record_found(&mut ledger, &opened)?;
+                    self.record_found(&mut ledger, Some(&opened))?;
                     (ledger, Some(opened))
                 }
                 Err(error @ LedgerError::Empty) => {
@@ -345,23 +367,34 @@ impl Folder {
         metrics: &Metrics,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Ledger, Opened), FolderError> {
-        let key = read_key(&self.key())?;
+        let key = read_key(&self.sound_key()?)?;
         let disk = self.open_journal(metrics)?;
         let (kv, _) = self.open_store(config)?;
         let (kv, now) = (Arc::new(kv), wall_now());
         let opened = ledger::Ledger::open_after_loss(disk, kv, key, now, options(config), progress);
         let (mut ledger, opened) = opened.map_err(|error| self.journal_gone(error))?;
-        self.record_found(&mut ledger, &opened)?;
+        self.record_found(&mut ledger, Some(&opened))?;
         Ok((ledger, opened))
     }
 
-    /// Before anything writes the small files again.
-    fn record_found(&self, ledger: &mut Ledger, opened: &Opened) -> Result<(), FolderError> {
-        let altered = self.check_small_files()?;
-        Ok(found::record(ledger, opened, &self.kept_aside(), &altered)?)
+    /// Before anything writes the small files again. What is altered is aside before it is a
+    /// finding, so that no end in between leaves it in use or untold.
+    fn record_found(
+        &self,
+        ledger: &mut Ledger,
+        opened: Option<&Opened>,
+    ) -> Result<(), FolderError> {
+        let aside = self.small_files().put_aside(unused_number());
+        for kept in
+            aside.map_err(|source| self.io("put aside small files of", &self.root, source))?
+        {
+            tracing::warn!(%kept, "a small file was not as the server wrote it and was put aside");
+        }
+        Ok(found::record(ledger, opened, &self.kept_aside())?)
     }
 
-    /// What lies beside the live files: tails that were cut from the journal, damaged stores.
+    /// What lies beside the live files: tails that were cut from the journal, damaged stores, and
+    /// small files that were altered.
     pub fn kept_aside(&self) -> Vec<String> {
         let names = |folder: &Path| -> Vec<String> {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -379,7 +412,8 @@ impl Folder {
         let stores = names(&self.root)
             .into_iter()
             .filter(|name| name.starts_with(&damaged));
-        tails.chain(stores).collect()
+        let small = self.small_files().aside().unwrap_or_default();
+        tails.chain(stores).chain(small).collect()
     }
 
     /// Forgets everything derived from the journal.
@@ -405,7 +439,8 @@ impl Folder {
     }
 
     fn write_small(&self, name: &str, text: &str) -> Result<(), FolderError> {
-        small::write(&self.root, name, text)
+        self.small_files()
+            .write(name, text)
             .map_err(|source| self.io("write", &self.root.join(name), source))
     }
 
@@ -414,8 +449,29 @@ impl Folder {
     /// # Errors
     /// [`FolderError::Io`].
     pub fn check_small_files(&self) -> Result<Vec<Altered>, FolderError> {
-        small::check(&self.root, &[KEY_PATH, PUBLIC_URL, INVITATION])
+        self.small_files()
+            .check()
             .map_err(|source| self.io("read", &self.root.join(small::SUMS), source))
+    }
+
+    fn small_files(&self) -> SmallFiles<'_> {
+        SmallFiles::new(&self.root, &[KEY_PATH, PUBLIC_URL, INVITATION])
+    }
+
+    /// Refuses a small file that somebody else wrote, also once it was put aside.
+    fn expect_unaltered(&self, name: &str) -> Result<(), FolderError> {
+        let altered = self.check_small_files()?;
+        let is_gone = !self.root.join(name).exists();
+        let was_altered = || {
+            let aside = self.kept_aside();
+            aside
+                .iter()
+                .any(|aside| small::original(aside) == Some(name))
+        };
+        if altered.iter().any(|file| file.name == name) || (is_gone && was_altered()) {
+            return Err(FolderError::Altered(self.root.join(name)));
+        }
+        Ok(())
     }
 
     /// The address of the last start, if there was one.
@@ -424,10 +480,7 @@ impl Folder {
     /// [`FolderError::Altered`] if the file with it is not as the server wrote it, since links would
     /// lead elsewhere. [`FolderError::Io`].
     pub fn last_url(&self) -> Result<Option<String>, FolderError> {
-        let altered = self.check_small_files()?;
-        if altered.iter().any(|file| file.name == PUBLIC_URL) {
-            return Err(FolderError::Altered(self.root.join(PUBLIC_URL)));
-        }
+        self.expect_unaltered(PUBLIC_URL)?;
         let text = fs::read_to_string(self.root.join(PUBLIC_URL)).ok();
         let url = text.map(|text| text.trim().to_owned());
         Ok(url.filter(|url| !url.is_empty()))
@@ -460,7 +513,7 @@ impl Folder {
             Ok(kv) => Ok((kv, None)),
             Err(KvError::Damaged(reason)) => {
                 tracing::warn!(%reason, "the store is damaged and will be built again");
-                let aside = move_aside(&path).map_err(FolderError::Store)?;
+                let aside = move_aside(&path, unused_number()).map_err(FolderError::Store)?;
                 let kv = SledKv::open(&path, cache).map_err(FolderError::Store)?;
                 Ok((kv, Some(aside)))
             }
@@ -475,6 +528,11 @@ impl Folder {
             source,
         }
     }
+}
+
+/// A number for what is put aside, which no other had: milliseconds, so also if the others are gone.
+fn unused_number() -> u64 {
+    wall_now().try_into().unwrap_or(1)
 }
 
 /// How the ledger uses memory and disk under a configuration.
