@@ -14,7 +14,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bukti_command::{Exit, FolderLock, Progress, Reply, Request, parse, show};
+use bukti_command::{Exit, FolderLock, Progress, Reply, Request, parse, read_named, show};
 use bukti_core::authority::Grant;
 use bukti_core::id::{DeviceId, ServerId};
 use bukti_core::ledger::{self, AdminError, RebuildReason};
@@ -460,21 +460,8 @@ fn at_tenths(mut say: impl FnMut(ledger::Stage, u64)) -> impl FnMut(ledger::Prog
 
 /// Reads a file that an administrator named.
 fn read_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
-    let describe = |error: &std::io::Error| {
-        Failure::wrong_use(format!("cannot read {}: {error}", path.display()))
-    };
-    let length = std::fs::metadata(path)
-        .map_err(|error| describe(&error))?
-        .len();
-    if length > bytes_max as u64 {
-        return Err(Failure::wrong_use(format!(
-            "{} has {}, more than the {} that are taken",
-            path.display(),
-            show::show_bytes(length),
-            show::show_bytes(bytes_max as u64)
-        )));
-    }
-    std::fs::read(path).map_err(|error| describe(&error))
+    read_named(path, bytes_max)
+        .map_err(|error| Failure::wrong_use(format!("cannot read {}: {error}", path.display())))
 }
 
 /// The last part of a path, for messages about a file's content.

@@ -167,9 +167,10 @@ impl Folder {
     /// Where the key is: in the folder, or where the last `--key` said.
     pub fn key(&self) -> PathBuf {
         let own = self.root.join(KEY);
-        match fs::read_to_string(self.root.join(KEY_PATH)) {
-            Ok(path) if !own.exists() => PathBuf::from(path.trim_end_matches('\n')),
-            Ok(_) | Err(_) => own,
+        let text = small::read(&self.root.join(KEY_PATH)).map(String::from_utf8);
+        match text {
+            Ok(Ok(path)) if !own.exists() => PathBuf::from(path.trim_end_matches('\n')),
+            Ok(Ok(_) | Err(_)) | Err(_) => own,
         }
     }
 
@@ -481,7 +482,8 @@ impl Folder {
     /// lead elsewhere. [`FolderError::Io`].
     pub fn last_url(&self) -> Result<Option<String>, FolderError> {
         self.expect_unaltered(PUBLIC_URL)?;
-        let text = fs::read_to_string(self.root.join(PUBLIC_URL)).ok();
+        let bytes = small::read(&self.root.join(PUBLIC_URL)).ok();
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         let url = text.map(|text| text.trim().to_owned());
         Ok(url.filter(|url| !url.is_empty()))
     }
@@ -560,12 +562,12 @@ pub fn random<const N: usize>() -> Result<[u8; N], FolderError> {
 /// # Errors
 /// [`FolderError::NoKey`] or [`FolderError::NotAKey`].
 pub fn read_key(path: &Path) -> Result<SigningKey, FolderError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let bytes = match small::read(path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(FolderError::NoKey(path.to_owned()));
         }
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             return Err(FolderError::NotAKey(path.to_owned()));
         }
         Err(source) => {
@@ -576,6 +578,7 @@ pub fn read_key(path: &Path) -> Result<SigningKey, FolderError> {
             });
         }
     };
+    let text = str::from_utf8(&bytes).unwrap_or_default();
     let seed = text
         .strip_prefix(KEY_WORD)
         .and_then(|rest| bs58::decode(rest.trim()).with_check(None).into_vec().ok())

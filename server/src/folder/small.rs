@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use bukti_command::read_named;
 use sha2::{Digest, Sha256};
 
 /// The file with the sums: one `SUM NAME` a line, the newest of a name first, then an empty line and
@@ -23,12 +24,23 @@ pub(crate) const SUMS: &str = "sums";
 /// Sums of one name that are kept.
 const SUMS_KEPT: usize = 2;
 
+/// Bytes of a small file: far more than a path, a link or sums have.
+const BYTES_MAX: usize = 64 * 1024;
+
 /// Altered files of one name that are kept beside the folder's own: enough to look into, and
 /// somebody who alters one at each start fills no disk.
 const ASIDE_MAX: usize = 8;
 
 /// What stands between a file's name and a number once it was put aside.
 const ASIDE: &str = ".altered-";
+
+/// Reads a small file, and nothing that somebody else put in its place and that has no end.
+///
+/// # Errors
+/// What the system says, that it is no file, or too large for one of these.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_named(path, BYTES_MAX)
+}
 
 /// Puts `bytes` in place of a file that only its owner may read; they are on the disk when this
 /// returns, and after a crash there is the former or the next file.
@@ -90,7 +102,7 @@ impl<'a> SmallFiles<'a> {
             .iter()
             .find(|line| line.name == name)
             .is_some_and(|newest| newest.sum == sum);
-        if is_newest && fs::read(&path).is_ok_and(|bytes| bytes == text.as_bytes()) {
+        if is_newest && read(&path).is_ok_and(|bytes| bytes == text.as_bytes()) {
             return Ok(());
         }
         let mut lines = vec![Line {
@@ -125,7 +137,7 @@ impl<'a> SmallFiles<'a> {
             });
         }
         for name in self.names {
-            let fault = match fs::read(self.folder.join(name)) {
+            let fault = match read(&self.folder.join(name)) {
                 Ok(bytes) if sums.prove(name, &bytes) => continue,
                 Ok(_) => format!("its content is not what {SUMS} says was written"),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -147,7 +159,11 @@ impl<'a> SmallFiles<'a> {
             let path = self.folder.join(&name);
             let kept = self.make_room(&name, number_min)?;
             if name == SUMS {
-                replace(&self.folder.join(&kept), &fs::read(&path)?)?;
+                // A copy, so that a crash never leaves the others without their sums.
+                match read(&path) {
+                    Ok(bytes) => replace(&self.folder.join(&kept), &bytes)?,
+                    Err(_) => fs::rename(&path, self.folder.join(&kept))?,
+                }
                 replace(&path, written(&self.proven()?).as_bytes())?;
             } else {
                 fs::rename(&path, self.folder.join(&kept))?;
@@ -200,15 +216,18 @@ impl<'a> SmallFiles<'a> {
     fn proven(&self) -> io::Result<Vec<Line>> {
         let mut lines = self.sums()?.lines;
         lines.retain(|line| {
-            fs::read(self.folder.join(&line.name)).is_ok_and(|bytes| sum_of(&bytes) == line.sum)
+            read(&self.folder.join(&line.name)).is_ok_and(|bytes| sum_of(&bytes) == line.sum)
         });
         Ok(lines)
     }
 
     fn sums(&self) -> io::Result<Sums> {
-        let bytes = match fs::read(self.folder.join(SUMS)) {
+        let bytes = match read(&self.folder.join(SUMS)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                return Ok(Sums::default());
+            }
             Err(error) => return Err(error),
         };
         let mut lines: Vec<Line> = Vec::new();
@@ -227,7 +246,8 @@ impl<'a> SmallFiles<'a> {
     }
 }
 
-/// What [`SUMS`] says.
+/// What [`SUMS`] says; nothing, where something else is in its place.
+#[derive(Default)]
 struct Sums {
     /// Each line that a server may have written, once.
     lines: Vec<Line>,
@@ -419,6 +439,12 @@ mod tests {
         // What no file bears out any more is no line of the next.
         let lines = fs::read_to_string(root.join(SUMS)).unwrap();
         assert_eq!(lines.lines().count(), 5);
+
+        fs::remove_file(root.join(SUMS)).unwrap();
+        fs::create_dir(root.join(SUMS)).unwrap();
+        let aside = small.put_aside(11).unwrap();
+        assert_eq!(aside, ["sums.altered-11", "a.altered-11", "b.altered-11"]);
+        assert_eq!(small.check().unwrap(), []);
     }
 
     #[test]
