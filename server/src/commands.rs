@@ -26,13 +26,11 @@ use crate::accepting::{Accepting, Reader, chain};
 use crate::arguments::{Arguments, Command, Import, Invite};
 use crate::config::Config;
 use crate::descriptors::SocketRoom;
-use crate::folder::{Folder, FolderError, Started, records};
+use crate::folder::{Folder, FolderError, PUBLIC_URL, Started, records};
 use crate::invitation::{self, InviteError};
+use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::scrub::Scrubbing;
-
-/// Where links lead while no server ever said where it listens.
-const URL_DEFAULT: &str = "http://127.0.0.1:8420";
 
 /// What answering a command needs.
 #[derive(Debug, Clone)]
@@ -40,7 +38,7 @@ pub struct Office {
     folder: Folder,
     accepting: Accepting,
     server: ServerId,
-    url: String,
+    links: Links,
     serving: bool,
     /// How far the scrub of a running server is.
     pub scrubbing: Option<Arc<Scrubbing>>,
@@ -49,14 +47,14 @@ pub struct Office {
 }
 
 impl Office {
-    /// The office of a running server, whose links lead to `url`.
-    pub fn new(folder: Folder, accepting: Accepting, key: &SigningKey, url: String) -> Self {
+    /// The office of a running server.
+    pub fn new(folder: Folder, accepting: Accepting, key: &SigningKey, links: Links) -> Self {
         let server = ServerId(key.verifying_key().to_bytes());
         Self {
             folder,
             accepting,
             server,
-            url,
+            links,
             serving: true,
             scrubbing: None,
             room: None,
@@ -79,8 +77,12 @@ impl Office {
     }
 
     /// Where links lead.
-    pub fn url(&self) -> &str {
-        &self.url
+    ///
+    /// # Errors
+    /// [`FolderError::Altered`] if somebody else wrote that.
+    pub fn url(&self) -> Result<&str, FolderError> {
+        let altered = || FolderError::Altered(self.folder.root().join(PUBLIC_URL));
+        self.links.url().ok_or_else(altered)
     }
 }
 
@@ -158,7 +160,7 @@ impl From<FolderError> for Failure {
 impl From<InviteError> for Failure {
     fn from(error: InviteError) -> Self {
         match error {
-            InviteError::Secret(error) => error.into(),
+            InviteError::Folder(error) => error.into(),
             InviteError::Closed(error) => error.into(),
             InviteError::Ledger(error) => error.into(),
         }
@@ -245,7 +247,8 @@ fn with_ledger(
     progress: &mut Progress<'_>,
 ) -> Result<Reply, Failure> {
     let metrics = Metrics::default();
-    let url = folder.last_url();
+    // Before opening puts aside what somebody else wrote.
+    let links = Links::of_stopped(folder, config.public_url.as_deref())?;
     let started = folder.open(None, None, config, &metrics, &mut tell(progress))?;
     let Started { ledger, key, .. } = started;
     let (accepting, thread) = Accepting::start(
@@ -255,13 +258,7 @@ fn with_ledger(
         Arc::new(metrics),
         tokio_util::sync::CancellationToken::new(),
     );
-    let url = match (url, &arguments.command) {
-        // Only a link leads anybody there.
-        (Err(error), Command::Invite(_)) => Err(error)?,
-        (Ok(Some(url)), _) => url,
-        (Ok(None) | Err(_), _) => URL_DEFAULT.to_owned(),
-    };
-    let mut office = Office::new(folder.clone(), accepting.clone(), &key, url);
+    let mut office = Office::new(folder.clone(), accepting.clone(), &key, links);
     office.serving = false;
     let result = execute(&office, arguments, request, progress);
     accepting.close();
@@ -329,13 +326,18 @@ fn invite(office: &Office, options: &Invite, json: bool) -> Result<Reply, Failur
         "person": person,
         "grants": grants,
         "expires_at": invited.expires_at,
+        "url_known_by": office.links.known_by(),
     });
     Ok(say(json, &value, || {
-        format!(
+        let mut text = format!(
             "{}\n\nGood for one device of {person}, until {}.\n",
             invited.link,
             show::show_time(invited.expires_at)
-        )
+        );
+        if let Some(caution) = office.links.caution() {
+            text.push_str(&format!("It leads to {caution} and invite again.\n"));
+        }
+        text
     }))
 }
 

@@ -593,6 +593,14 @@ fn an_altered_address_is_not_used_and_stays_told_though_the_next_start_writes_it
             refused.stderr.contains("is not as the server wrote it"),
             "{refused:?}"
         );
+        let status = field.admin(&["status"]).ok().stdout;
+        assert!(
+            status.contains("links to    nowhere (the file public-url was altered"),
+            "{status}"
+        );
+        let status = field.admin(&["status", "--json"]).ok().json();
+        let said = (&status["url"], &status["url_known_by"]);
+        assert_eq!(said, (&Value::Null, &"altered".into()));
         let (_, report) = verified(&field.data());
         let named = |code: &&str| **code == *"small-file";
         assert_eq!(
