@@ -86,7 +86,7 @@ pub enum FolderError {
     #[error("{} is not as the server wrote it and is not used: {}", .0.display(), written_by(.0))]
     Altered(PathBuf),
     /// There is a journal and no key for it.
-    #[error("{} is missing: put the server's key there or name it with --key", .0.display())]
+    #[error("{} is missing: put the server's key there, or name it with --key of 'serve' or 'restore'", .0.display())]
     NoKey(PathBuf),
     /// The file is not a key.
     #[error("{} is not a key of bukti-server", .0.display())]
