@@ -2,10 +2,11 @@
 //!
 //! A command line is read once ([`wrong_use`]), run by whoever holds the data folder ([`lock`],
 //! [`control`]), and answered with a [`Reply`], so a command prints and exits alike whether it ran
-//! in its own process or in a server. [`table`] and [`show`] say how things look to people.
+//! in its own process or in a server. [`file`] reads what a person named. [`table`] and [`show`] say how things look to people.
 #![warn(missing_docs)]
 
 pub mod control;
+pub mod file;
 pub mod limits;
 pub mod lock;
 pub mod log;
@@ -15,6 +16,7 @@ pub mod table;
 pub mod wrong_use;
 
 pub use control::{CallError, ControlServer, Progress, Request};
+pub use file::read_named;
 pub use lock::{FolderLock, LockError};
 pub use reply::{Exit, Reply};
 pub use table::{Column, Table};

@@ -40,6 +40,8 @@ pub mod domain {
     pub const INCARNATION: &str = "bukti.incarnation.1";
     /// Fingerprint of a set of concurrent values.
     pub const CONFLICT: &str = "bukti.conflict.1";
+    /// Sum of a device's identity file.
+    pub const IDENTITY: &str = "bukti.identity.1";
 }
 
 /// A SHA-256 under construction for one domain.

@@ -15,7 +15,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bukti_command::{Exit, FolderLock, Progress, Reply, Request, parse, show};
+use bukti_command::{Exit, FolderLock, Progress, Reply, Request, parse, read_named, show};
 use bukti_core::authority::Grant;
 use bukti_core::id::{DeviceId, ServerId};
 use bukti_core::ledger::{self, AdminError, RebuildReason};
@@ -27,13 +27,11 @@ use crate::accepting::{Accepting, Reader, chain};
 use crate::arguments::{Arguments, Command, Import, Invite};
 use crate::config::Config;
 use crate::descriptors::SocketRoom;
-use crate::folder::{Folder, FolderError, Started, records};
+use crate::folder::{Folder, FolderError, PUBLIC_URL, Started, records};
 use crate::invitation::{self, InviteError};
+use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::scrub::Scrubbing;
-
-/// Where links lead while no server ever said where it listens.
-const URL_DEFAULT: &str = "http://127.0.0.1:8420";
 
 /// What answering a command needs.
 #[derive(Debug, Clone)]
@@ -41,7 +39,7 @@ pub struct Office {
     folder: Folder,
     accepting: Accepting,
     server: ServerId,
-    url: String,
+    links: Links,
     serving: bool,
     /// How far the scrub of a running server is.
     pub scrubbing: Option<Arc<Scrubbing>>,
@@ -50,14 +48,14 @@ pub struct Office {
 }
 
 impl Office {
-    /// The office of a running server, whose links lead to `url`.
-    pub fn new(folder: Folder, accepting: Accepting, key: &SigningKey, url: String) -> Self {
+    /// The office of a running server.
+    pub fn new(folder: Folder, accepting: Accepting, key: &SigningKey, links: Links) -> Self {
         let server = ServerId(key.verifying_key().to_bytes());
         Self {
             folder,
             accepting,
             server,
-            url,
+            links,
             serving: true,
             scrubbing: None,
             room: None,
@@ -80,8 +78,12 @@ impl Office {
     }
 
     /// Where links lead.
-    pub fn url(&self) -> &str {
-        &self.url
+    ///
+    /// # Errors
+    /// [`FolderError::Altered`] if somebody else wrote that.
+    pub fn url(&self) -> Result<&str, FolderError> {
+        let altered = || FolderError::Altered(self.folder.root().join(PUBLIC_URL));
+        self.links.url().ok_or_else(altered)
     }
 }
 
@@ -160,7 +162,7 @@ impl From<FolderError> for Failure {
 impl From<InviteError> for Failure {
     fn from(error: InviteError) -> Self {
         match error {
-            InviteError::Secret(error) => error.into(),
+            InviteError::Folder(error) => error.into(),
             InviteError::Closed(error) => error.into(),
             InviteError::Ledger(error) => error.into(),
         }
@@ -247,7 +249,8 @@ fn with_ledger(
     progress: &mut Progress<'_>,
 ) -> Result<Reply, Failure> {
     let metrics = Metrics::default();
-    let url = folder.last_url();
+    // Before opening puts aside what somebody else wrote.
+    let links = Links::of_stopped(folder, config.public_url.as_deref())?;
     let started = folder.open(None, None, config, &metrics, &mut tell(progress))?;
     let Started { ledger, key, .. } = started;
     let (accepting, thread) = Accepting::start(
@@ -257,13 +260,7 @@ fn with_ledger(
         Arc::new(metrics),
         tokio_util::sync::CancellationToken::new(),
     );
-    let url = match (url, &arguments.command) {
-        // Only a link leads anybody there.
-        (Err(error), Command::Invite(_)) => Err(error)?,
-        (Ok(Some(url)), _) => url,
-        (Ok(None) | Err(_), _) => URL_DEFAULT.to_owned(),
-    };
-    let mut office = Office::new(folder.clone(), accepting.clone(), &key, url);
+    let mut office = Office::new(folder.clone(), accepting.clone(), &key, links);
     office.serving = false;
     let result = execute(&office, arguments, request, progress);
     accepting.close();
@@ -331,13 +328,18 @@ fn invite(office: &Office, options: &Invite, json: bool) -> Result<Reply, Failur
         "person": person,
         "grants": grants,
         "expires_at": invited.expires_at,
+        "url_known_by": office.links.known_by(),
     });
     Ok(say(json, &value, || {
-        format!(
+        let mut text = format!(
             "{}\n\nGood for one device of {person}, until {}.\n",
             invited.link,
             show::show_time(invited.expires_at)
-        )
+        );
+        if let Some(caution) = office.links.caution() {
+            text.push_str(&format!("It leads to {caution} and invite again.\n"));
+        }
+        text
     }))
 }
 
@@ -462,21 +464,8 @@ fn at_tenths(mut say: impl FnMut(ledger::Stage, u64)) -> impl FnMut(ledger::Prog
 
 /// Reads a file that an administrator named.
 fn read_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
-    let describe = |error: &std::io::Error| {
-        Failure::wrong_use(format!("cannot read {}: {error}", path.display()))
-    };
-    let length = std::fs::metadata(path)
-        .map_err(|error| describe(&error))?
-        .len();
-    if length > bytes_max as u64 {
-        return Err(Failure::wrong_use(format!(
-            "{} has {}, more than the {} that are taken",
-            path.display(),
-            show::show_bytes(length),
-            show::show_bytes(bytes_max as u64)
-        )));
-    }
-    std::fs::read(path).map_err(|error| describe(&error))
+    read_named(path, bytes_max)
+        .map_err(|error| Failure::wrong_use(format!("cannot read {}: {error}", path.display())))
 }
 
 /// The last part of a path, for messages about a file's content.

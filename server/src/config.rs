@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+/// Bytes of a configuration: the example with every key has 2 KiB.
+const FILE_BYTES_MAX: usize = 1024 * 1024;
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -211,10 +214,13 @@ impl Config {
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read {
+        let unread = |cause| ConfigError::Read {
             path: path.to_owned(),
             cause,
-        })?;
+        };
+        let bytes = bukti_command::read_named(path, FILE_BYTES_MAX).map_err(unread)?;
+        let invalid = |error| unread(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+        let text = String::from_utf8(bytes).map_err(|error| invalid(error.utf8_error()))?;
         toml::from_str(&text).map_err(|error| {
             let line = error
                 .span()

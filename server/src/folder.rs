@@ -11,6 +11,7 @@
 //!   administrator.invitation     0600  written at the first start
 //!   sums                         what the three small files above held when they were written
 //!   restoring/                   what a restore makes until the folder is a server
+//!   *.altered-N  store.damaged-N  what was found altered or damaged, put aside
 //! ```
 
 pub mod restoring;
@@ -31,16 +32,16 @@ use ed25519_dalek::SigningKey;
 use crate::accepting::{Disk, Ledger};
 use crate::clock::wall_now;
 use crate::config::Config;
-use crate::folder::small::Altered;
+use crate::folder::small::{Altered, SmallFiles};
 use crate::found;
 use crate::metrics::Metrics;
 
 const KEY: &str = "server.key";
 const JOURNAL: &str = "journal";
 const STORE: &str = "store";
-const KEY_PATH: &str = "key-path";
-const PUBLIC_URL: &str = "public-url";
-const INVITATION: &str = "administrator.invitation";
+pub(crate) const KEY_PATH: &str = "key-path";
+pub(crate) const PUBLIC_URL: &str = "public-url";
+pub(crate) const INVITATION: &str = "administrator.invitation";
 
 /// First word of a key file, so that no other file is taken for one.
 const KEY_WORD: &str = "bukti-server-key-1";
@@ -87,10 +88,10 @@ pub enum FolderError {
     #[error("{} is a file: expected the data folder of a server", .0.display())]
     NotAFolder(PathBuf),
     /// A small file was changed by somebody else.
-    #[error("{} is not as the server wrote it: serve the folder once, which writes it again", .0.display())]
+    #[error("{} is not as the server wrote it and is not used: {}", .0.display(), written_by(.0))]
     Altered(PathBuf),
     /// There is a journal and no key for it.
-    #[error("{} is missing: put the server's key there or name it with --key", .0.display())]
+    #[error("{} is missing: put the server's key there, or name it with --key of 'serve' or 'restore'", .0.display())]
     NoKey(PathBuf),
     /// The file is not a key.
     #[error("{} is not a key of bukti-server", .0.display())]
@@ -111,6 +112,14 @@ pub(crate) fn records(first: Position, last: Position) -> String {
     match first == last {
         true => format!("record {first}"),
         false => format!("records {first} to {last}"),
+    }
+}
+
+/// What writes a small file again.
+fn written_by(path: &Path) -> &'static str {
+    match path.ends_with(KEY_PATH) {
+        true => "name the key with bukti-server serve --key FILE, which writes it again",
+        false => "serve the folder once, which writes it again",
     }
 }
 
@@ -163,10 +172,19 @@ impl Folder {
     /// Where the key is: in the folder, or where the last `--key` said.
     pub fn key(&self) -> PathBuf {
         let own = self.root.join(KEY);
-        match fs::read_to_string(self.root.join(KEY_PATH)) {
-            Ok(path) if !own.exists() => PathBuf::from(path.trim_end_matches('\n')),
-            Ok(_) | Err(_) => own,
+        let text = small::read(&self.root.join(KEY_PATH)).map(String::from_utf8);
+        match text {
+            Ok(Ok(path)) if !own.exists() => PathBuf::from(path.trim_end_matches('\n')),
+            Ok(Ok(_) | Err(_)) | Err(_) => own,
         }
+    }
+
+    /// The same, unless somebody else wrote where that is.
+    fn sound_key(&self) -> Result<PathBuf, FolderError> {
+        if !self.root.join(KEY).exists() {
+            self.expect_unaltered(KEY_PATH)?;
+        }
+        Ok(self.key())
     }
 
     /// Remembers where a key lies for commands that are not told, once the ledger was opened with
@@ -215,7 +233,7 @@ impl Folder {
         if holds("identity.cbor") || holds("tail") {
             return Err(FolderError::Device(self.root.clone()));
         }
-        if holds(PUBLIC_URL) || holds(INVITATION) {
+        if holds(PUBLIC_URL) || holds(INVITATION) || !self.kept_aside().is_empty() {
             return Err(FolderError::JournalMissing(self.root.clone()));
         }
         Ok(())
@@ -270,7 +288,10 @@ impl Folder {
         } else {
             self.sweep_restore();
         }
-        let key_path = key.map_or_else(|| self.key(), Path::to_owned);
+        let key_path = match key {
+            Some(path) => path.to_owned(),
+            None => self.sound_key()?,
+        };
         let key = if fresh && !key_path.exists() {
             make_key(&key_path)?
         } else {
@@ -281,12 +302,14 @@ impl Folder {
             false => self.open_store(config)?,
         };
         let kv = Arc::new(kv);
-        let make = |now| {
+        let make = |now| -> Result<Ledger, FolderError> {
             let disk = self.open_journal(metrics)?;
             let journal = JournalId(random()?);
             let (kv, key) = (kv.clone(), key.clone());
-            ledger::Ledger::create(disk, kv, key, journal, now, options(config))
-                .map_err(|error| self.journal_gone(error))
+            let made = ledger::Ledger::create(disk, kv, key, journal, now, options(config));
+            let mut ledger = made.map_err(|error| self.journal_gone(error))?;
+            self.record_found(&mut ledger, None)?;
+            Ok(ledger)
         };
         let (ledger, opened) = if let Some(now) = create.filter(|_| fresh) {
             (make(now)?, None)
@@ -295,7 +318,7 @@ impl Folder {
             let (kv, key) = (kv.clone(), key.clone());
             match ledger::Ledger::open(disk, kv, key, options(config), progress) {
                 Ok((mut ledger, opened)) => {
-                    self.record_found(&mut ledger, &opened)?;
+                    self.record_found(&mut ledger, Some(&opened))?;
                     (ledger, Some(opened))
                 }
                 Err(error @ LedgerError::Empty) => {
@@ -357,23 +380,34 @@ impl Folder {
         metrics: &Metrics,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Ledger, Opened), FolderError> {
-        let key = read_key(&self.key())?;
+        let key = read_key(&self.sound_key()?)?;
         let disk = self.open_journal(metrics)?;
         let (kv, _) = self.open_store(config)?;
         let (kv, now) = (Arc::new(kv), wall_now());
         let opened = ledger::Ledger::open_after_loss(disk, kv, key, now, options(config), progress);
         let (mut ledger, opened) = opened.map_err(|error| self.journal_gone(error))?;
-        self.record_found(&mut ledger, &opened)?;
+        self.record_found(&mut ledger, Some(&opened))?;
         Ok((ledger, opened))
     }
 
-    /// Before anything writes the small files again.
-    fn record_found(&self, ledger: &mut Ledger, opened: &Opened) -> Result<(), FolderError> {
-        let altered = self.check_small_files()?;
-        Ok(found::record(ledger, opened, &self.kept_aside(), &altered)?)
+    /// Before anything writes the small files again. What is altered is aside before it is a
+    /// finding, so that no end in between leaves it in use or untold.
+    fn record_found(
+        &self,
+        ledger: &mut Ledger,
+        opened: Option<&Opened>,
+    ) -> Result<(), FolderError> {
+        let aside = self.small_files().put_aside(unused_number());
+        for kept in
+            aside.map_err(|source| self.io("put aside small files of", &self.root, source))?
+        {
+            tracing::warn!(%kept, "a small file was not as the server wrote it and was put aside");
+        }
+        Ok(found::record(ledger, opened, &self.kept_aside())?)
     }
 
-    /// What lies beside the live files: tails that were cut from the journal, damaged stores.
+    /// What lies beside the live files: tails that were cut from the journal, damaged stores, and
+    /// small files that were altered.
     pub fn kept_aside(&self) -> Vec<String> {
         let names = |folder: &Path| -> Vec<String> {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -391,7 +425,8 @@ impl Folder {
         let stores = names(&self.root)
             .into_iter()
             .filter(|name| name.starts_with(&damaged));
-        tails.chain(stores).collect()
+        let small = self.small_files().aside().unwrap_or_default();
+        tails.chain(stores).chain(small).collect()
     }
 
     /// Forgets everything derived from the journal.
@@ -417,7 +452,8 @@ impl Folder {
     }
 
     fn write_small(&self, name: &str, text: &str) -> Result<(), FolderError> {
-        small::write(&self.root, name, text)
+        self.small_files()
+            .write(name, text)
             .map_err(|source| self.io("write", &self.root.join(name), source))
     }
 
@@ -426,8 +462,29 @@ impl Folder {
     /// # Errors
     /// [`FolderError::Io`].
     pub fn check_small_files(&self) -> Result<Vec<Altered>, FolderError> {
-        small::check(&self.root, &[KEY_PATH, PUBLIC_URL, INVITATION])
+        self.small_files()
+            .check()
             .map_err(|source| self.io("read", &self.root.join(small::SUMS), source))
+    }
+
+    fn small_files(&self) -> SmallFiles<'_> {
+        SmallFiles::new(&self.root, &[KEY_PATH, PUBLIC_URL, INVITATION])
+    }
+
+    /// Refuses a small file that somebody else wrote, also once it was put aside.
+    fn expect_unaltered(&self, name: &str) -> Result<(), FolderError> {
+        let altered = self.check_small_files()?;
+        let is_gone = !self.root.join(name).exists();
+        let was_altered = || {
+            let aside = self.kept_aside();
+            aside
+                .iter()
+                .any(|aside| small::original(aside) == Some(name))
+        };
+        if altered.iter().any(|file| file.name == name) || (is_gone && was_altered()) {
+            return Err(FolderError::Altered(self.root.join(name)));
+        }
+        Ok(())
     }
 
     /// The address of the last start, if there was one.
@@ -436,11 +493,9 @@ impl Folder {
     /// [`FolderError::Altered`] if the file with it is not as the server wrote it, since links would
     /// lead elsewhere. [`FolderError::Io`].
     pub fn last_url(&self) -> Result<Option<String>, FolderError> {
-        let altered = self.check_small_files()?;
-        if altered.iter().any(|file| file.name == PUBLIC_URL) {
-            return Err(FolderError::Altered(self.root.join(PUBLIC_URL)));
-        }
-        let text = fs::read_to_string(self.root.join(PUBLIC_URL)).ok();
+        self.expect_unaltered(PUBLIC_URL)?;
+        let bytes = small::read(&self.root.join(PUBLIC_URL)).ok();
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         let url = text.map(|text| text.trim().to_owned());
         Ok(url.filter(|url| !url.is_empty()))
     }
@@ -472,7 +527,7 @@ impl Folder {
             Ok(kv) => Ok((kv, None)),
             Err(KvError::Damaged(reason)) => {
                 tracing::warn!(%reason, "the store is damaged and will be built again");
-                let aside = move_aside(&path).map_err(FolderError::Store)?;
+                let aside = move_aside(&path, unused_number()).map_err(FolderError::Store)?;
                 let kv = SledKv::open(&path, cache).map_err(FolderError::Store)?;
                 Ok((kv, Some(aside)))
             }
@@ -487,6 +542,11 @@ impl Folder {
             source,
         }
     }
+}
+
+/// A number for what is put aside, which no other had: milliseconds, so also if the others are gone.
+fn unused_number() -> u64 {
+    wall_now().try_into().unwrap_or(1)
 }
 
 /// How the ledger uses memory and disk under a configuration.
@@ -514,12 +574,12 @@ pub fn random<const N: usize>() -> Result<[u8; N], FolderError> {
 /// # Errors
 /// [`FolderError::NoKey`] or [`FolderError::NotAKey`].
 pub fn read_key(path: &Path) -> Result<SigningKey, FolderError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let bytes = match small::read(path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(FolderError::NoKey(path.to_owned()));
         }
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             return Err(FolderError::NotAKey(path.to_owned()));
         }
         Err(source) => {
@@ -530,6 +590,7 @@ pub fn read_key(path: &Path) -> Result<SigningKey, FolderError> {
             });
         }
     };
+    let text = str::from_utf8(&bytes).unwrap_or_default();
     let seed = text
         .strip_prefix(KEY_WORD)
         .and_then(|rest| bs58::decode(rest.trim()).with_check(None).into_vec().ok())

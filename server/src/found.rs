@@ -1,8 +1,9 @@
 //! What opening a folder found becomes findings in the journal, so that nobody has to read logs.
 //!
-//! What was cut from the end of the journal lies in side files, and damaged stores lie beside the
-//! live one. A finding is made for each that has none, also for those of an earlier opening that
-//! ended, or met a disk without room, before it could say so.
+//! What was cut from the end of the journal lies in side files, and damaged stores and altered small
+//! files lie beside the live ones. A finding is made for each that has none, also for those of an
+//! earlier opening that ended, or met a disk without room, before it could say so. Their names are
+//! never used again, so what happens again is another finding.
 
 use std::path::Path;
 
@@ -12,10 +13,8 @@ use bukti_core::record::Finding;
 
 use crate::accepting::Ledger;
 use crate::clock::wall_now;
-use crate::folder::small::Altered;
-
-/// Digits of a sum that tell one content of a small file from another.
-const SUM_DIGITS: usize = 8;
+use crate::folder::small::{self, SUMS};
+use crate::folder::{INVITATION, KEY_PATH, PUBLIC_URL};
 
 /// Records what was found and is not recorded yet. On a disk below its reserve nothing is; the side
 /// files wait for the next opening.
@@ -24,15 +23,14 @@ const SUM_DIGITS: usize = 8;
 /// The ledger ended.
 pub fn record(
     ledger: &mut Ledger,
-    opened: &Opened,
+    opened: Option<&Opened>,
     kept_aside: &[String],
-    altered: &[Altered],
 ) -> Result<(), LedgerError> {
-    let once = aside(kept_aside).chain(altered.iter().map(small_file));
-    for finding in once {
+    for finding in aside(kept_aside) {
         ledger.find(wall_now(), finding)?;
     }
-    let Some(finding) = opened.rebuilt.and_then(rebuilt) else {
+    let rebuilt = opened.and_then(|opened| opened.rebuilt).and_then(rebuilt);
+    let Some(finding) = rebuilt else {
         return Ok(());
     };
     match ledger.record_finding(wall_now(), finding) {
@@ -56,13 +54,15 @@ fn finding(code: &str, sentence: String, place: String) -> Finding {
     }
 }
 
-/// One finding for each that is kept aside: what was cut from the journal, and damaged stores.
+/// One finding for each that is kept aside: what was cut from the journal, damaged stores, and small
+/// files that were altered.
 pub fn aside(kept_aside: &[String]) -> impl Iterator<Item = Finding> {
     kept_aside.iter().map(|name| {
         let file = Path::new(name).file_name().and_then(|name| name.to_str());
-        match file.and_then(SideFile::parse) {
-            Some(side) => cut_tail(name, &side),
-            None => store_moved_aside(name),
+        match (file.and_then(SideFile::parse), small::original(name)) {
+            (Some(side), _) => cut_tail(name, &side),
+            (None, Some(original)) => small_file(name, original),
+            (None, None) => store_moved_aside(name),
         }
     })
 }
@@ -99,16 +99,20 @@ fn store_moved_aside(name: &str) -> Finding {
     )
 }
 
-/// What a small file holds is part of the place, so that another change of it is another finding.
-pub fn small_file(altered: &Altered) -> Finding {
-    let Altered { name, fault, sum } = altered;
-    let digits = sum.get(..SUM_DIGITS).unwrap_or_default();
+fn small_file(aside: &str, name: &str) -> Finding {
+    let then = match name {
+        PUBLIC_URL => "The next start writes it again, and no invitation is made until then.",
+        KEY_PATH => "A start with --key writes it again.",
+        INVITATION => {
+            "Do not use the link in it. While nobody is enrolled, the next start writes another."
+        }
+        SUMS => "It was written again with what it still said of files that bear it out.",
+        _ => "It is not used.",
+    };
     finding(
         code::SMALL_FILE,
-        format!(
-            "The file {name} was not as the server wrote it when the folder was opened: {fault}."
-        ),
-        format!("{name} {digits}").trim_end().to_owned(),
+        format!("The file {name} was not as the server wrote it and was put aside. {then}"),
+        aside.to_owned(),
     )
 }
 

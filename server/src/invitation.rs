@@ -22,9 +22,9 @@ pub struct Link {
 /// Why nobody was invited.
 #[derive(Debug, thiserror::Error)]
 pub enum InviteError {
-    /// No secret can be drawn.
+    /// No secret can be drawn, or nobody knows where a link is to lead.
     #[error(transparent)]
-    Secret(#[from] FolderError),
+    Folder(#[from] FolderError),
     /// The ledger takes nothing more.
     #[error(transparent)]
     Closed(#[from] Unqueued),
@@ -43,6 +43,7 @@ pub fn invite(
     grants: Vec<Grant>,
     holds_ms: i64,
 ) -> Result<Link, InviteError> {
+    let url = office.url()?.to_owned();
     let secret: [u8; 16] = random()?;
     let asked = office.accepting().ask_blocking(None, move |ledger, now| {
         let hash = invitation_hash(&secret);
@@ -60,7 +61,7 @@ pub fn invite(
     });
     let expires_at = asked??;
     let link = InvitationLink {
-        url: office.url().to_owned(),
+        url,
         secret,
         server: office.server(),
     };

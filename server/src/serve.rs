@@ -27,6 +27,7 @@ use crate::commands::{self, Office};
 use crate::config::Config;
 use crate::descriptors::{self, METRICS_SOCKETS_MAX, SOCKETS_SPARE, SocketRoom};
 use crate::folder::{Folder, Started};
+use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::scrub::{self, Scrubbing};
 use crate::sessions::Sessions;
@@ -97,16 +98,15 @@ async fn run(
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
     let scrubbing = Arc::new(Scrubbing::default());
-    let mut office = Office::new(folder.clone(), accepting.clone(), &key, url);
+    let links = Links::To(url.clone());
+    let mut office = Office::new(folder.clone(), accepting.clone(), &key, links);
     office.scrubbing = Some(scrubbing.clone());
     office.room = Some(room);
     let nobody = office.reader().devices().next().is_none();
     if founded || (nobody && folder.lacks_invitation()) {
         invite_first_administrator(folder, &office).await?;
     }
-    folder
-        .remember_url(office.url())
-        .map_err(|error| chain(&error))?;
+    folder.remember_url(&url).map_err(|error| chain(&error))?;
     let app = assemble(config, &key, accepting, sessions, metrics, scrubbing);
     let control =
         ControlServer::bind(lock).map_err(|error| format!("cannot take commands: {error}"))?;

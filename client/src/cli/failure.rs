@@ -47,6 +47,15 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Goes on from what was said, in a sentence of its own where that was one.
+pub(super) fn going_on(said: &str, more: &str) -> String {
+    let mut letters = more.chars();
+    match letters.next().filter(|_| said.ends_with('.')) {
+        Some(first) => format!("{said} {}{}.", first.to_uppercase(), letters.as_str()),
+        None => format!("{said}; {more}"),
+    }
+}
+
 fn one_line(text: &str) -> String {
     plain(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -70,6 +79,21 @@ mod tests {
             assert_eq!(reply.stderr, "a b\u{fffd}[2J\n");
             assert_eq!((reply.exit, reply.stdout.as_str()), (exit, ""));
         }
+    }
+
+    #[test]
+    fn what_goes_on_from_a_sentence_is_one_and_from_a_clause_a_clause() {
+        let kept = "everything entered is kept";
+        let said = going_on("it was cut: the line is gone", kept);
+        assert_eq!(
+            said,
+            "it was cut: the line is gone; everything entered is kept"
+        );
+        let said = going_on("it was cut: The server stops.", kept);
+        assert_eq!(
+            said,
+            "it was cut: The server stops. Everything entered is kept."
+        );
     }
 
     #[test]

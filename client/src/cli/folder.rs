@@ -53,7 +53,7 @@ pub(super) fn store(folder: &Path) -> Result<SledKv, Failure> {
 }
 
 fn aside(folder: &Path) -> Result<(), Failure> {
-    let moved = move_aside(&folder.join(STORE)).map_err(|error| Failure::failed(&error))?;
+    let moved = move_aside(&folder.join(STORE), 1).map_err(|error| Failure::failed(&error))?;
     tracing::warn!(
         moved = %moved.display(),
         "the confirmed store was damaged and begins anew: the next sync brings its content"

@@ -1,11 +1,10 @@
 //! What a person types for the values of evidence, held to its kind.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
+use bukti_command::read_named;
 use bukti_core::evidence::Value;
 use bukti_core::kind::{FieldValue, Kind, Kinds};
 use bukti_core::limits::{FIELD_STRING_BYTES_MAX, FIELD_TEXT_BYTES_MAX};
@@ -111,20 +110,8 @@ pub(super) fn line(what: &str, typed: &str) -> Result<String, Failure> {
 pub(super) fn narrative(path: &Path) -> Result<String, Failure> {
     let expected = format!("expected a text file in UTF-8 of at most {FIELD_TEXT_BYTES_MAX} bytes");
     let refuse = |reason: &str| Failure::Wrong(format!("{}: {reason}: {expected}", path.display()));
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| refuse(&error.to_string()))?;
-    let about = file
-        .metadata()
-        .map_err(|error| refuse(&error.to_string()))?;
-    if !about.is_file() {
-        return Err(refuse("not a file"));
-    }
-    file.take(FIELD_TEXT_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| refuse(&error.to_string()))?;
-    if bytes.len() > FIELD_TEXT_BYTES_MAX {
-        return Err(refuse(&format!("{} bytes are too many", about.len())));
-    }
+    let read = read_named(path, FIELD_TEXT_BYTES_MAX);
+    let bytes = read.map_err(|error| refuse(&error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|_| refuse("not UTF-8"))?;
     // What Windows editors put around text is not part of it.
     let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n");
@@ -229,10 +216,7 @@ mod tests {
         for (content, reason) in [
             (b"\xff\xfe".to_vec(), ": not UTF-8: "),
             (b"a\0b".to_vec(), ": control characters in it: "),
-            (
-                vec![b'x'; FIELD_TEXT_BYTES_MAX + 1],
-                " bytes are too many: ",
-            ),
+            (vec![b'x'; FIELD_TEXT_BYTES_MAX + 1], ": it has more than "),
         ] {
             fs::write(&path, content).unwrap();
             assert!(wrong(narrative(&path)).contains(reason));

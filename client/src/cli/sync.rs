@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::desk::FieldDevice;
-use super::failure::{Failure, chain};
+use super::failure::{Failure, chain, going_on};
 use super::folder;
 use super::line;
 use super::status::AWAITS_CONFIRMATION;
@@ -292,7 +292,7 @@ pub(super) fn run(
 pub(super) fn failed(summary: &Summary, error: &SyncError, json: bool) -> Reply {
     let failure = match error {
         SyncError::NotReached { .. } | SyncError::Interrupted { .. } => {
-            Failure::NotReached(format!("{}; everything entered is kept", chain(error)))
+            Failure::NotReached(going_on(&chain(error), "everything entered is kept"))
         }
         SyncError::Full { .. } => Failure::NotReached(format!(
             "{error}; everything entered is kept here and goes with the next 'bukti sync'"
@@ -512,6 +512,19 @@ mod tests {
         assert_eq!(
             reply.stderr,
             "the server was not reached: connection refused; everything entered is kept\n"
+        );
+    }
+
+    #[test]
+    fn what_a_server_said_before_it_cut_a_sync_stays_a_sentence() {
+        let error = SyncError::Interrupted {
+            reason: "The server has a fault; what was sent is kept.".into(),
+            traffic: Traffic::default(),
+        };
+        assert_eq!(
+            failed(&Summary::default(), &error, true).stderr,
+            "the sync was interrupted: The server has a fault; what was sent is kept. Everything \
+             entered is kept.\n"
         );
     }
 

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::desk::FieldDevice;
-use super::failure::Failure;
+use super::failure::{Failure, going_on};
 use super::line::{self, Command, Line};
 use super::status::AWAITS_CONFIRMATION;
 use super::sync::{self, Summary};
@@ -244,9 +244,9 @@ impl Hub {
                 }
                 None => "the time is over".to_owned(),
             };
-            let failure = Failure::NotReached(format!(
-                "the server was not reached: {reason}; everything entered is kept, and 'bukti sync \
-                 --watch' goes on trying"
+            let failure = Failure::NotReached(going_on(
+                &format!("the server was not reached: {reason}"),
+                "everything entered is kept, and 'bukti sync --watch' goes on trying",
             ));
             return Ok(sync::not_finished(&summary, &failure, json));
         }

@@ -4,10 +4,12 @@
 //! wrote it down is taken up again with the same key.
 
 use bukti_core::envelope::decode_exactly;
+use bukti_core::hash::{Hasher, domain};
 use bukti_core::id::{DeviceId, JournalId, ServerId, WallMs};
 use bukti_core::journal::Storage;
 use bukti_core::record::{Certificate, Fact, Signed};
 use ed25519_dalek::SigningKey;
+use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
 use super::file::{self, FileError};
@@ -26,6 +28,24 @@ struct Stored {
     seed: [u8; 32],
     #[n(2)]
     enrolment: Option<StoredEnrolment>,
+    /// Over the other values, as they are written without it. Files of before have none. No one
+    /// flipped bit makes another's number of this one or this one of another's.
+    #[n(7)]
+    sum: Option<ByteArray<32>>,
+}
+
+impl Stored {
+    fn to_bytes(&self) -> Vec<u8> {
+        minicbor::to_vec(self).expect("writing to a vector cannot fail")
+    }
+
+    /// With the sum over everything else.
+    fn summed(self) -> Self {
+        let plain = Self { sum: None, ..self };
+        let hasher = Hasher::new(domain::IDENTITY).variable(&plain.to_bytes());
+        let sum = Some(hasher.finish().into());
+        Self { sum, ..plain }
+    }
 }
 
 #[derive(Clone, Encode, Decode)]
@@ -160,6 +180,12 @@ pub(super) fn load<S: Storage>(home: &S) -> Result<Found, IdentityError> {
         let text = format!("format {} instead of {FORMAT}", stored.format);
         return Err(IdentityError::Damaged(text));
     }
+    if stored.sum.is_some() && stored.clone().summed().to_bytes() != bytes {
+        return Err(IdentityError::Damaged(
+            "what it holds has another sum: enrol in a new data folder, and have this device revoked"
+                .into(),
+        ));
+    }
     let key = SigningKey::from_bytes(&stored.seed);
     let Some(enrolment) = stored.enrolment else {
         return Ok(Found::Key(Box::new(key)));
@@ -240,9 +266,9 @@ fn write<S: Storage>(
         format: FORMAT,
         seed: key.to_bytes(),
         enrolment,
+        sum: None,
     };
-    let bytes = minicbor::to_vec(&stored).expect("writing to a vector cannot fail");
-    Ok(file::replace(home, NAME, &bytes)?)
+    Ok(file::replace(home, NAME, &stored.summed().to_bytes())?)
 }
 
 fn read_enrolment(key: SigningKey, enrolment: &StoredEnrolment) -> Result<Identity, String> {
@@ -280,4 +306,72 @@ fn read_enrolment(key: SigningKey, enrolment: &StoredEnrolment) -> Result<Identi
 
 pub(super) fn device_of(key: &SigningKey) -> DeviceId {
     DeviceId(key.verifying_key().to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use bukti_core::authority::Role;
+    use bukti_core::journal::memory::MemoryStorage;
+
+    use super::*;
+    use crate::device::tests::world::{WARD, World};
+
+    /// What a file says, or why it is refused.
+    fn read(bytes: &[u8]) -> Result<String, String> {
+        let home = MemoryStorage::new();
+        home.set_content(NAME, bytes);
+        match load(&home) {
+            Err(error) => Err(error.to_string()),
+            Ok(Found::Nothing) => panic!("there is a file"),
+            Ok(Found::Key(key)) => Ok(format!("{:?}", key.to_bytes())),
+            Ok(Found::Enrolled(identity)) => {
+                let (key, former) = (identity.key.to_bytes(), identity.former_journals());
+                let certificate = identity.certificate_record();
+                Ok(format!("{identity:?} {key:?} {former:?} {certificate:?}"))
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_an_identity_is_refused_or_means_the_same() {
+        let mut world = World::new();
+        let enrolled = world.phone("Siti", Role::Officer, WARD).home;
+        let fresh = MemoryStorage::new();
+        keep_key(&fresh, &SigningKey::from_bytes(&[3; 32])).unwrap();
+        for home in [enrolled, fresh] {
+            let sound = home.content(NAME).unwrap();
+            let says = read(&sound).unwrap();
+            let mut same = 0;
+            for bit in 0..8 * sound.len() {
+                let mut flipped = sound.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                match read(&flipped) {
+                    Ok(other) => {
+                        assert_eq!(other, says, "bit {bit}");
+                        same += 1;
+                    }
+                    Err(text) => assert!(text.starts_with("identity.cbor is damaged: "), "{text}"),
+                }
+            }
+            // Where the number of the sum is another, there is none.
+            assert!(same < 8, "{same} flipped bits were read over");
+        }
+    }
+
+    #[test]
+    fn an_identity_of_before_is_read_and_has_a_sum_once_it_is_written_again() {
+        let mut world = World::new();
+        let phone = world.phone("Siti", Role::Officer, WARD);
+        let sound = phone.home.content(NAME).unwrap();
+        let mut stored: Stored = decode_exactly(&sound).unwrap();
+        stored.sum = None;
+        assert_eq!(read(&stored.to_bytes()), read(&sound));
+
+        phone.home.set_content(NAME, &stored.to_bytes());
+        let Found::Enrolled(identity) = load(&phone.home).unwrap() else {
+            panic!("it is enrolled")
+        };
+        keep_move(&phone.home, &identity).unwrap();
+        assert_eq!(phone.home.content(NAME).unwrap(), sound);
+    }
 }

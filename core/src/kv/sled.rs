@@ -200,11 +200,12 @@ impl Iterator for Scan<'_> {
 }
 
 /// Renames the folder of a store to `….damaged-N` beside it and returns that name, so that the
-/// next [`SledKv::open`] starts empty. Only the last [`STORES_DAMAGED_MAX`] are kept.
+/// next [`SledKv::open`] starts empty. N is `number_min` or more, and more than the others there have.
+/// Only the last [`STORES_DAMAGED_MAX`] are kept.
 ///
 /// # Errors
 /// [`KvError::Io`]: the folder cannot be renamed, or a former one cannot be removed.
-pub fn move_aside(path: &Path) -> Result<PathBuf, KvError> {
+pub fn move_aside(path: &Path, number_min: u64) -> Result<PathBuf, KvError> {
     let failed = |source| KvError::Io {
         act: "move aside",
         source,
@@ -226,7 +227,8 @@ pub fn move_aside(path: &Path) -> Result<PathBuf, KvError> {
         kept.extend(number.and_then(|number| number.parse::<u64>().ok()));
     }
     kept.sort_unstable();
-    let number = kept.last().map_or(1, |last| last + 1);
+    let next = kept.last().map_or(0, |last| last.saturating_add(1));
+    let number = next.max(number_min);
     let surplus = (kept.len() + 1).saturating_sub(STORES_DAMAGED_MAX);
     for old in kept.drain(..surplus) {
         fs::remove_dir_all(parent.join(format!("{prefix}{old}"))).map_err(failed)?;
@@ -370,7 +372,7 @@ mod tests {
         drop(kv);
         let again = SledKv::open(&path, 0);
         assert!(matches!(again, Err(KvError::Damaged(_))), "{again:?}");
-        move_aside(&path).unwrap();
+        move_aside(&path, 1).unwrap();
         assert_eq!(SledKv::open(&path, 0).unwrap().get(b"a").unwrap(), None);
     }
 }

@@ -217,8 +217,8 @@ fn a_store_whose_settings_are_rubbish_is_damaged_and_opens_empty_once_moved_asid
     let error = SledKv::open(&path, CACHE).unwrap_err();
     assert!(matches!(error, KvError::Damaged(_)), "{error:?}");
 
-    let aside = move_aside(&path).unwrap();
-    assert_eq!(aside, dir.path().join("store.damaged-1"));
+    let aside = move_aside(&path, 7).unwrap();
+    assert_eq!(aside, dir.path().join("store.damaged-7"));
     assert!(aside.join("db").exists());
     assert_eq!(open(&path).get(b"a").unwrap(), None);
 }
@@ -229,7 +229,7 @@ fn only_the_last_damaged_stores_are_kept() {
     let path = dir.path().join("store");
     for _ in 0..5 {
         fs::create_dir(&path).unwrap();
-        move_aside(&path).unwrap();
+        move_aside(&path, 1).unwrap();
     }
     let mut names: Vec<_> = fs::read_dir(dir.path())
         .unwrap()

@@ -59,9 +59,7 @@ pub enum EnrolRefusal {
     #[error("the invitation has expired")]
     Expired,
     /// The server lost records since it was made, and with them perhaps its use.
-    #[error(
-        "the invitation is older than a loss of records and may have been used; ask for another"
-    )]
+    #[error("the invitation is older than a loss of records and may have been used")]
     Void,
     /// Another device used it.
     #[error("the invitation was used by another device")]

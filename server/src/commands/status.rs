@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Failure, Office, findings, say, verify};
 use crate::accepting::Reader;
 use crate::descriptors::SocketRoom;
+use crate::links::Links;
 use crate::scrub::Seen;
 
 /// Findings that `status` shows; `findings` lists all.
@@ -53,7 +54,8 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
         "disk_reserve_bytes": space.map(|space| space.reserve_bytes),
         "journal": reader.journal().to_string(),
         "server": office.server().to_string(),
-        "url": office.url(),
+        "url": office.links.url(),
+        "url_known_by": office.links.known_by(),
         "position": seen.position,
         "chain": seen.chain.to_string(),
         "documents": documents.map(|documents| documents.all),
@@ -92,7 +94,7 @@ pub(super) fn status(office: &Office, json: bool) -> Result<Reply, Failure> {
              documents   {}\n\
              devices     {}\n\
              frameworks  {}\n",
-            office.url(),
+            links_text(&office.links),
             office.server(),
             reader.journal(),
             seen.position,
@@ -208,6 +210,15 @@ impl Devices {
             text.push_str(&format!(", {} revoked", self.revoked));
         }
         text
+    }
+}
+
+/// Where links lead, and what is to be known of that.
+fn links_text(links: &Links) -> String {
+    let url = links.url().unwrap_or("nowhere");
+    match links.caution() {
+        Some(caution) => format!("{url} ({caution})"),
+        None => url.to_owned(),
     }
 }
 

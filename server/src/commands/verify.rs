@@ -126,15 +126,11 @@ fn with_reader(
     let in_files = journal.findings.iter().map(in_file);
     let mut shown: Vec<Shown> = in_files.chain(in_rows).collect();
     let altered = folder.check_small_files()?;
-    let is_shown = |found: &Found| {
-        let mut shown = altered.iter().map(found::small_file);
-        shown.any(|shown| shown.place == found.finding.place)
-    };
     // What was found earlier and repaired is not as it should be until somebody has looked into it.
     match reader.found() {
         Ok(found) => {
             let waiting = found.iter().filter(|found| found.waits());
-            shown.extend(waiting.filter(|found| !is_shown(found)).map(recorded));
+            shown.extend(waiting.map(recorded));
             shown.extend(unrecorded(folder, &found));
         }
         Err(error) => shown.push(Shown {
@@ -195,13 +191,16 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
         FolderError::NotAKey(path) => ("key", path.display().to_string()),
         FolderError::Store(_) => ("store-damaged", "store".to_owned()),
         FolderError::JournalMissing(_) => ("lost", "the journal".to_owned()),
+        FolderError::Altered(path) => {
+            let name = path.file_name().unwrap_or_default();
+            (code::SMALL_FILE, name.to_string_lossy().into_owned())
+        }
         FolderError::NoKey(path) if !altered.is_empty() => ("key", path.display().to_string()),
         FolderError::NoKey(_)
         | FolderError::Empty(_)
         | FolderError::Device(_)
         | FolderError::HalfRestored(_)
         | FolderError::NotAFolder(_)
-        | FolderError::Altered(_)
         | FolderError::Io { .. }
         | FolderError::Random(_) => return Err(error.into()),
     };
@@ -221,7 +220,9 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
             findings.push(shown);
         }
     }
-    findings.extend(altered.into_iter().map(small_file));
+    let altered = altered.into_iter().map(small_file);
+    let named = findings[0].place.clone();
+    findings.extend(altered.filter(|shown| shown.place != named));
     // Nothing could be recorded, so what was cut is named here, too.
     findings.extend(unrecorded(folder, &[]));
     Ok(Report {

@@ -1,4 +1,4 @@
-use bukti_core::ledger::Found;
+use bukti_core::ledger::{Found, code};
 use tempfile::TempDir;
 
 use super::*;
@@ -33,6 +33,7 @@ fn a_folder_that_may_be_somebody_elses_is_not_founded() {
         ("tail", true),
         (PUBLIC_URL, false),
         (INVITATION, false),
+        ("public-url.altered-1", false),
         // What a store leaves that was found damaged.
         ("store/damaged.txt", false),
     ] {
@@ -89,32 +90,147 @@ fn a_damaged_store_is_put_aside_and_told() {
     assert!(folder.kept_aside().contains(&name.to_owned()));
 }
 
+/// What is found when the folder is opened, and then acknowledged.
+fn found_anew(folder: &Folder) -> Vec<Found> {
+    let mut ledger = open(folder, None).unwrap().ledger;
+    let mut found = ledger.reader().found().unwrap();
+    found.retain(|found| found.acknowledged.is_none());
+    for found in &found {
+        assert!(found.waits());
+        ledger.acknowledge(NOW, found.position, "Seen.").unwrap();
+    }
+    found
+}
+
+/// The one thing that is found, by the file that it is about.
+fn one_small_file(folder: &Folder) -> String {
+    let found = found_anew(folder);
+    let [Found { finding, .. }] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!(finding.code, code::SMALL_FILE);
+    let place = finding.place.as_deref().unwrap();
+    assert!(folder.kept_aside().contains(&place.to_owned()));
+    small::original(place).unwrap().to_owned()
+}
+
 #[test]
-fn an_altered_address_is_not_used_and_is_found_once_for_each_change() {
+fn a_store_that_is_damaged_again_is_told_again_whatever_became_of_the_former() {
+    let (place, folder) = founded();
+    for _ in 0..2 {
+        fs::write(place.path().join("store/damaged.txt"), "a page is gone").unwrap();
+        let found = found_anew(&folder);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found_anew(&folder), []);
+        let aside = found[0].finding.place.as_deref().unwrap();
+        fs::remove_dir_all(place.path().join(aside)).unwrap();
+    }
+}
+
+#[test]
+fn an_altered_address_is_not_used_and_is_found_once_each_time() {
     let (place, folder) = founded();
     let path = place.path().join(PUBLIC_URL);
     let url = "https://bukti.example";
-    let found = || -> Vec<Found> {
-        let started = open(&folder, None).unwrap();
-        let found = started.ledger.reader().found().unwrap();
-        assert!(found.iter().all(Found::waits));
-        found
-    };
-    for (times, other) in [
-        (1, "https://bukti.exampla\n"),
-        (2, "https://bukti.examplc\n"),
-    ] {
-        folder.remember_url(url).unwrap();
-        assert_eq!(folder.last_url().unwrap().as_deref(), Some(url));
-        fs::write(&path, other).unwrap();
+    let refused = || {
         let refused = folder.last_url().unwrap_err();
         assert!(matches!(refused, FolderError::Altered(_)), "{refused:?}");
+    };
+    // The same twice is two events.
+    for _ in 0..2 {
+        folder.remember_url(url).unwrap();
+        assert_eq!(folder.last_url().unwrap().as_deref(), Some(url));
+        assert_eq!(found_anew(&folder), []);
+        fs::write(&path, "https://bukti.exampla\n").unwrap();
+        refused();
+        assert_eq!(one_small_file(&folder), PUBLIC_URL);
         for _ in 0..2 {
-            assert_eq!(found().len(), times);
+            assert_eq!(found_anew(&folder), []);
+        }
+        refused();
+        // Nor once what was put aside is gone, for its name is never used again.
+        for aside in folder.kept_aside() {
+            fs::remove_file(place.path().join(aside)).unwrap();
         }
     }
-    folder.remember_url(url).unwrap();
-    assert_eq!(found().len(), 2);
+}
+
+#[test]
+fn altered_sums_are_one_finding_and_accuse_no_file() {
+    let (place, folder) = founded();
+    let path = place.path().join(small::SUMS);
+    folder.remember_url("https://bukti.example").unwrap();
+    folder
+        .write_invitation("https://bukti.example/i/1")
+        .unwrap();
+    let lengths = [0, 70, 100, 300].map(|at| {
+        let mut sums = fs::read(&path).unwrap();
+        let at = at % sums.len();
+        sums[at] ^= 1;
+        fs::write(&path, sums).unwrap();
+        assert_eq!(one_small_file(&folder), small::SUMS, "byte {at}");
+        // Each start on a port of its own has another address.
+        let url = format!("http://127.0.0.1:{at}");
+        folder.remember_url(&url).unwrap();
+        assert_eq!(found_anew(&folder), []);
+        fs::metadata(&path).unwrap().len()
+    });
+    assert!(!folder.lacks_invitation() && folder.last_url().unwrap().is_some());
+    assert!(lengths.iter().all(|length| *length < 1_000), "{lengths:?}");
+}
+
+#[test]
+fn small_files_whose_sums_are_gone_are_not_used() {
+    let (place, folder) = founded();
+    folder.remember_url("https://bukti.example").unwrap();
+    fs::remove_file(place.path().join(small::SUMS)).unwrap();
+    assert!(folder.last_url().is_err());
+    assert_eq!(one_small_file(&folder), PUBLIC_URL);
+    assert_eq!(found_anew(&folder), []);
+}
+
+#[test]
+fn an_altered_invitation_is_put_aside_so_that_another_is_written() {
+    let (place, folder) = founded();
+    folder
+        .write_invitation("https://bukti.example/i/1")
+        .unwrap();
+    assert!(!folder.lacks_invitation());
+    let altered = "https://elsewhere.example/i/1\n";
+    fs::write(place.path().join(INVITATION), altered).unwrap();
+    assert_eq!(one_small_file(&folder), INVITATION);
+    assert!(folder.lacks_invitation());
+    folder
+        .write_invitation("https://bukti.example/i/2")
+        .unwrap();
+    assert_eq!(found_anew(&folder), []);
+}
+
+#[test]
+fn a_key_is_not_looked_for_where_somebody_else_wrote() {
+    let (place, folder) = founded();
+    let elsewhere = place.path().join("elsewhere");
+    fs::rename(folder.key(), &elsewhere).unwrap();
+    folder.remember_key(&elsewhere).unwrap();
+    assert_eq!(found_anew(&folder), []);
+    let copy = place.path().join("copy");
+    fs::copy(&elsewhere, &copy).unwrap();
+    let altered = format!("{}\n", copy.display());
+    fs::write(place.path().join(KEY_PATH), altered).unwrap();
+    let config = Config {
+        reserve_mib: 0,
+        ..Config::default()
+    };
+    let given = |key| folder.open(key, None, &config, &Metrics::default(), &mut |_| {});
+    let refused = given(None).unwrap_err();
+    assert!(matches!(refused, FolderError::Altered(_)), "{refused:?}");
+    drop(given(Some(&*elsewhere)).unwrap());
+    // It was put aside, and nothing says where the key is until a start is told.
+    let refused = given(None).unwrap_err();
+    assert!(matches!(refused, FolderError::Altered(_)), "{refused:?}");
+    folder.remember_key(&elsewhere).unwrap();
+    assert_eq!(one_small_file(&folder), KEY_PATH);
+    assert_eq!(found_anew(&folder), []);
 }
 
 #[test]
@@ -137,6 +253,8 @@ fn a_key_is_read_only_from_a_whole_file_of_its_own_kind() {
         let refused = read_key(&path).unwrap_err();
         assert!(matches!(refused, FolderError::NotAKey(_)), "byte {at}");
     }
+    let endless = read_key(Path::new("/dev/zero")).unwrap_err();
+    assert!(matches!(endless, FolderError::NotAKey(_)), "{endless:?}");
     for other in [format!("bukti-device-key-1 {seed}"), seed.to_owned()] {
         fs::write(&path, other).unwrap();
         let refused = read_key(&path).unwrap_err();

@@ -225,7 +225,11 @@ fn segments_that_are_not_in_their_place_are_reported_as_what_they_are() {
             assert!(report.to_string().contains(says), "{what}: {report}");
         }
         assert_eq!(journal_of(&data), before, "{what}: nothing was changed");
-        assert!(data.join("store").is_dir() && !data.join("store.damaged-1").exists());
+        assert!(data.join("store").is_dir());
+        let mut names = fs::read_dir(&data)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        assert!(names.all(|name| !name.to_string_lossy().contains("damaged-")));
     }
 }
 
@@ -362,7 +366,7 @@ fn a_store_that_was_made_again_is_reported_until_somebody_acknowledges_it() {
         (Some(1), vec!["store-damaged"]),
         "{report}"
     );
-    assert!(report.to_string().contains("store.damaged-1"), "{report}");
+    assert!(report.to_string().contains("store.damaged-"), "{report}");
     let found = server_command(&data, &["findings", "--json"]).ok().json();
     let number = found["findings"][0]["position"].to_string();
     let note = [
@@ -510,6 +514,64 @@ fn status_of_a_serving_server_shows_what_it_can_and_names_damage_as_verify_does(
     );
 }
 
+/// Acknowledges everything that waits, and answers how much that was.
+fn acknowledge_all(field: &Field) -> usize {
+    let found = field.admin(&["findings", "--json"]).ok().json();
+    let found = found["findings"].as_array().unwrap();
+    let waiting = found.iter().filter(|found| found["acknowledged"].is_null());
+    let waiting = waiting.map(|found| found["position"].to_string());
+    waiting
+        .map(|number| {
+            let note = ["findings", "--acknowledge", &number, "--note", "Seen."];
+            field.admin(&note).ok();
+        })
+        .count()
+}
+
+/// Each start here is on a port of its own, so that the address is written anew each time.
+#[test]
+fn each_altered_small_file_is_told_once_until_it_is_acknowledged_and_so_is_the_same_again() {
+    let mut field = Field::open(&[]);
+    let foreign = "https://elsewhere.example\n";
+    for name in [
+        "sums",
+        "administrator.invitation",
+        "public-url",
+        "public-url",
+    ] {
+        field.stop();
+        let path = field.data().join(name);
+        match name {
+            "public-url" => fs::write(&path, foreign).unwrap(),
+            _ => flip(&path, 9),
+        }
+        for _ in 0..2 {
+            let (exit, report) = verified(&field.data());
+            assert_eq!(
+                (exit, codes(&report)),
+                (Some(1), vec!["small-file"]),
+                "{report}"
+            );
+            assert!(
+                report.to_string().contains(&format!("{name}.altered-")),
+                "{report}"
+            );
+            field.serve(&[]);
+            field.stop();
+        }
+        assert_eq!(acknowledge_all(&field), 1, "{name}");
+        field.serve(&[]);
+        assert_eq!(acknowledge_all(&field), 0, "{name}");
+        field.verify();
+    }
+    let status = field.admin(&["status", "--json"]).ok().json();
+    assert_eq!(
+        status["kept_aside"].as_array().unwrap().len(),
+        4,
+        "{status}"
+    );
+}
+
 /// Links would lead wherever the file says.
 #[test]
 fn an_altered_address_is_not_used_and_stays_told_though_the_next_start_writes_it_again() {
@@ -531,6 +593,14 @@ fn an_altered_address_is_not_used_and_stays_told_though_the_next_start_writes_it
             refused.stderr.contains("is not as the server wrote it"),
             "{refused:?}"
         );
+        let status = field.admin(&["status"]).ok().stdout;
+        assert!(
+            status.contains("links to    nowhere (the file public-url was altered"),
+            "{status}"
+        );
+        let status = field.admin(&["status", "--json"]).ok().json();
+        let said = (&status["url"], &status["url_known_by"]);
+        assert_eq!(said, (&Value::Null, &"altered".into()));
         let (_, report) = verified(&field.data());
         let named = |code: &&str| **code == *"small-file";
         assert_eq!(

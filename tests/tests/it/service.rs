@@ -337,6 +337,22 @@ fn a_backup_comes_back_with_the_key_and_not_without_it() {
     let backed_up = again["position"].as_u64().unwrap();
     assert_eq!(status["position"].as_u64().unwrap(), backed_up + 1);
     assert_eq!(status["documents"], 2);
+    assert_eq!(status["url_known_by"], "default");
+    // Nobody said yet where this one is reached.
+    let invite = [
+        "invite", "--role", "officer", "--region", "all", "--name", "x",
+    ];
+    let invited = server_command(&restored, &invite).ok().stdout;
+    assert!(
+        invited.contains("It leads to the default address"),
+        "{invited}"
+    );
+    let config = field.path("public.toml");
+    fs::write(&config, "public_url = 'https://bukti.example'\n").unwrap();
+    let configured = [&invite[..], &["--config", config.to_str().unwrap()]].concat();
+    let invited = server_command(&restored, &configured).ok().stdout;
+    assert!(invited.starts_with("https://bukti.example/"), "{invited}");
+    assert!(!invited.contains("default"), "{invited}");
     let titles: Vec<String> = listed(&sari).iter().map(|row| text(&row["id"])).collect();
     assert!(titles.contains(&id) && titles.contains(&late));
 }

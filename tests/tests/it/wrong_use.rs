@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use bukti_tests::process::{Phone, Printed, Server, run, server_command};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::field::{Field, OTHER_VILLAGE, VILLAGE, new_evidence};
 
@@ -98,7 +99,11 @@ fn wrong_use_of_the_field_command_is_one_line_and_changes_nothing() {
         ([new, &["--row", "I.1"]].concat(), "I.1"),
         ([new, &["--indicator", "Z.1"]].concat(), "Z.1"),
     ];
-    let narratives: [(Vec<&str>, &str); 4] = [
+    let narratives: [(Vec<&str>, &str); 5] = [
+        (
+            [new, &["--narrative-file", &files.pipe]].concat(),
+            "not a file",
+        ),
         (
             [new, &["--narrative-file", &files.missing]].concat(),
             "missing",
@@ -305,6 +310,12 @@ fn wrong_use_of_the_server_is_one_line_and_changes_nothing_whether_it_serves_or_
         (&["import", "regions"], "<FILE>"),
         (&["import", "regions", &files.missing], "missing"),
         (&["import", "regions", &files.folder], "folder"),
+        // Neither has an end, and opening a pipe waits for one who writes.
+        (&["import", "regions", &files.pipe], "not a file"),
+        (&["import", "framework", &files.pipe], "not a file"),
+        (&["import", "framework", "/dev/zero"], "not a file"),
+        (&["serve", "--config", &files.pipe], "not a file"),
+        (&["serve", "--config", "/dev/zero"], "not a file"),
         (&["import", "regions", &files.text], "text"),
         (&["import", "regions", &files.binary], "binary"),
         (&["import", "regions", &files.empty], "empty"),
@@ -498,6 +509,7 @@ struct Files {
     binary: String,
     huge: String,
     folder: String,
+    pipe: String,
     folder_with_things: String,
     bad_regions: String,
     other_json: String,
@@ -515,6 +527,8 @@ impl Files {
             fs::create_dir(field.path(folder)).unwrap();
         }
         written("folder_with_things/thing", b"mine");
+        let may = Mode::RUSR | Mode::WUSR;
+        mknodat(CWD, field.path("pipe"), FileType::Fifo, may, 0).unwrap();
         Self {
             missing: path("missing"),
             nowhere: path("no/such/file"),
@@ -523,6 +537,7 @@ impl Files {
             binary: written("binary", &[0xff, 0xfe, 0x00, 0x80]),
             huge: written("huge", &vec![b'x'; 200_000]),
             folder: path("folder"),
+            pipe: path("pipe"),
             folder_with_things: path("folder_with_things"),
             bad_regions: written("bad_regions", b"code,name\n13.07,Kabupaten\n1307,x\n"),
             other_json: written("other_json", b"{\"name\": 1}\n"),
