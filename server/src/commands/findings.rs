@@ -16,7 +16,7 @@ pub(super) fn list(office: &Office, json: bool, columns: Option<u16>) -> Result<
         false => verify::damaged(office.reader(), &unread),
     };
     let value = json!({
-        "findings": found.iter().map(shown).collect::<Vec<Value>>(),
+        "findings": found.iter().map(|found| with_person(office, found)).collect::<Vec<Value>>(),
         "damaged": damaged,
     });
     let exit = match damaged.is_empty() {
@@ -26,7 +26,7 @@ pub(super) fn list(office: &Office, json: bool, columns: Option<u16>) -> Result<
     let reply = say(json, &value, || {
         let mut text = match found.is_empty() && !damaged.is_empty() {
             true => String::new(),
-            false => drawn(&found, columns),
+            false => drawn(office, &found, columns),
         };
         for shown in &damaged {
             text.push_str(&format!("damaged: {shown}\n"));
@@ -40,7 +40,7 @@ pub(super) fn list(office: &Office, json: bool, columns: Option<u16>) -> Result<
 }
 
 /// Findings one below another.
-fn drawn(found: &[Found], columns: Option<u16>) -> String {
+fn drawn(office: &Office, found: &[Found], columns: Option<u16>) -> String {
     if found.is_empty() {
         return "Nothing was found that should not be.\n".to_owned();
     }
@@ -58,7 +58,10 @@ fn drawn(found: &[Found], columns: Option<u16>) -> String {
             found.position.to_string(),
             show::show_time(found.at),
             found.finding.code.clone(),
-            place(found),
+            match person(office, found) {
+                None => place(found),
+                Some(person) => format!("{} of {person}", place(found)),
+            },
             format!("{}{}", found.finding.sentence, said.unwrap_or_default()),
         ]);
     }
@@ -98,6 +101,22 @@ pub(super) fn shown(found: &Found) -> Value {
         "run": finding.run.map(|id| id.to_string()),
         "acknowledged": acknowledged,
     })
+}
+
+/// The same with whose device it names, so that somebody can be asked.
+fn with_person(office: &Office, found: &Found) -> Value {
+    let mut value = shown(found);
+    value["person"] = person(office, found).into();
+    value
+}
+
+fn person(office: &Office, found: &Found) -> Option<String> {
+    let device = found
+        .finding
+        .device
+        .filter(|_| found.finding.document.is_none())?;
+    let row = office.reader().device(&device).ok().flatten();
+    row.map(|row| row.person)
 }
 
 /// Where to look: a file, a document, or a device.

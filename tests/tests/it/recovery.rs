@@ -103,11 +103,11 @@ fn device_of(field: &Field, person: &str) -> String {
     )
 }
 
-/// The codes of all findings, each with the device it names.
+/// The codes of all findings, each with the person whose device it names.
 fn findings_of(field: &Field) -> BTreeMap<String, String> {
     let printed = field.admin(&["findings", "--json"]).ok().json();
     let list = printed["findings"].as_array().unwrap();
-    let told = |finding: &serde_json::Value| (text(&finding["code"]), text(&finding["device"]));
+    let told = |finding: &serde_json::Value| (text(&finding["code"]), text(&finding["person"]));
     list.iter().map(told).collect()
 }
 
@@ -416,7 +416,7 @@ fn two_phones_with_one_store_lose_nothing() {
     some_evidence(&twin, "Kedua lagi", 1);
     meet(&[&sari, &twin, &witness]);
     assert_eq!(shown(&witness).len(), 9);
-    let told = BTreeMap::from([("stale-store".to_owned(), device_of(&place.field, "Sari"))]);
+    let told = BTreeMap::from([("stale-store".to_owned(), "Sari".to_owned())]);
     assert_eq!(findings_of(&place.field), told);
 }
 
@@ -441,7 +441,7 @@ fn a_phone_put_back_to_its_own_backup_goes_on() {
     assert_eq!(all.len(), 5);
     assert!(all[&ids[0]].contains("Sesudah cadangan"));
     assert!(all[&ids[1]].contains("Sesudah dikembalikan"));
-    let told = BTreeMap::from([("stale-store".to_owned(), device_of(&place.field, "Sari"))]);
+    let told = BTreeMap::from([("stale-store".to_owned(), "Sari".to_owned())]);
     assert_eq!(findings_of(&place.field), told);
 }
 
