@@ -182,7 +182,8 @@ pub(super) fn load<S: Storage>(home: &S) -> Result<Found, IdentityError> {
     }
     if stored.sum.is_some() && stored.clone().summed().to_bytes() != bytes {
         return Err(IdentityError::Damaged(
-            "what it holds has another sum: enrol in a new data folder, and have this device revoked"
+            "it is not as it was written; put it back from a copy of this folder, or enrol in a new \
+             folder and have this device revoked"
                 .into(),
         ));
     }
