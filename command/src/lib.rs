@@ -2,7 +2,8 @@
 //!
 //! A command line is read once ([`wrong_use`]), run by whoever holds the data folder ([`lock`],
 //! [`control`]), and answered with a [`Reply`], so a command prints and exits alike whether it ran
-//! in its own process or in a server. [`file`] reads what a person named. [`table`] and [`show`] say how things look to people.
+//! in its own process or in a server. [`mod@file`] reads what a person named. [`table`] and [`show`]
+//! say how things look to people.
 #![warn(missing_docs)]
 
 pub mod control;
