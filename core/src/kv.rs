@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::{fmt, io};
 
 pub use self::memory::{KvFault, MemoryKv, MemorySnapshot};
-pub use self::sled::{SledKv, move_aside};
+pub use self::sled::{SledKv, move_aside, number_aside};
 
 mod memory;
 pub mod sled;

@@ -286,7 +286,7 @@ impl Folder {
             self.may_be_founded()?;
             self.remove_unfinished()?;
         } else {
-            self.sweep_restore();
+            self.sweep_restore()?;
         }
         let key_path = match key {
             Some(path) => path.to_owned(),
@@ -578,9 +578,6 @@ pub fn read_key(path: &Path) -> Result<SigningKey, FolderError> {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(FolderError::NoKey(path.to_owned()));
-        }
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            return Err(FolderError::NotAKey(path.to_owned()));
         }
         Err(source) => {
             return Err(FolderError::Io {

@@ -93,7 +93,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             let folder = Folder::new(&root);
             if !folder.holds_a_server() {
                 let lacking = folder.lacks_a_server();
-                return Reply::error(Exit::WrongUse, lacking.to_string()).print();
+                let exit = match &lacking {
+                    FolderError::HalfRestored(_) => Exit::Failed,
+                    _nobodys => Exit::WrongUse,
+                };
+                return Reply::error(exit, lacking.to_string()).print();
             }
             elsewhere_or_here(&folder, &arguments, &texts).print()
         }

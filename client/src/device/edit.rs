@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use automerge::{Automerge, Change};
+use automerge::{Automerge, Change, ReadDoc};
 use bukti_core::authority::{Action, decide};
 use bukti_core::envelope::{Body, DocumentKind, Envelope, Root, Run};
 use bukti_core::evidence::{self, Declared, Edit, NewEvidence, reads_ready};
@@ -10,7 +10,7 @@ use bukti_core::id::{Actor, DocumentId, RunId, WallMs};
 use bukti_core::journal::Storage;
 use bukti_core::kind::{FieldType, Kinds};
 use bukti_core::kv::Kv;
-use bukti_core::limits::DOCUMENT_BYTES_MAX;
+use bukti_core::limits::{DOCUMENT_BYTES_MAX, DOCUMENT_CHANGES_TAKEN};
 use bukti_core::scope::Scope;
 use bukti_core::validate::check_run;
 
@@ -161,7 +161,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let checked = Run::open(&run.to_bytes());
         let run = checked.map_err(|error| DeviceError::Unsendable(error.to_string()))?;
         check_run(run).map_err(|refusal| DeviceError::Unsendable(refusal.sentence))?;
-        if document.save().len() > DOCUMENT_BYTES_MAX {
+        let is_full = document.stats().num_changes > DOCUMENT_CHANGES_TAKEN
+            || document.save().len() > DOCUMENT_BYTES_MAX;
+        if is_full {
             let sentence = "the document is full; continue in a new one";
             return Err(DeviceError::Unsendable(sentence.into()));
         }

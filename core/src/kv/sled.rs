@@ -199,6 +199,24 @@ impl Iterator for Scan<'_> {
     }
 }
 
+/// How far beyond now a number is taken for one that was drawn here: a clock that was set back.
+const ASIDE_AHEAD_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
+
+/// A number for what is put aside: at least `number_min`, which is the time, beyond those in `kept` and
+/// none of them. One that lies years ahead is somebody's invention: to go beyond it would lead to
+/// where there are no more.
+pub fn number_aside(kept: &[u64], number_min: u64) -> u64 {
+    let drawn = kept
+        .iter()
+        .filter(|number| **number <= number_min.saturating_add(ASIDE_AHEAD_MS));
+    let next = drawn.max().map_or(0, |last| last.saturating_add(1));
+    let mut number = next.max(number_min);
+    while kept.contains(&number) {
+        number = number.wrapping_add(1);
+    }
+    number
+}
+
 /// Renames the folder of a store to `….damaged-N` beside it and returns that name, so that the
 /// next [`SledKv::open`] starts empty. N is `number_min` or more, and more than the others there have.
 /// Only the last [`STORES_DAMAGED_MAX`] are kept.
@@ -227,8 +245,7 @@ pub fn move_aside(path: &Path, number_min: u64) -> Result<PathBuf, KvError> {
         kept.extend(number.and_then(|number| number.parse::<u64>().ok()));
     }
     kept.sort_unstable();
-    let next = kept.last().map_or(0, |last| last.saturating_add(1));
-    let number = next.max(number_min);
+    let number = number_aside(&kept, number_min);
     let surplus = (kept.len() + 1).saturating_sub(STORES_DAMAGED_MAX);
     for old in kept.drain(..surplus) {
         fs::remove_dir_all(parent.join(format!("{prefix}{old}"))).map_err(failed)?;

@@ -243,6 +243,19 @@ fn only_the_last_damaged_stores_are_kept() {
 }
 
 #[test]
+fn a_number_for_what_is_put_aside_is_none_that_was_there_whatever_was_planted() {
+    let most = u64::MAX;
+    assert_eq!(number_aside(&[], 7), 7);
+    assert_eq!(number_aside(&[3], 7), 7);
+    assert_eq!(number_aside(&[7, 8], 7), 9);
+    assert_eq!(number_aside(&[7, most], 7), 8);
+    assert_eq!(number_aside(&[most - 1, most], 7), 7);
+    let ahead = (1..=u64::from(u8::MAX)).map(|more| 7 + 10 * 365 * 86_400_000 + more);
+    let planted: Vec<u64> = ahead.collect();
+    assert!(!planted.contains(&number_aside(&planted, 7)));
+}
+
+#[test]
 fn the_size_on_disk_grows_with_what_is_kept() {
     let dir = TempDir::new().unwrap();
     let kv = open(&dir.path().join("store"));

@@ -45,7 +45,7 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
     }
     refuse_other_content(to)?;
     let vouched = vouched_for(office, to)?;
-    let target = make_private(to).and_then(|()| DiskStorage::open(to.join(JOURNAL)));
+    let target = make(to).and_then(|()| DiskStorage::open(to.join(JOURNAL)));
     let target = target.map_err(|error| {
         Failure::wrong_use(format!("cannot write to {}: {error}", to.display()))
     })?;
@@ -53,6 +53,10 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
         .reader()
         .copy_journal(&target, vouched)
         .map_err(|error| not_copied(office, to, &error))?;
+    make_private(to).map_err(|error| Failure {
+        exit: Exit::Failed,
+        text: format!("cannot keep others out of {}: {error}", to.display()),
+    })?;
     let manifest = Manifest {
         journal: office.reader().journal().to_string(),
         server: office.server().to_string(),
@@ -329,12 +333,16 @@ impl Manifest {
     }
 }
 
-/// Makes a folder, with those above it, that only its owner may enter.
-fn make_private(folder: &Path) -> io::Result<()> {
+/// Makes a folder, with those above it, that only its owner may enter. One that is there stays as it
+/// is until what it holds was looked at.
+fn make(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(folder)?;
+        .create(folder)
+}
+
+fn make_private(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 

@@ -15,14 +15,18 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use super::{Folder, FolderError, KEY, STORE};
+use super::{Folder, FolderError, INVITATION, KEY, PUBLIC_URL, STORE};
 
 const RESTORING: &str = "restoring";
 
 impl Folder {
-    /// Whether a restore was interrupted before it made a server of the folder.
+    /// Whether a restore was interrupted before it made a server of the folder. Where one had
+    /// listened, its journal was lost since, and what else is there may be the last of it.
     pub fn is_half_restored(&self) -> bool {
-        !self.holds_a_server() && exists(&self.root.join(RESTORING))
+        let had_listened = [PUBLIC_URL, INVITATION]
+            .iter()
+            .any(|name| exists(&self.root.join(name)));
+        !self.holds_a_server() && !had_listened && exists(&self.root.join(RESTORING))
     }
 
     /// Begins to make a server of a folder that is not taken; gives the folder that it is made in.
@@ -43,13 +47,15 @@ impl Folder {
     /// # Errors
     /// [`FolderError::Io`].
     pub fn forget_restore(&self) -> Result<(), FolderError> {
-        if !self.is_half_restored() {
+        let making = self.root.join(RESTORING);
+        if self.holds_a_server() || !exists(&making) {
             return Ok(());
         }
-        // It began in a folder without a store.
-        self.remove_store()?;
-        self.sync(&self.root)?;
-        let making = self.root.join(RESTORING);
+        if self.is_half_restored() {
+            // It began in a folder without a store.
+            self.remove_store()?;
+            self.sync(&self.root)?;
+        }
         fs::remove_dir_all(&making).map_err(|source| self.io("remove", &making, source))?;
         self.sync(&self.root)
     }
@@ -85,10 +91,15 @@ impl Folder {
         self.sync(&self.root)
     }
 
-    /// Removes the empty folder that a restore leaves which was interrupted behind its last rename.
-    pub(super) fn sweep_restore(&self) {
-        // One that is not there or not empty is nothing to an opening.
-        let _ = fs::remove_dir(self.root.join(RESTORING));
+    /// Removes what a restore leaves that was interrupted behind its last rename: a key at most.
+    pub(super) fn sweep_restore(&self) -> Result<(), FolderError> {
+        let making = self.root.join(RESTORING);
+        match fs::remove_dir_all(&making) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.io("remove", &making, error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     fn sync(&self, folder: &Path) -> Result<(), FolderError> {

@@ -15,6 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bukti_command::read_named;
+use bukti_core::kv::number_aside;
 use sha2::{Digest, Sha256};
 
 /// The file with the sums: one `SUM NAME` a line, the newest of a name first, then an empty line and
@@ -191,12 +192,12 @@ impl<'a> SmallFiles<'a> {
     /// The name under which a file is put aside: a number beyond `number_min` and all before it.
     fn make_room(&self, name: &str, number_min: u64) -> io::Result<String> {
         let mut numbers = self.numbers_of(name)?;
-        let next = numbers.last().map_or(0, |last| last.saturating_add(1));
+        let number = number_aside(&numbers, number_min);
         let surplus = (numbers.len() + 1).saturating_sub(ASIDE_MAX);
         for old in numbers.drain(..surplus) {
             remove(&self.folder.join(format!("{name}{ASIDE}{old}")))?;
         }
-        Ok(format!("{name}{ASIDE}{}", next.max(number_min)))
+        Ok(format!("{name}{ASIDE}{number}"))
     }
 
     /// Numbers under which files of a name were put aside, the least first.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bukti_tests::process::{Phone, Printed, Server, server_command};
@@ -65,8 +66,11 @@ fn is_refused(field: &Field, backup: &Path, status: i32, words: &[&str]) {
     // Nor is an unfinished file taken away.
     fs::write(backup.join("journal/0000000009.seg.new"), "half").unwrap();
     let before = files(backup);
+    fs::set_permissions(backup, fs::Permissions::from_mode(0o755)).unwrap();
     let refused = field.admin(&["backup", "--to", backup.to_str().unwrap()]);
     assert_eq!(changed(&before, &files(backup)), NOTHING, "{refused:?}");
+    let mode = fs::metadata(backup).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755, "{refused:?}");
     assert_eq!(refused.status, Some(status), "{refused:?}");
     assert_eq!(refused.stderr.lines().count(), 1, "{refused:?}");
     for words in words

@@ -295,6 +295,29 @@ fn a_device_begins_only_so_many_documents_a_day() {
 }
 
 #[test]
+fn a_document_takes_only_so_many_changes_and_gets_back_what_it_had() {
+    let (mut ledger, _, kv, mut phone, other) = with_officers();
+    let (id, root) = phone.create(VILLAGE);
+    accepted(&submit(&mut ledger, &phone, &[&root])[0]);
+    let mut row = ledger.reader().document(&id).unwrap().unwrap();
+    row.changes = limits::DOCUMENT_CHANGES_TAKEN - 1;
+    let mut batch = Batch::new();
+    batch.put(keys::document(&id), rows::encode(&row));
+    kv.apply(&batch).unwrap();
+    let (last, beyond) = (phone.edit(&id, "Terakhir."), phone.edit(&id, "Lewat."));
+    accepted(&submit(&mut ledger, &phone, &[&last])[0]);
+    let refused = submit(&mut ledger, &phone, &[&beyond]);
+    assert_eq!(rejected(&refused[0]), RefusalCode::DocumentFull);
+    let given_back = Submission {
+        carrier: other.id(),
+        run: beyond,
+        returned: true,
+    };
+    let outcomes = ledger.accept(NOW, vec![given_back]).unwrap();
+    accepted(&outcomes[0].verdict);
+}
+
+#[test]
 fn a_full_disk_refuses_for_the_moment_and_keeps_nothing() {
     let (mut ledger, storage, kv, mut phone, _) = with_officers();
     let (id, root) = phone.create(VILLAGE);

@@ -250,3 +250,30 @@ fn a_store_whose_journal_is_gone_is_not_taken_for_a_restore_that_was_interrupted
     );
     assert!(folder.root().join("store").is_dir());
 }
+
+#[test]
+fn what_a_restore_leaves_is_swept_and_never_mistaken_for_one_that_was_interrupted() {
+    let place = Place::make();
+    let (folder, key) = (Folder::new(place.path("to")), place.path("key"));
+    fs::create_dir(folder.root()).unwrap();
+    place.restore(&folder).unwrap();
+    let left = folder.root().join("restoring");
+    fs::create_dir(&left).unwrap();
+    fs::copy(&key, left.join("server.key")).unwrap();
+    drop(serve(&folder, &key).unwrap());
+    assert!(!left.exists(), "nor does a second copy of the key stay");
+
+    // The journal of a server that had listened is lost: its store is the last of it.
+    fs::create_dir(&left).unwrap();
+    fs::write(folder.root().join("public-url"), "http://127.0.0.1:8420\n").unwrap();
+    fs::remove_dir_all(folder.journal()).unwrap();
+    let Err(FolderError::JournalMissing(_)) = serve(&folder, &key) else {
+        panic!("it was taken for half restored")
+    };
+    let refused = place.restore(&folder).unwrap_err();
+    assert!(
+        refused.text.contains("holds a server already"),
+        "{refused:?}"
+    );
+    assert!(folder.root().join("store").exists());
+}
