@@ -7,11 +7,13 @@
 use std::collections::BTreeSet;
 
 use automerge::Automerge;
-use bukti_core::envelope::Root;
+use bukti_core::authority::{Action, Grant, decide};
+use bukti_core::envelope::{DocumentKind, Root};
 use bukti_core::evidence::{self, NewEvidence, restage};
 use bukti_core::id::{ChangeHash, DocumentId, Incarnation, RunId, WallMs};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
+use bukti_core::validate::RefusalCode;
 
 use super::edit::{change_with, with_shared_fields};
 use super::quarantine::{Quarantined, RefusedEdits};
@@ -25,6 +27,10 @@ struct Staged {
     root: Option<Root>,
     changes: Vec<Vec<u8>>,
 }
+
+/// Why runs of a former store are not entered again.
+const NOT_TO_BE_ENTERED: &str =
+    "The evidence is not this device's to read any more, and its grants let it edit nothing.";
 
 impl<S: Storage, K: Kv> Device<S, K> {
     /// Refused runs, the oldest first.
@@ -124,14 +130,30 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 }
                 first = false;
                 let runs: Vec<&Pending> = runs.iter().collect();
-                // What they build on may not be here yet; then they wait for the next time.
-                if let Some(staged) = self.stage(now, id, &runs, None)? {
-                    self.seal_staged(now, staged, together.into_iter().collect())?;
+                let staged = self.stage(now, id, &runs, None)?;
+                let together: Vec<RunId> = together.into_iter().collect();
+                match staged {
+                    Some(staged) => drop(self.seal_staged(now, staged, together)?),
+                    None if self.edits_nothing() => {
+                        let why = (RefusalCode::Forbidden.code(), NOT_TO_BE_ENTERED);
+                        self.refuse(now, &together, why)?;
+                    }
+                    // What they build on may not be here yet; then they wait for the next time.
+                    None => {}
                 }
             }
             self.open.remove(&id);
         }
         Ok(())
+    }
+
+    /// Whether no grant of the device lets it edit evidence anywhere.
+    fn edits_nothing(&self) -> bool {
+        let edits = |grant: &Grant| {
+            let evidence = DocumentKind::Evidence;
+            decide(&self.grants, Action::Edit, evidence, &grant.scope).is_ok()
+        };
+        !self.grants.iter().any(edits)
     }
 
     /// Moves runs and everything in the tail that builds on them to quarantine.
