@@ -1,6 +1,6 @@
 //! Refusals, copies, restores and servers thrown back.
 
-use bukti_core::authority::Role;
+use bukti_core::authority::{Grant, Role};
 use bukti_core::evidence::Edit;
 use bukti_core::id::Incarnation;
 use bukti_core::kv::MemoryKv;
@@ -242,6 +242,36 @@ fn edits_of_a_restored_store_that_contradict_each_other_are_all_kept() {
         (0, 0, 0)
     );
     assert!(status.differs.is_empty());
+}
+
+#[test]
+fn a_restored_store_that_may_edit_nothing_any_more_has_its_edits_in_quarantine() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let mut restored = siti.duplicate();
+    for (phone, row) in [(&mut siti, "1.1"), (&mut restored, "2.2")] {
+        let edit = [Edit::AddRow(row.into())];
+        phone.device().edit(NOW, &id, &edit).unwrap();
+    }
+    world.sync(&mut siti);
+    // What it had of the evidence is gone, and it is not to come again.
+    restored.close();
+    restored.open(MemoryKv::new());
+    let observer = Grant {
+        role: Role::Observer,
+        scope: WARD.parse().unwrap(),
+    };
+    let device = restored.device().id();
+    world.ledger.grant(NOW + 1, device, vec![observer]).unwrap();
+    world.sync(&mut restored);
+    let status = restored.device().status().unwrap();
+    assert_eq!(
+        (status.unsent, status.to_enter_again, status.quarantined),
+        (0, 0, 1)
+    );
+    assert_eq!(restored.device().quarantined()[0].code, "forbidden");
 }
 
 #[test]
