@@ -299,12 +299,12 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         if returned {
             return Ok(self.returned_quota(carrier, run)?.map(Verdict::Rejected));
         }
+        if let Some(refusal) = self.authority(body, &known)? {
+            return Ok(Some(Verdict::Rejected(refusal)));
+        }
         // Before anything of it is judged, since that is what takes long.
         if known.changes + run.changes().len() as u64 > limits::DOCUMENT_CHANGES_TAKEN {
             return Ok(Some(Verdict::Rejected(RefusalCode::DocumentFull.into())));
-        }
-        if let Some(refusal) = self.authority(body, &known)? {
-            return Ok(Some(Verdict::Rejected(refusal)));
         }
         Ok(self.quota(run)?.map(Verdict::Rejected))
     }
