@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bukti_tests::process::{Phone, Printed, Server, server_command};
 use serde_json::Value;
 
+use crate::damage::flip;
 use crate::field::{Field, VILLAGE};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -53,12 +54,6 @@ fn copy_folder(from: &Path, to: &Path) {
 
 fn segment(backup: &Path, number: u32) -> PathBuf {
     backup.join(format!("journal/{number:010}.seg"))
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[at] ^= 1;
-    fs::write(path, bytes).unwrap();
 }
 
 /// A backup that has to be refused, with its words, and to leave every byte in place.
