@@ -14,7 +14,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use bukti_command::{Exit, Reply, show};
+use bukti_command::{Exit, Reply, read_named, show};
 use bukti_core::id::{Position, WallMs};
 use bukti_core::journal::Damage;
 use bukti_core::journal::copy::CopyError;
@@ -29,6 +29,8 @@ use crate::folder::small::{replace, sum_of};
 
 pub(super) const JOURNAL: &str = "journal";
 pub(super) const MANIFEST: &str = "backup.json";
+/// Bytes of a manifest that are read; a backup writes some three hundred.
+const MANIFEST_BYTES_MAX: usize = 64 * 1024;
 const MANIFEST_UNFINISHED: &str = "backup.json.new";
 
 pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Failure> {
@@ -121,7 +123,7 @@ fn refuse_other_content(to: &Path) -> Result<(), Failure> {
 /// it has to show whose it is.
 fn vouched_for(office: &Office, to: &Path) -> Result<Position, Failure> {
     let path = to.join(MANIFEST);
-    let bytes = match fs::read(&path) {
+    let bytes = match read_named(&path, MANIFEST_BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => {
@@ -279,7 +281,7 @@ impl Manifest {
 
     pub(super) fn read(from: &Path) -> Result<Self, Failure> {
         let path = from.join(MANIFEST);
-        let bytes = fs::read(&path).map_err(|error| {
+        let bytes = read_named(&path, MANIFEST_BYTES_MAX).map_err(|error| {
             Failure::wrong_use(format!(
                 "{} cannot be read ({error}): expected a folder that bukti-server backup made",
                 path.display()
