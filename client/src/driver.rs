@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::device::{Device, DeviceError, Tally};
 use crate::exchange::{Exchange, Moment};
-use crate::limits::{BACKOFF_FIRST_MS, BACKOFF_MAX_MS};
+use crate::limits::{BACKOFF_FIRST_MS, BACKOFF_MAX_MS, RETRY_AFTER_MAX_MS};
 
 mod enrol;
 mod socket;
@@ -495,7 +495,8 @@ impl<'a> Driver<'a> {
     fn pause(&self, after_ms: Option<u64>) -> Duration {
         let jitter = u64::from_le_bytes(clock::draw());
         let pause_ms = self.settings.backoff.pause_ms(self.attempt, jitter);
-        Duration::from_millis(pause_ms.max(after_ms.unwrap_or(0)))
+        let asked_ms = after_ms.unwrap_or(0).min(RETRY_AFTER_MAX_MS);
+        Duration::from_millis(pause_ms.max(asked_ms))
     }
 
     fn gave_up(&self, reason: String) -> SyncError {

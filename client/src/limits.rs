@@ -48,6 +48,10 @@ pub const BACKOFF_FIRST_MS: u64 = 1_000;
 /// Milliseconds of the longest pause between two attempts.
 pub const BACKOFF_MAX_MS: u64 = 60_000;
 
+/// Milliseconds that a server may put off the next attempt by. Whoever answers at its address may
+/// name any time, and must not keep a device from the real one for longer than an hour.
+pub const RETRY_AFTER_MAX_MS: u64 = 60 * 60 * 1000;
+
 /// Bytes of the buffers of a WebSocket: two frames.
 pub const SOCKET_BUFFER_BYTES: usize = 8 * 1024;
 

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use bukti_core::authority::Role;
 use bukti_core::evidence::Edit;
 use bukti_core::id::Incarnation;
-use bukti_sync_protocol::bye::ByeCode;
+use bukti_sync_protocol::bye::{Bye, ByeCode};
+use bukti_sync_protocol::frame::{self, Features, Frame};
 use bukti_sync_protocol::server::{Input, ServerSession};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpListener;
@@ -15,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::*;
 use crate::device::Applicant;
 use crate::device::tests::world::{NOW, Phone, WARD, World};
-use crate::limits::RETURNED_RUNS_MAX;
+use crate::limits::{RETRY_AFTER_MAX_MS, RETURNED_RUNS_MAX};
 
 #[test]
 fn pauses_grow_to_a_minute_and_are_spread_below_their_bound() {
@@ -59,6 +60,18 @@ async fn serve(world: &RefCell<World>, listener: &TcpListener, cuts: impl Fn(u32
                 }
             }
         }
+    }
+}
+
+/// Ends every connection at its first frame.
+async fn refuse(listener: &TcpListener, bye: Bye) {
+    let farewell = frame::encode(&Frame::Bye(bye), Features::default());
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = accept_async(stream).await.unwrap();
+        socket.next().await.unwrap().unwrap();
+        let farewell = Message::Binary(farewell.clone().into());
+        socket.send(farewell).await.unwrap();
     }
 }
 
@@ -175,6 +188,48 @@ async fn a_revoked_device_is_refused_and_does_not_try_again() {
     };
     assert_eq!(bye.code, ByeCode::Revoked);
     assert!(phone.device().status().unwrap().revoked);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_single_sync_does_not_wait_until_somebody_has_repaired_the_server() {
+    let mut world = World::new();
+    let listener = listening(&mut world).await;
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let settings = settings();
+    let bye = Bye::new(ByeCode::Fault, "A record cannot be read.");
+    for (after_ms, expected) in [(1, 1), (REPAIR_RETRY_MS, 0)] {
+        let mut pauses = 0;
+        let mut progress = |progress: Progress<'_>| {
+            pauses += u32::from(matches!(progress, Progress::Cut { .. }));
+        };
+        let sync = sync_once(phone.device(), &settings, &mut progress);
+        let failed = beside(refuse(&listener, bye.clone().retry_after(after_ms)), sync).await;
+        let Err(SyncError::Interrupted { reason, .. }) = failed else {
+            panic!("{failed:?}");
+        };
+        assert_eq!((pauses, &reason), (expected, &bye.sentence));
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_server_puts_the_next_attempt_off_by_an_hour_at_most() {
+    let mut world = World::new();
+    let listener = listening(&mut world).await;
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let settings = settings();
+    let (requests, mut asked) = mpsc::channel(1);
+    let mut requests = Some(requests);
+    let mut pauses = Vec::new();
+    let mut progress = |progress: Progress<'_>| {
+        if let Progress::Cut { pause, .. } = progress {
+            pauses.push(pause);
+            requests = None;
+        }
+    };
+    let watching = watch(phone.device(), &settings, &mut progress, &mut asked);
+    let bye = Bye::new(ByeCode::Busy, "Come back later.").retry_after(u64::MAX);
+    beside(refuse(&listener, bye), watching).await.unwrap();
+    assert_eq!(pauses, [Duration::from_millis(RETRY_AFTER_MAX_MS)]);
 }
 
 #[tokio::test(flavor = "current_thread")]

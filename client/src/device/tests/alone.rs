@@ -1,10 +1,13 @@
 //! What holds without any server.
 
+use automerge::transaction::Transactable;
+use automerge::{ActorId, ROOT};
 use bukti_core::authority::Role;
 use bukti_core::evidence::{Declared, Edit};
 use bukti_core::id::Incarnation;
 use bukti_core::journal::memory::{Fault, Skipped};
 use bukti_core::kv::MemoryKv;
+use bukti_core::limits::DOCUMENT_CHANGES_TAKEN;
 
 use super::world::{NOW, Phone, WARD, World, evidence};
 use crate::device::{Delivery, DeviceError};
@@ -69,6 +72,28 @@ fn a_full_disk_refuses_the_edit_and_nothing_else() {
             .unwrap()
             .is_some()
     );
+}
+
+#[test]
+fn a_document_takes_as_many_changes_as_a_server_accepts_and_no_more() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut phone, "Papan");
+    let mut full = phone.device().document(&id).unwrap().unwrap().clone();
+    full.set_actor(ActorId::from([7]));
+    for number in 2..DOCUMENT_CHANGES_TAKEN {
+        let mut transaction = full.transaction();
+        transaction.put(ROOT, "lain", number).unwrap();
+        transaction.commit();
+    }
+    phone.device().keep_open(id, full);
+    let title = |title: &str| [Edit::Title(title.into())];
+    phone.device().edit(NOW, &id, &title("Lain")).unwrap();
+    let refused = phone.device().edit(NOW, &id, &title("Lagi")).unwrap_err();
+    assert!(refused.is_refusal());
+    assert!(refused.to_string().contains("is full"), "{refused}");
+    assert_eq!(phone.titles(), ["Lain"]);
+    assert_eq!(phone.device().unsent(), 2);
 }
 
 #[test]

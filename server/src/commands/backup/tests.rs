@@ -1,6 +1,7 @@
 //! What a manifest says of a folder that is backed up to.
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -97,6 +98,8 @@ fn a_manifest_alone_keeps_a_folder_from_those_whose_backup_it_is_not() {
     let says = "is not what a backup wrote, and no journal lies beside it";
     is_refused(&own, &manifest[1..], Exit::WrongUse, says);
     is_refused(&own, b"", Exit::WrongUse, says);
+    let endless = vec![b' '; MANIFEST_BYTES_MAX + 1];
+    is_refused(&own, &endless, Exit::WrongUse, "it has more than the");
 
     // Its own with its journal gone is a backup to go on with.
     let to = own.path().join("backup");
@@ -136,4 +139,18 @@ fn a_manifest_vouches_for_the_last_group_of_its_own_backup() {
     let place = format!("journal/0000000001.seg at byte {last} (record ");
     assert!(refused.stderr.contains(&place), "{}", refused.stderr);
     assert_eq!(fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn what_lies_in_place_of_a_manifest_and_is_no_file_is_not_opened() {
+    let own = server(1, 1, 2);
+    let to = own.path().join("backup");
+    back_up(&own, &to);
+    fs::remove_file(to.join(MANIFEST)).unwrap();
+    let _listener = UnixListener::bind(to.join(MANIFEST)).unwrap();
+    let refused = back_up(&own, &to);
+    assert_eq!(refused.exit, Exit::WrongUse, "{}", refused.stderr);
+    assert!(refused.stderr.contains("not a file"), "{}", refused.stderr);
+    let unread = Manifest::read(&to).err().unwrap();
+    assert!(unread.text.contains("(not a file)"), "{}", unread.text);
 }
