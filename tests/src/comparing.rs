@@ -1,14 +1,13 @@
 //! A phone that holds many documents and a server that was put back to a copy from before the last
 //! few: what finding and giving back these takes, with real processes and sockets.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::folder::{Making, VILLAGE};
+use crate::folder::{Making, VILLAGE, copy_folder};
 use crate::process::{Phone, Server, server_command};
 use crate::tap::{Counted, Tap};
 
@@ -83,7 +82,6 @@ pub fn seven_that_differ(folder: &Path, documents: usize) -> Compared {
     sync(&phone);
     let shown = ids(&phone);
     server.kill();
-    fs::remove_dir_all(&root).expect("the folder goes");
     copy_folder(&copy, &root);
     let server = serve();
     tap.take();
@@ -169,22 +167,4 @@ fn ids(phone: &Phone) -> Vec<String> {
     let rows = rows.expect("a list").iter();
     rows.map(|row| row["id"].as_str().expect("an id").to_owned())
         .collect()
-}
-
-/// Copies a folder with all that is in it, but for sockets.
-///
-/// # Panics
-/// If the disk fails.
-pub fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("the folder is made");
-    for entry in fs::read_dir(from).expect("the folder is read") {
-        let entry = entry.expect("the folder is read");
-        let target = to.join(entry.file_name());
-        let kind = entry.file_type().expect("an entry has a kind");
-        if kind.is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else if kind.is_file() {
-            fs::copy(entry.path(), target).expect("the file is copied");
-        }
-    }
 }

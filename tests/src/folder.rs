@@ -1,5 +1,6 @@
-//! Data folders of any size, made by the ledger itself without a network.
+//! Data folders of any size, made by the ledger itself without a network, and copies of them.
 
+use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -35,7 +36,7 @@ impl Making {
     /// # Panics
     /// If the folder exists or cannot be made.
     pub fn found(root: &Path) -> Self {
-        std::fs::DirBuilder::new()
+        fs::DirBuilder::new()
             .mode(0o700)
             .create(root)
             .expect("a new folder");
@@ -139,6 +140,28 @@ pub fn edited_document(phone: &mut Phone, edits: usize) -> (DocumentId, Vec<Chec
         runs.push(phone.edits(&document, &[edit]));
     }
     (document, runs)
+}
+
+/// Puts a copy of a folder in place of what is at `to`, for the same people; sockets are left out.
+///
+/// # Panics
+/// If the disk fails.
+pub fn copy_folder(from: &Path, to: &Path) {
+    if to.exists() {
+        fs::remove_dir_all(to).expect("the former folder goes");
+    }
+    fs::create_dir(to).expect("the folder is made");
+    let permissions = fs::metadata(from).expect("a folder").permissions();
+    fs::set_permissions(to, permissions).expect("the folder is this user's");
+    for entry in fs::read_dir(from).expect("the folder is read") {
+        let path = entry.expect("the folder is read").path();
+        let target = to.join(path.file_name().expect("an entry has a name"));
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else if path.is_file() {
+            fs::copy(&path, target).expect("the file is copied");
+        }
+    }
 }
 
 fn config() -> Config {

@@ -5,10 +5,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use bukti_tests::folder::copy_folder;
 use bukti_tests::process::{Phone, Printed, Server, server_command};
 use serde_json::Value;
 
-use crate::damage::flip;
+use crate::damage::{flip, segment};
 use crate::field::{Field, VILLAGE};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -35,25 +36,6 @@ fn changed<'f>(before: &'f Files, after: &'f Files) -> Vec<&'f Path> {
         .filter(|name| before.get(*name) != after.get(*name))
         .collect();
     changed.into_iter().map(PathBuf::as_path).collect()
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    fs::create_dir(to).unwrap();
-    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy_folder(&path, &target),
-            false if path.is_file() => drop(fs::copy(&path, &target).unwrap()),
-            false => {}
-        }
-    }
-}
-
-fn segment(backup: &Path, number: u32) -> PathBuf {
-    backup.join(format!("journal/{number:010}.seg"))
 }
 
 /// A backup that has to be refused, with its words, and to leave every byte in place.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use bukti_tests::folder::copy_folder;
 use bukti_tests::process::{Printed, Server, server_command};
 use serde_json::Value;
 
@@ -64,20 +65,6 @@ fn last_segment(data: &Path) -> u32 {
         .take_while(|number| segment(data, *number).is_file())
         .last()
         .unwrap()
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_folder(&path, &target);
-        } else if path.is_file() {
-            fs::copy(path, target).unwrap();
-        }
-    }
 }
 
 pub(crate) fn flip(path: &Path, at: usize) {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use bukti_tests::comparing::{self, copy_folder as copy};
-use bukti_tests::folder::Making;
+use bukti_tests::comparing;
+use bukti_tests::folder::{Making, copy_folder as copy};
 use bukti_tests::process::{Phone, Printed};
 
 use crate::field::{Door, Field, REGENCY, VILLAGE, listed, new_evidence, quarantined, text};
@@ -31,7 +31,6 @@ impl Place {
 
     /// Puts the server's folder back to what `snapshot` holds.
     fn roll_back_to(&mut self, snapshot: &Path) {
-        fs::remove_dir_all(self.field.data()).unwrap();
         copy(snapshot, &self.field.data());
         self.serve(&[]);
     }
@@ -432,7 +431,6 @@ fn a_phone_put_back_to_its_own_backup_goes_on() {
     edit(&sari, &ids[0], "Sesudah cadangan");
     some_evidence(&sari, "Sesudah cadangan", 2);
     sync(&sari).ok();
-    fs::remove_dir_all(sari.data()).unwrap();
     copy(&backup, sari.data());
     edit(&sari, &ids[1], "Sesudah dikembalikan");
     some_evidence(&sari, "Sesudah dikembalikan", 1);

@@ -12,22 +12,18 @@ use bukti_core::ledger::Ledger;
 use bukti_core::ledger::testing::{NOW, Phone, enrol, options, server_key};
 use tempfile::TempDir;
 
-use super::super::flips::run;
+use super::super::flips::{all_files, run};
 use super::*;
 use crate::folder::write_key;
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 fn files(folder: &Path) -> Files {
-    let mut all = Files::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => all.extend(files(&path)),
-            false => drop(all.insert(path.clone(), fs::read(&path).unwrap())),
-        }
-    }
-    all
+    let read = |path: PathBuf| {
+        let bytes = fs::read(&path).unwrap();
+        (path, bytes)
+    };
+    all_files(folder).into_iter().map(read).collect()
 }
 
 /// A stopped server with so many devices, beginning with one of a seed.
