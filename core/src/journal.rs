@@ -29,10 +29,10 @@ mod tests;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use self::format::{Damage, Finding, Place};
+pub use self::format::{Damage, Finding, Place, segment_name};
 use self::format::{
     GROUP_HEADER_BYTES, GroupHeader, InGroup, RECORD_PREFIX_BYTES, SEGMENT_HEADER_BYTES,
-    SegmentHeader, chain_next, chain_start, record_hash, segment_name,
+    SegmentHeader, chain_next, chain_start, record_hash,
 };
 pub use self::reader::{JournalReader, ReadError};
 use self::reader::{Shared, State};

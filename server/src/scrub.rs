@@ -4,15 +4,19 @@
 //! It is a reconciler: a pass may end anywhere, and the next one begins anew. What it finds becomes
 //! a finding in the journal, once for each place. Accepting goes on: nothing that is accepted from
 //! here on depends on the damaged bytes, and refusing would leave evidence on phones alone.
+//!
+//! Where somebody else's reading meets damage meanwhile, [`look`] reads that segment again at once.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bukti_core::id::{Position, WallMs};
-use bukti_core::journal::Storage;
+use bukti_core::journal::{Storage, segment_name};
 use bukti_core::ledger::{Scrub, code};
 use bukti_core::record::Finding;
 use serde::Serialize;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +29,13 @@ const BURST: Duration = Duration::from_millis(250);
 
 /// How long it waits where the system has no descriptor or memory for it.
 const SCARCE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a segment that was read for an alarm is not read for another: every phone that comes may
+/// meet the same damage.
+const LOOKED_FOR: Duration = Duration::from_secs(60);
+
+/// Segments with an alarm that wait. The alarm of one more sounds again when it is read again.
+const ALARMS_MAX: usize = 64;
 
 /// How far the scrub is, for whoever asks.
 #[derive(Debug, Default)]
@@ -103,6 +114,68 @@ pub async fn run(
     }
 }
 
+/// Numbers of segments in which reading meets damage from here on.
+pub fn alarms(accepting: &Accepting) -> mpsc::Receiver<u32> {
+    let (alarm, alarms) = mpsc::channel(ALARMS_MAX);
+    accepting.reader().on_damage(move |segment| {
+        let _ = alarm.try_send(segment);
+    });
+    alarms
+}
+
+/// Reads segments again in which reading met damage, until `stopping`.
+pub async fn look(
+    accepting: Accepting,
+    scrubbing: std::sync::Arc<Scrubbing>,
+    mut alarms: mpsc::Receiver<u32>,
+    stopping: CancellationToken,
+) {
+    let mut looked: BTreeMap<u32, Instant> = BTreeMap::new();
+    loop {
+        let segment = tokio::select! {
+            () = stopping.cancelled() => return,
+            segment = alarms.recv() => segment,
+        };
+        let Some(segment) = segment else { return };
+        looked.retain(|_, at| at.elapsed() < LOOKED_FOR);
+        if looked.contains_key(&segment) {
+            continue;
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = look_into(&accepting, &scrubbing, segment) => {}
+        }
+        looked.insert(segment, Instant::now());
+    }
+}
+
+async fn look_into(accepting: &Accepting, scrubbing: &Scrubbing, segment: u32) {
+    let mut scrub = accepting.reader().scrub_segment(segment);
+    let mut damage = Vec::new();
+    loop {
+        let read = tokio::task::spawn_blocking(move || read_burst(scrub, u64::MAX)).await;
+        let Ok((rest, read)) = read else {
+            tracing::error!("reading a damaged segment ended with a fault of its own");
+            return;
+        };
+        damage.extend(read.damage);
+        let Some(rest) = rest else { break };
+        scrub = rest;
+        tokio::time::sleep(SCARCE_PAUSE).await;
+    }
+    scrubbing.lock().degraded = true;
+    if damage.is_empty() {
+        let sentence = "A record could not be read, and the file is as it was written when it was \
+                        read again: its disk does not answer reliably, or the store names a wrong \
+                        place, which bukti-server verify tells.";
+        let place = format!("journal/{}", segment_name(segment));
+        keep(accepting, place, sentence.to_owned()).await;
+    }
+    for (place, fault) in damage {
+        record(accepting, place, &fault).await;
+    }
+}
+
 async fn pass(accepting: &Accepting, scrubbing: &Scrubbing, pace: Pace) {
     let mut scrub = accepting.reader().scrub();
     {
@@ -124,7 +197,7 @@ async fn pass(accepting: &Accepting, scrubbing: &Scrubbing, pace: Pace) {
         bytes += read.bytes;
         note(scrubbing, &read, bytes, begun.elapsed());
         for (place, fault) in read.damage {
-            record(accepting, place, fault).await;
+            record(accepting, place, &fault).await;
         }
         let Some(rest) = rest else { break };
         scrub = rest;
@@ -186,13 +259,18 @@ fn note(scrubbing: &Scrubbing, read: &Burst, pass_bytes: u64, elapsed: Duration)
     seen.degraded |= !read.damage.is_empty();
 }
 
-async fn record(accepting: &Accepting, place: String, fault: String) {
-    tracing::error!(%place, %fault, "the scrub found damage in the journal");
+async fn record(accepting: &Accepting, place: String, fault: &str) {
+    let sentence = format!(
+        "The journal is not as it was written: {fault}. Restore these bytes from a backup."
+    );
+    keep(accepting, place, sentence).await;
+}
+
+async fn keep(accepting: &Accepting, place: String, sentence: String) {
+    tracing::error!(%place, %sentence, "the journal is damaged");
     let finding = Finding {
         code: code::DAMAGE.to_owned(),
-        sentence: format!(
-            "The journal is not as it was written: {fault}. Restore these bytes from a backup."
-        ),
+        sentence,
         device: None,
         document: None,
         run: None,

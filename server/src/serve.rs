@@ -126,6 +126,12 @@ async fn run(
         app.stopping.clone(),
         app.tracker.clone(),
     ));
+    app.tracker.spawn(scrub::look(
+        app.accepting.clone(),
+        app.scrubbing.clone(),
+        scrub::alarms(&app.accepting),
+        app.stopping.clone(),
+    ));
     if let Some(pace) = scrub::Pace::of(&app.config) {
         app.tracker.spawn(scrub::run(
             app.accepting.clone(),

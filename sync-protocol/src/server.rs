@@ -174,6 +174,8 @@ pub struct ServerSession {
 enum End {
     Bye(Bye),
     Failed(String),
+    /// What the journal holds cannot be read until somebody repairs it.
+    Damaged(String),
 }
 
 impl From<Bye> for End {
@@ -184,7 +186,20 @@ impl From<Bye> for End {
 
 impl From<ReadError> for End {
     fn from(error: ReadError) -> Self {
-        Self::Failed(with_sources(&error))
+        let reason = with_sources(&error);
+        match is_damage(&error) {
+            true => Self::Damaged(reason),
+            false => Self::Failed(reason),
+        }
+    }
+}
+
+/// Whether a record is damaged. A failing store is not meant: the next attempt may find it well.
+fn is_damage(error: &ReadError) -> bool {
+    match error {
+        ReadError::Journal(error) => error.is_damage(),
+        ReadError::Record(_) => true,
+        ReadError::Store(_) | ReadError::Row { .. } => false,
     }
 }
 
@@ -194,9 +209,8 @@ impl From<FeedError> for End {
             FeedError::TooManyScopes { .. } => {
                 Self::Bye(Bye::new(ByeCode::Unauthorised, sentence(&error)))
             }
-            FeedError::NoDocument(_) | FeedError::NoRecord(_) | FeedError::Read(_) => {
-                Self::Failed(with_sources(&error))
-            }
+            FeedError::Read(error) => error.into(),
+            FeedError::NoDocument(_) | FeedError::NoRecord(_) => Self::Failed(with_sources(&error)),
         }
     }
 }
@@ -260,7 +274,11 @@ impl ServerSession {
             }
             Input::Enrolled(result) => self.enrolled(cx, result),
             Input::TakenBack(left) => match &mut self.phase {
-                Phase::Live(live) => live.taken_back(cx.reader, left, &mut self.outputs),
+                Phase::Live(live) => {
+                    let done = live.taken_back(cx.reader, left, &mut self.outputs);
+                    live.heard(cx.now);
+                    done.or_else(|end| live.bear(cx.now, end))
+                }
                 Phase::First { .. }
                 | Phase::Enrolling { .. }
                 | Phase::Challenged { .. }
@@ -374,6 +392,7 @@ impl ServerSession {
                     &mut self.outputs,
                 );
                 live.heard(cx.now);
+                let done = done.or_else(|end| live.bear(cx.now, end));
                 self.phase = Phase::Live(live);
                 done
             }
@@ -646,7 +665,8 @@ impl ServerSession {
         let Phase::Live(live) = &mut self.phase else {
             return Ok(());
         };
-        live.advanced(cx.reader)
+        let done = live.advanced(cx.reader);
+        done.or_else(|end| live.bear(cx.now, end))
     }
 
     fn tick(&mut self, now: Mono) -> Result<(), End> {
@@ -703,7 +723,7 @@ impl ServerSession {
     fn end(&mut self, end: End) {
         let bye = match end {
             End::Bye(bye) => bye,
-            End::Failed(error) => {
+            End::Failed(error) | End::Damaged(error) => {
                 self.outputs.push_back(Output::Failed(error));
                 Bye::new(
                     ByeCode::Fault,
@@ -732,10 +752,11 @@ fn in_standing<S: Storage, K: Kv>(
     }
 }
 
-/// Ends the session of a revoked device, with the statement that says so.
+/// Ends the session of a revoked device, with the statement that says so unless it is damaged.
 fn revoked<S: Storage, K: Kv>(reader: &Reader<S, K>, device: &DeviceId) -> End {
     match reader.revocation(device) {
         Ok(statement) => Bye::revoked().vouched(statement).into(),
+        Err(error) if is_damage(&error) => Bye::revoked().into(),
         Err(error) => error.into(),
     }
 }

@@ -100,7 +100,8 @@ pub(super) enum FileKind {
     Unknown,
 }
 
-pub(super) fn segment_name(number: u32) -> String {
+/// The name of a segment's file.
+pub fn segment_name(number: u32) -> String {
     format!("{number:010}.seg")
 }
 

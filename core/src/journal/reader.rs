@@ -1,6 +1,7 @@
 //! Reading records by place or position while the owner appends.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Watermark;
 use super::format::{
@@ -39,6 +40,27 @@ pub enum ReadError {
     /// The storage failed.
     #[error("cannot read the journal")]
     Storage(#[from] StorageError),
+}
+
+impl ReadError {
+    /// Whether the bytes are not what was written or the disk does not give them, rather than that
+    /// too much was asked for or the system lacks descriptors or memory for the moment.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Storage(error) => !error.scarce,
+            Self::BehindHead { .. } | Self::Removed { .. } => false,
+        }
+    }
+}
+
+/// Is told the number of a segment in which reading met damage.
+struct Alarm(Box<dyn Fn(u32) + Send + Sync>);
+
+impl fmt::Debug for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Alarm(..)")
+    }
 }
 
 /// Reads what is on the disk; cheap to clone, usable from any thread while the owner appends.
@@ -85,11 +107,22 @@ impl<S: Storage> JournalReader<S> {
         &self.shared.storage
     }
 
+    /// Has `alarm` called with the number of a segment whenever reading by place or position meets
+    /// [damage](ReadError::is_damage) in it, on whatever thread that is; it must not wait. The first
+    /// alarm of a journal stays.
+    pub fn on_damage(&self, alarm: impl Fn(u32) + Send + Sync + 'static) {
+        let _ = self.shared.alarm.set(Alarm(Box::new(alarm)));
+    }
+
     /// Reads the record at a place and checks it against the place.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub fn read(&self, place: Place) -> Result<Vec<u8>, ReadError> {
+        self.told(self.read_record(place), || Some(place.segment))
+    }
+
+    fn read_record(&self, place: Place) -> Result<Vec<u8>, ReadError> {
         let view = {
             let state = self.shared.state();
             match state.numbered(place.segment) {
@@ -121,7 +154,7 @@ impl<S: Storage> JournalReader<S> {
     /// # Errors
     /// See [`ReadError`].
     pub fn locate(&self, position: Position) -> Result<Place, ReadError> {
-        let group = self.group_of(position)?;
+        let group = self.told_at(self.group_of(position), position)?;
         Ok(group.place(group.index_of(position)))
     }
 
@@ -135,12 +168,33 @@ impl<S: Storage> JournalReader<S> {
         if position.checked_add(1) == Some(start.first) {
             return Ok(start.before);
         }
-        let (view, offset, header) = self.find_group(position)?;
+        let (view, offset, header) = self.told_at(self.find_group(position), position)?;
         if position + 1 == header.next() {
             return Ok(header.after);
         }
-        let group = self.load(&view, offset, header)?;
+        let group = self.told_at(self.load(&view, offset, header), position)?;
         Ok(group.records[group.index_of(position)].after)
+    }
+
+    /// Sounds the alarm where reading what holds `position` met damage.
+    fn told_at<T>(&self, read: Result<T, ReadError>, position: Position) -> Result<T, ReadError> {
+        let holding = || self.shared.state().holding(position).ok();
+        self.told(read, || holding().map(|view| view.header.number))
+    }
+
+    fn told<T>(
+        &self,
+        read: Result<T, ReadError>,
+        segment: impl FnOnce() -> Option<u32>,
+    ) -> Result<T, ReadError> {
+        if let Err(error) = &read
+            && error.is_damage()
+            && let Some(Alarm(alarm)) = self.shared.alarm.get()
+            && let Some(segment) = segment()
+        {
+            alarm(segment);
+        }
+        read
     }
 
     /// Goes through the records from position `from` to the head of this moment, proving the chain
@@ -318,6 +372,7 @@ pub(super) struct Shared<S> {
     id: JournalId,
     state: RwLock<State>,
     directories: Mutex<Directories>,
+    alarm: OnceLock<Alarm>,
 }
 
 impl<S: Storage> Shared<S> {
@@ -327,6 +382,7 @@ impl<S: Storage> Shared<S> {
             id,
             state: RwLock::new(state),
             directories: Mutex::new(Directories::default()),
+            alarm: OnceLock::new(),
         }
     }
 

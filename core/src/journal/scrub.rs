@@ -17,10 +17,13 @@ const ZEROS_BYTES: u32 = 64 * 1024;
 #[derive(Debug)]
 pub struct Scrub<S: Storage> {
     reader: JournalReader<S>,
+    /// Those that are read, and one behind them where there is one.
     segments: Vec<SegmentHeader>,
     /// The last record of this pass.
     head: Position,
     index: usize,
+    /// Where the pass ends among the segments.
+    end: usize,
     at: At,
 }
 
@@ -52,12 +55,28 @@ impl<S: Storage> JournalReader<S> {
     /// Begins a pass.
     pub fn scrub(&self) -> Scrub<S> {
         let (head, _) = self.head();
+        let segments = self.segments_up_to(head);
         Scrub {
-            segments: self.segments_up_to(head),
+            end: segments.len(),
+            segments,
             reader: self.clone(),
             head,
             index: 0,
             at: At::Header,
+        }
+    }
+
+    /// Begins a pass over one segment; it ends at once where that is gone.
+    pub fn scrub_segment(&self, number: u32) -> Scrub<S> {
+        let whole = self.scrub();
+        let mut segments = whole.segments.iter();
+        let index = segments.position(|header| header.number == number);
+        let index = index.unwrap_or(whole.end);
+        let end = (index + 1).min(whole.end);
+        Scrub {
+            index,
+            end,
+            ..whole
         }
     }
 }
@@ -70,7 +89,8 @@ impl<S: Storage> Scrub<S> {
 
     /// Reads on; `None` at the end of the pass.
     pub fn step(&mut self) -> Option<Scrubbed> {
-        let header = self.segments.get(self.index)?.clone();
+        let ahead = &self.segments[..self.end];
+        let header = ahead.get(self.index)?.clone();
         let done = match &self.at {
             At::Header => self.header(&header),
             At::Group(position, behind) => {

@@ -34,6 +34,20 @@ impl<S: Storage, K: Kv> Reader<S, K> {
             server: self.server(),
         }
     }
+
+    /// Begins a pass over one of the journal's segments, up to the last durable record.
+    pub fn scrub_segment(&self, number: u32) -> Scrub<S> {
+        Scrub {
+            journal: self.records.scrub_segment(number),
+            server: self.server(),
+        }
+    }
+
+    /// Has `alarm` called with the number of a segment whenever anybody who reads the journal meets
+    /// damage in it; see [`JournalReader::on_damage`](crate::journal::JournalReader::on_damage).
+    pub fn on_damage(&self, alarm: impl Fn(u32) + Send + Sync + 'static) {
+        self.records.on_damage(alarm);
+    }
 }
 
 impl<S: Storage> Scrub<S> {

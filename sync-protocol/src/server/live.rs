@@ -204,6 +204,16 @@ impl Live {
         }
     }
 
+    /// Goes on without the feed where that is all that a damaged record takes from the device.
+    pub(super) fn bear(&mut self, now: Mono, end: End) -> Result<(), End> {
+        let End::Damaged(reason) = end else {
+            return Err(end);
+        };
+        let until = now.saturating_add(limits::UNREADABLE_QUIET_MS);
+        self.unreadable.get_or_insert(Unreadable { reason, until });
+        Ok(())
+    }
+
     /// The next frame of the feed that credit allows.
     pub(super) fn next_frame<S: Storage, K: Kv>(
         &mut self,
@@ -214,18 +224,12 @@ impl Live {
             return Ok(None);
         }
         let credit = self.allowance.bytes();
-        let frame = match self
-            .outbound
-            .next(reader, credit, self.peer)
-            .map_err(End::from)
-        {
+        let frame = match self.outbound.next(reader, credit, self.peer) {
             Ok(frame) => frame,
-            Err(End::Failed(reason)) => {
-                let until = now.saturating_add(limits::UNREADABLE_QUIET_MS);
-                self.unreadable = Some(Unreadable { reason, until });
+            Err(error) => {
+                self.bear(now, error.into())?;
                 return Ok(None);
             }
-            Err(end) => return Err(end),
         };
         let until = now.saturating_add(limits::LARGE_STALLED_MS);
         self.stalled = match (self.outbound.holds_item(), &frame) {

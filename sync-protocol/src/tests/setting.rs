@@ -10,7 +10,7 @@ use bukti_core::id::{
     Actor, ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, RunId, ServerId,
 };
 use bukti_core::journal;
-use bukti_core::journal::memory::MemoryStorage;
+use bukti_core::journal::memory::{Fault, MemoryStorage};
 use bukti_core::kv::MemoryKv;
 use bukti_core::ledger::{EnrolError, Ledger, Left, Options, Outcome, Submission};
 use bukti_core::record::{Invitation, invitation_hash};
@@ -117,12 +117,32 @@ impl Server {
 
     /// Flips a bit where these bytes stand in the journal.
     pub(super) fn damage(&mut self, bytes: &[u8]) {
+        self.flip(|content| {
+            let mut windows = content.windows(bytes.len());
+            windows.position(|window| window == bytes).unwrap() + bytes.len() / 2
+        });
+    }
+
+    /// Flips a bit in the header of the journal's last group.
+    pub(super) fn damage_last_header(&mut self) {
+        self.flip(|content| {
+            let mut windows = content.windows(8);
+            windows.rposition(|window| window == b"BUKTIGRP").unwrap() + 30
+        });
+    }
+
+    fn flip(&mut self, at: impl FnOnce(&[u8]) -> usize) {
         const SEGMENT: &str = "0000000001.seg";
         let mut content = self.storage.content(SEGMENT).unwrap();
-        let mut windows = content.windows(bytes.len());
-        let at = windows.position(|window| window == bytes).unwrap();
-        content[at + bytes.len() / 2] ^= 1;
+        let at = at(&content);
+        content[at] ^= 1;
         self.storage.set_content(SEGMENT, &content);
+        self.damaged = true;
+    }
+
+    /// Has the system lack descriptors when the journal is read next.
+    pub(super) fn lack_descriptors(&mut self) {
+        self.storage.fail_at(1, Fault::Scarce);
         self.damaged = true;
     }
 

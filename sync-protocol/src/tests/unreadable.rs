@@ -3,9 +3,10 @@
 use bukti_core::authority::Role;
 use bukti_core::id::DocumentId;
 
-use super::setting::{Phone, Pipe, Server, VILLAGE, noise};
+use super::setting::{Phone, Pipe, Server, VILLAGE, WALL, noise};
 use crate::bye::ByeCode;
 use crate::client::Event;
+use crate::frame::{Features, Statements, encode};
 use crate::item::Item;
 use crate::limits;
 use crate::server::Input;
@@ -38,7 +39,7 @@ fn items(pipe: &Pipe) -> Vec<(&'static str, DocumentId)> {
 }
 
 fn is_up_to_date(pipe: &Pipe) -> bool {
-    pipe.said(|event| matches!(event, Event::UpToDate { .. })) == 1
+    pipe.said(|event| matches!(event, Event::UpToDate { .. })) > 0
 }
 
 #[test]
@@ -111,6 +112,74 @@ fn what_a_device_gives_is_taken_though_it_cannot_be_fed() {
     assert_eq!(pipe.bye(), Some(ByeCode::Fault));
     let bye = pipe.closed.unwrap();
     assert_eq!(bye.retry_after_ms, Some(limits::REPAIR_RETRY_MS));
+}
+
+#[test]
+fn what_a_device_gives_is_taken_though_its_cursor_cannot_be_checked() {
+    let (mut server, mut writer, mut reader) = server_with_a_reader();
+    writer.create(VILLAGE, 1, "");
+    Pipe::run(&mut server, &mut writer);
+    Pipe::run(&mut server, &mut reader);
+    server.damage_last_header();
+    server.ledger.checkpoint(WALL).unwrap();
+    let run = reader.create(VILLAGE, 2, "");
+    let mut pipe = Pipe::run(&mut server, &mut reader);
+    assert_eq!(pipe.accepted(), [run.id()]);
+    assert_eq!((is_up_to_date(&pipe), pipe.bye()), (false, None));
+    server.now += limits::UNREADABLE_QUIET_MS;
+    pipe.tell(&mut server, Input::Tick);
+    pipe.flow(&mut server, &mut reader, usize::MAX);
+    assert_eq!(pipe.bye(), Some(ByeCode::Fault));
+    let bye = pipe.closed.unwrap();
+    assert_eq!(bye.retry_after_ms, Some(limits::REPAIR_RETRY_MS));
+}
+
+#[test]
+fn a_moment_without_descriptors_is_no_damage_and_the_device_may_come_again_at_once() {
+    let (mut server, _, mut reader) = server_with_a_reader();
+    server.ledger.checkpoint(WALL).unwrap();
+    let run = reader.create(VILLAGE, 1, "");
+    server.lack_descriptors();
+    let pipe = Pipe::run(&mut server, &mut reader);
+    assert_eq!(pipe.bye(), Some(ByeCode::Fault));
+    assert_eq!(pipe.closed.unwrap().retry_after_ms, None);
+    let pipe = Pipe::run(&mut server, &mut reader);
+    assert_eq!(pipe.accepted(), [run.id()]);
+    assert_eq!((is_up_to_date(&pipe), pipe.bye()), (true, None));
+}
+
+#[test]
+fn a_revoked_device_is_told_so_though_the_statement_is_damaged() {
+    let (mut server, _, mut reader) = server_with_a_reader();
+    let device = reader.device();
+    server.ledger.revoke(WALL, device).unwrap();
+    let statement = server.ledger.reader().revocation(&device).unwrap().unwrap();
+    server.damage(&statement);
+    let pipe = Pipe::run(&mut server, &mut reader);
+    assert_eq!(pipe.bye(), Some(ByeCode::Revoked));
+    assert_eq!(pipe.closed.unwrap().statement, None);
+}
+
+#[test]
+fn a_device_that_cannot_be_fed_is_heard_out_after_its_statements_are_in() {
+    let (mut server, _, mut reader) = server_with_a_reader();
+    let other = server.enrolled(5, Role::Officer, &[VILLAGE]);
+    server.damage(&other.certificate);
+    server.judges = false;
+    let mut pipe = Pipe::run(&mut server, &mut reader);
+    let statements = Statements {
+        statements: vec![other.certificate.clone().into()],
+        last: true,
+    };
+    let frame = encode(&statements.into(), Features::default());
+    pipe.tell(&mut server, Input::Frame(&frame));
+    server.now += 10 * limits::UNREADABLE_QUIET_MS;
+    pipe.tell(&mut server, Input::TakenBack(None));
+    pipe.tell(&mut server, Input::Tick);
+    assert_eq!(pipe.closed, None, "it may give what follows its statements");
+    server.now += limits::UNREADABLE_QUIET_MS;
+    pipe.tell(&mut server, Input::Tick);
+    assert!(pipe.closed.is_some());
 }
 
 #[test]

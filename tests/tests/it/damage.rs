@@ -632,7 +632,7 @@ fn findings_that_can_be_read_are_listed_though_the_journal_is_damaged_at_another
 }
 
 /// Asks until the answer is as wanted. Each question is a process of its own, which takes its time.
-fn eventually(ask: impl Fn() -> Value, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn eventually(ask: impl Fn() -> Value, wanted: impl Fn(&Value) -> bool) -> Value {
     let begun = std::time::Instant::now();
     loop {
         let answer = ask();

@@ -5,7 +5,7 @@ use std::fs;
 
 use bukti_tests::process::Phone;
 
-use crate::damage::{flip, segment};
+use crate::damage::{eventually, flip, segment};
 use crate::field::{Field, VILLAGE, listed, new_evidence, text};
 
 fn journal(field: &Field) -> Vec<u8> {
@@ -21,9 +21,32 @@ fn titles(phone: &Phone) -> Vec<String> {
     titles
 }
 
+/// A server that reads nothing again by itself.
+fn without_scrub() -> Field {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("no-scrub.toml");
+    fs::write(&config, "scrub_kib_per_s = 0\n").unwrap();
+    Field::open_in(folder, &["--config", config.to_str().unwrap()])
+}
+
+/// Waits until the server has the damage of the first segment on record; gives the finding's record.
+fn is_told(field: &Field) -> String {
+    let findings = || field.admin(&["findings", "--json"]).ok().json();
+    let found = eventually(findings, |found| found["findings"][0].is_object());
+    let [finding] = &found["findings"].as_array().unwrap()[..] else {
+        panic!("{found}");
+    };
+    assert_eq!(finding["code"], "damage", "{found}");
+    let place = text(&finding["place"]);
+    assert!(place.contains("0000000001.seg at byte"), "{found}");
+    let status = field.admin(&["status", "--json"]).ok().json();
+    assert_eq!(status["degraded"], true, "{status}");
+    finding["position"].to_string()
+}
+
 #[test]
 fn a_phone_behind_a_damaged_run_gets_its_document_whole() {
-    let field = Field::open(&[]);
+    let field = without_scrub();
     let sari = field.phone("Sari", "officer", VILLAGE);
     let budi = field.phone("Budi", "officer", VILLAGE);
     budi.run(&["sync"]).ok();
@@ -39,6 +62,35 @@ fn a_phone_behind_a_damaged_run_gets_its_document_whole() {
     flip(&segment(&field.data(), 1), group + 200);
     budi.run(&["sync"]).ok();
     assert_eq!(titles(&budi), titles(&sari));
+    is_told(&field);
+}
+
+#[test]
+fn a_phone_whose_cursor_lies_behind_a_damaged_group_header_gives_what_it_holds() {
+    let field = without_scrub();
+    let sari = field.phone("Sari", "officer", VILLAGE);
+    let budi = field.phone("Budi", "officer", VILLAGE);
+    let before = journal(&field);
+    new_evidence(&sari, "Sebelum");
+    sari.run(&["sync"]).ok();
+    budi.run(&["sync"]).ok();
+    let after = journal(&field);
+    let group = (0..after.len()).find(|at| before[*at] != after[*at]);
+    let group = group.unwrap();
+    new_evidence(&sari, "Sesudah");
+    sari.run(&["sync"]).ok();
+    flip(&segment(&field.data(), 1), group + 30);
+    new_evidence(&budi, "Hanya di sini");
+    let synced = budi.run(&["sync"]);
+    assert_eq!(synced.status, Some(3), "{synced:?}");
+    assert!(synced.stdout.contains("sent 1"), "{synced:?}");
+    is_told(&field);
+
+    flip(&segment(&field.data(), 1), group + 30);
+    budi.run(&["sync"]).ok();
+    sari.run(&["sync"]).ok();
+    assert_eq!(titles(&budi), titles(&sari));
+    assert_eq!(titles(&budi).len(), 3);
 }
 
 #[test]
@@ -67,6 +119,7 @@ fn a_server_that_cannot_read_a_statement_takes_what_phones_hold_and_goes_on() {
     let again = tono.run(&["enrol", &link]);
     assert_eq!(again.status, Some(1), "{again:?}");
     field.invite("officer", VILLAGE, "Budi");
+    let finding = is_told(&field);
 
     flip(&place.0, place.1);
     sari.run(&["sync"]).ok();
@@ -74,5 +127,8 @@ fn a_server_that_cannot_read_a_statement_takes_what_phones_hold_and_goes_on() {
     tono.run(&["sync"]).ok();
     assert_eq!(titles(&tono), titles(&sari));
     assert!(listed(&tono).iter().any(|row| row["id"] == id.as_str()));
+    let note = ["--note", "bytes put back"];
+    let acknowledge = ["findings", "--acknowledge", &finding];
+    field.admin(&[&acknowledge[..], &note].concat()).ok();
     field.verify();
 }

@@ -1,5 +1,7 @@
 //! Reading a journal again while it is in use.
 
+use std::sync::{Arc, Mutex};
+
 use super::super::format::{
     Damage, GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
 };
@@ -250,4 +252,52 @@ fn finished_segments_are_read_from_the_disk_and_not_from_memory() {
     assert_eq!(disk.cache_drops(), finished);
     // A header, two groups and zeros, of the open segment no zeros.
     assert_eq!(asked, [1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2]);
+}
+
+#[test]
+fn one_segment_is_read_whole_and_no_other() {
+    let (disk, journal, _records) = small_journal();
+    let whole = pass(&journal);
+    let seen = |number| rest_of(journal.reader().scrub_segment(number));
+    let each: Vec<Seen> = (1..=3).map(seen).collect();
+    assert_eq!(each.iter().map(|seen| seen.bytes).sum::<u64>(), whole.bytes);
+    let records = each.into_iter().flat_map(|seen| seen.records);
+    assert!(records.eq(whole.records));
+    assert_eq!(seen(4).bytes, 0);
+
+    flip(&disk, 2, SEGMENT_HEADER_BYTES + 1);
+    let damaged = |number| !seen(number).damage.is_empty();
+    assert_eq!([1, 2, 3].map(damaged), [false, true, false]);
+}
+
+#[test]
+fn whoever_meets_damage_by_reading_sounds_an_alarm_and_nothing_else_does() {
+    let (disk, journal, _records) = small_journal();
+    let (reader, told) = (journal.reader(), Arc::new(Mutex::new(Vec::new())));
+    let alarms = Arc::clone(&told);
+    reader.on_damage(move |segment| alarms.lock().unwrap().push(segment));
+    let alarms = || std::mem::take(&mut *told.lock().unwrap());
+    let place = reader.locate(5).unwrap();
+    assert_eq!(place.segment, 2);
+    disk.fail_at(1, Fault::Scarce);
+    assert!(reader.read(place).is_err());
+    assert!(reader.locate(13).is_err() && reader.chain_at(13).is_err());
+    assert_eq!(alarms(), [0; 0]);
+
+    disk.fail_at(1, Fault::Io);
+    assert!(reader.read(place).is_err());
+    assert_eq!(alarms(), [2]);
+
+    flip(&disk, 2, place.offset as usize);
+    assert!(journal.reader().read(place).is_err());
+    assert!(reader.locate(5).is_err() && reader.chain_at(5).is_err());
+    assert_eq!(alarms(), [2, 2, 2]);
+    // Its header is whole.
+    assert!(reader.chain_at(6).is_ok());
+    flip(&disk, 2, SEGMENT_HEADER_BYTES + 1);
+    assert!(reader.chain_at(6).is_err());
+    assert_eq!(alarms(), [2]);
+    // What reads everything tells what it finds itself.
+    assert_eq!(pass(&journal).damage.len(), 1);
+    assert_eq!(alarms(), [0; 0]);
 }
