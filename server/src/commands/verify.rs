@@ -126,9 +126,13 @@ fn with_reader(
     let in_files = journal.findings.iter().map(in_file);
     let mut shown: Vec<Shown> = in_files.chain(in_rows).collect();
     let altered = folder.check_small_files()?;
+    let mut cut_for_damage = Vec::new();
     // What was found earlier and repaired is not as it should be until somebody has looked into it.
     match reader.found() {
         Ok(found) => {
+            let damaged_end = found.iter().map(|found| &found.finding);
+            let damaged_end = damaged_end.filter(|finding| finding.code == code::DAMAGED_END);
+            cut_for_damage.extend(damaged_end.filter_map(|finding| finding.place.clone()));
             let waiting = found.iter().filter(|found| found.waits());
             shown.extend(waiting.map(recorded));
             shown.extend(unrecorded(folder, &found));
@@ -140,7 +144,11 @@ fn with_reader(
         }),
     }
     let torn = journal.side_files.iter().filter_map(|file| {
+        let is_damage = cut_for_damage.contains(&format!("journal/{file}"));
         let kept = match SideFile::parse(file)?.kind {
+            TailKind::Torn if is_damage => {
+                "a last group that was damaged and cut earlier: what was in it"
+            }
             TailKind::Torn => "an unfinished write that was cut earlier: what was in it",
             TailKind::Damaged => "a damaged last group that was cut earlier: what was in it",
             TailKind::Stray => "stray bytes that were cut earlier: what was in them",
