@@ -33,8 +33,8 @@ pub enum CopyError {
     /// The target holds what is not proven to be of this history. Nothing in it was changed.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The target failed.
-    #[error("the copy cannot be written")]
+    /// The target failed, or something in it is no file.
+    #[error("the folder of the copy cannot be used")]
     Target(#[source] StorageError),
     /// The copy was written and is not good.
     #[error("the copy is not as it was written: {}", first_of(.0))]
