@@ -17,6 +17,8 @@ pub struct Copied {
     pub written: u64,
     /// Segments that were there already, byte for byte.
     pub kept: u64,
+    /// What the target had held and lost, the first of each segment. It is written again.
+    pub repaired: Vec<Finding>,
     /// The verification of the copy: clean, with the watermark as its head.
     pub verified: Findings,
 }
@@ -106,7 +108,7 @@ impl<S: Storage> JournalReader<S> {
             .remove_unfinished(target)
             .map_err(CopyError::Target)?;
         for Part { header, end } in &parts {
-            if held.contains(&header.number) {
+            if held.segments.contains(&header.number) {
                 kept += 1;
                 continue;
             }
@@ -128,6 +130,7 @@ impl<S: Storage> JournalReader<S> {
             return Ok(Copied {
                 written,
                 kept,
+                repaired: held.lost,
                 verified,
             });
         }

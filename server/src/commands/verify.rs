@@ -21,9 +21,9 @@ use crate::metrics::Metrics;
 /// One thing that is wrong, as it is printed.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Shown {
-    code: String,
-    place: String,
-    fault: String,
+    pub(super) code: String,
+    pub(super) place: String,
+    pub(super) fault: String,
 }
 
 impl fmt::Display for Shown {
@@ -272,7 +272,7 @@ fn file_place(finding: &Finding) -> String {
     format!("{} at byte {}", finding.file, finding.offset)
 }
 
-fn in_file(finding: &Finding) -> Shown {
+pub(super) fn in_file(finding: &Finding) -> Shown {
     Shown {
         code: finding.damage.code().to_owned(),
         place: file_place(finding),
