@@ -1,5 +1,7 @@
 //! Finding silent damage: every header, length, chain value and zero of a journal's folder.
 
+use std::collections::BTreeSet;
+
 use super::Watermark;
 use super::format::{Damage, Finding, GroupHeader, SegmentHeader, chain_start, segment_name};
 use super::recover::{Folder, misfit};
@@ -72,6 +74,24 @@ impl Findings {
 ///
 /// One segment is in memory at a time. Nothing is changed.
 pub fn verify<S: Storage>(storage: &S, extent: &Extent) -> Findings {
+    look_through(storage, extent, None)
+}
+
+/// The same for the segments of some names; of the others only the headers are looked at, so that
+/// what was met in one place is named without reading everything.
+pub fn verify_segments<S: Storage>(
+    storage: &S,
+    extent: &Extent,
+    names: &BTreeSet<String>,
+) -> Findings {
+    look_through(storage, extent, Some(names))
+}
+
+fn look_through<S: Storage>(
+    storage: &S,
+    extent: &Extent,
+    names: Option<&BTreeSet<String>>,
+) -> Findings {
     let mut findings = Findings::default();
     let folder = match Folder::list(storage) {
         Ok(folder) => folder,
@@ -93,7 +113,10 @@ pub fn verify<S: Storage>(storage: &S, extent: &Extent) -> Findings {
         if walk.is_done() {
             break;
         }
-        walk.segment(index);
+        match names.is_none_or(|names| names.contains(&segment_name(walk.segments[index].0))) {
+            true => walk.segment(index),
+            false => walk.pass_over(index),
+        }
     }
     walk.finish()
 }
@@ -169,6 +192,13 @@ impl<'a, S: Storage> Walk<'a, S> {
             (Some(mark), Some((next, _))) => next > mark.position,
             (Some(_), None) | (None, _) => false,
         }
+    }
+
+    /// Goes on with what the header of the next segment says; behind the last one nothing is known.
+    fn pass_over(&mut self, index: usize) {
+        let following = self.segments.get(index + 1);
+        let following = following.and_then(|(_, header)| header.as_ref());
+        self.reached = following.map(|following| (following.first, following.before));
     }
 
     fn segment(&mut self, index: usize) {

@@ -71,10 +71,12 @@ pub(super) fn stopped(
     Ok(report.reply(json))
 }
 
-/// What is wrong with the journal's files of a reader that met `unread`; if they are sound, what it
-/// met.
+/// What is wrong with the segments in which a reader met `unread`, as [`serving`] names it; if they
+/// are sound, what it met. The others are not read: somebody waits for the answer, and nobody is told
+/// how far it is.
 pub(super) fn damaged(reader: &Reader, unread: &[ledger::ReadError]) -> Vec<Shown> {
-    let journal = ledger::verify_files(reader, reader.watermark());
+    let segments = unread.iter().filter_map(file_of).collect();
+    let journal = ledger::verify_segments(reader, reader.watermark(), &segments);
     let shown: Vec<Shown> = journal.findings.iter().map(in_file).collect();
     if !shown.is_empty() {
         return shown;
@@ -85,6 +87,18 @@ pub(super) fn damaged(reader: &Reader, unread: &[ledger::ReadError]) -> Vec<Show
         fault: chain(error),
     });
     unread.collect()
+}
+
+/// The file of the journal that an error is about.
+fn file_of(error: &ledger::ReadError) -> Option<String> {
+    match error {
+        ledger::ReadError::Journal(ReadError::Damaged(finding)) => Some(finding.file.clone()),
+        ledger::ReadError::Journal(ReadError::Storage(error)) => Some(error.file.clone()),
+        ledger::ReadError::Journal(ReadError::BehindHead { .. } | ReadError::Removed { .. })
+        | ledger::ReadError::Store(_)
+        | ledger::ReadError::Row { .. }
+        | ledger::ReadError::Record(_) => None,
+    }
 }
 
 /// What opening did that is no finding.

@@ -1,11 +1,13 @@
 //! What is a tear, what is damage, and what a verification says of either.
 
+use std::collections::BTreeSet;
+
 use super::super::format::{
     Finding, GROUP_HEADER_BYTES, GroupHeader, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
 };
 use super::super::memory::{Fault, MemoryStorage};
 use super::super::storage::FOLDER;
-use super::super::verify::{Extent, verify};
+use super::super::verify::{Extent, verify, verify_segments};
 use super::super::{Damage, Journal, OpenError, ReadError, TailKind, Watermark};
 use super::{ID, SMALL, small_journal};
 use crate::limits::JOURNAL_FINDINGS_MAX;
@@ -209,6 +211,38 @@ fn whatever_cannot_be_read_is_a_finding_in_its_file() {
         let found = judged(&disk);
         assert!(found.iter().any(unreadable), "call {call}: {found:?}");
     }
+}
+
+#[test]
+fn of_segments_that_are_not_asked_for_only_headers_are_looked_at() {
+    let (disk, journal, _records) = small_journal();
+    for segment in 1..=3 {
+        change(&disk, segment, |bytes| {
+            bytes[SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES + 9] ^= 1;
+        });
+    }
+    let extent = Extent {
+        up_to: Some(journal.reader().watermark()),
+        ..Extent::default()
+    };
+    for segment in 1..=3 {
+        let names = BTreeSet::from([segment_name(segment)]);
+        let findings = verify_segments(&disk, &extent, &names).findings;
+        let [found] = &findings[..] else {
+            panic!("{findings:?}");
+        };
+        assert_eq!(
+            (&found.file, &found.damage),
+            (&segment_name(segment), &Damage::Records)
+        );
+    }
+    let before = disk.calls();
+    assert_eq!(
+        verify_segments(&disk, &extent, &BTreeSet::new()).findings,
+        []
+    );
+    // The folder, then length and header of each segment.
+    assert_eq!(disk.calls() - before, 7);
 }
 
 #[test]
