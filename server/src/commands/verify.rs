@@ -4,7 +4,7 @@ use std::fmt;
 
 use bukti_command::{Exit, Progress, Reply, show};
 use bukti_core::journal::disk::DiskStorage;
-use bukti_core::journal::verify::{Extent, verify as verify_journal};
+use bukti_core::journal::verify::{Extent, Findings, verify as verify_journal};
 use bukti_core::journal::{Finding, OpenError, ReadError, SideFile, TailKind};
 use bukti_core::ledger::{self, Found, LedgerError, Verification, code};
 use bukti_core::record;
@@ -226,12 +226,19 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
         | FolderError::Io { .. }
         | FolderError::Random(_) => return Err(error.into()),
     };
-    let disk = DiskStorage::open(folder.journal()).map_err(|error| Failure::failed(&error))?;
-    let extent = Extent {
-        from: 1,
-        ..Extent::default()
+    let journal = match folder.journal().is_dir() {
+        // Opening would make it.
+        false => Findings::default(),
+        true => {
+            let disk = DiskStorage::open(folder.journal());
+            let disk = disk.map_err(|error| Failure::failed(&error))?;
+            let extent = Extent {
+                from: 1,
+                ..Extent::default()
+            };
+            verify_journal(&disk, &extent)
+        }
     };
-    let journal = verify_journal(&disk, &extent);
     let mut findings = vec![Shown {
         code: code.to_owned(),
         place,
