@@ -55,7 +55,9 @@ pub use self::rows::{
     DeviceRow, DocumentRow, EnvelopeRow, FactRow, InvitationRow, PlaceBytes, Topic,
 };
 pub use self::scrub::{Scrub, Scrubbed};
-pub use self::verify::{Fault, FindingPlace, Verification, VerifyFinding, verify, verify_files};
+pub use self::verify::{
+    Fault, FindingPlace, Verification, VerifyFinding, verify, verify_files, verify_segments,
+};
 
 /// How a ledger uses its machine.
 #[derive(Debug, Clone)]

@@ -217,8 +217,8 @@ impl Folder {
     /// Why there is no server in a folder that holds none.
     pub fn lacks_a_server(&self) -> FolderError {
         match self.may_be_founded() {
-            Err(error @ (FolderError::Device(_) | FolderError::HalfRestored(_))) => error,
-            Ok(()) | Err(_) => FolderError::Empty(self.root.clone()),
+            Err(error) => error,
+            Ok(()) => FolderError::Empty(self.root.clone()),
         }
     }
 

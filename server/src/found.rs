@@ -26,8 +26,15 @@ pub fn record(
     opened: Option<&Opened>,
     kept_aside: &[String],
 ) -> Result<(), LedgerError> {
+    let kept = opened.and_then(|opened| cut_though_kept(opened, kept_aside));
     for finding in aside(kept_aside) {
-        ledger.find(wall_now(), finding)?;
+        let finding = match kept.is_some() && finding.place.as_ref() == kept {
+            true => acknowledged_end(finding),
+            false => finding,
+        };
+        if finding.code != code::TORN || !is_told_as_damage(ledger, &finding) {
+            ledger.find(wall_now(), finding)?;
+        }
     }
     let rebuilt = opened.and_then(|opened| opened.rebuilt).and_then(rebuilt);
     let Some(finding) = rebuilt else {
@@ -40,6 +47,38 @@ pub fn record(
             Ok(())
         }
         Ok(_) => Ok(()),
+    }
+}
+
+/// The side file with records that the store had seen and somebody went on without, where it looks
+/// like an unfinished write. Earlier ones of the same place are what they look like.
+fn cut_though_kept<'a>(opened: &Opened, kept_aside: &'a [String]) -> Option<&'a String> {
+    let Some(RebuildReason::AfterLoss { .. }) = opened.rebuilt else {
+        return None;
+    };
+    let torn = kept_aside.iter().filter_map(|name| {
+        let side = SideFile::parse(Path::new(name).file_name()?.to_str()?)?;
+        let is_lost = side.position == opened.caught_up + 1;
+        (is_lost && side.kind == TailKind::Torn).then_some((side.number, name))
+    });
+    torn.max().map(|(_, name)| name)
+}
+
+/// Whether an earlier opening knew that what looks like an unfinished write was none.
+fn is_told_as_damage(ledger: &Ledger, torn: &Finding) -> bool {
+    let (told, _) = ledger.reader().readable_findings();
+    told.iter()
+        .map(|told| &told.finding)
+        .any(|told| told.code == code::DAMAGED_END && told.place == torn.place)
+}
+
+fn acknowledged_end(torn: Finding) -> Finding {
+    let what = "The last group of the journal was damaged and cut. The store had seen it, so what was \
+                in it was acknowledged: devices that hold it, or a backup, can bring it back.";
+    Finding {
+        code: code::DAMAGED_END.to_owned(),
+        sentence: what.to_owned(),
+        ..torn
     }
 }
 

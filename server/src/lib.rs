@@ -94,7 +94,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             if !folder.holds_a_server() {
                 let lacking = folder.lacks_a_server();
                 let exit = match &lacking {
-                    FolderError::HalfRestored(_) => Exit::Failed,
+                    FolderError::HalfRestored(_) | FolderError::JournalMissing(_) => Exit::Failed,
                     _nobodys => Exit::WrongUse,
                 };
                 return Reply::error(exit, lacking.to_string()).print();

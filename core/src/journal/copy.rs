@@ -17,6 +17,8 @@ pub struct Copied {
     pub written: u64,
     /// Segments that were there already, byte for byte.
     pub kept: u64,
+    /// What the target had held and lost, the first of each segment. It is written again.
+    pub repaired: Vec<Finding>,
     /// The verification of the copy: clean, with the watermark as its head.
     pub verified: Findings,
 }
@@ -33,8 +35,8 @@ pub enum CopyError {
     /// The target holds what is not proven to be of this history. Nothing in it was changed.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The target failed.
-    #[error("the copy cannot be written")]
+    /// The target failed, or something in it is no file.
+    #[error("the folder of the copy cannot be used")]
     Target(#[source] StorageError),
     /// The copy was written and is not good.
     #[error("the copy is not as it was written: {}", first_of(.0))]
@@ -106,7 +108,7 @@ impl<S: Storage> JournalReader<S> {
             .remove_unfinished(target)
             .map_err(CopyError::Target)?;
         for Part { header, end } in &parts {
-            if held.contains(&header.number) {
+            if held.segments.contains(&header.number) {
                 kept += 1;
                 continue;
             }
@@ -128,6 +130,7 @@ impl<S: Storage> JournalReader<S> {
             return Ok(Copied {
                 written,
                 kept,
+                repaired: held.lost,
                 verified,
             });
         }

@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::OFlags;
+
 use super::storage::Storage;
 
 /// Files that are kept open for reading: a feed works in one or two segments, a few feeds at once.
@@ -54,14 +56,16 @@ impl DiskStorage {
 
     fn reader(&self, name: &str) -> io::Result<Arc<File>> {
         locked(&self.readers, |readers| {
-            readers.take(name, || File::open(self.path(name)))
+            readers.take(name, || {
+                open_regular(OpenOptions::new().read(true), &self.path(name))
+            })
         })
     }
 
     fn writer(&self, name: &str) -> io::Result<Arc<File>> {
         locked(&self.writers, |writers| {
             writers.take(name, || {
-                OpenOptions::new().write(true).open(self.path(name))
+                open_regular(OpenOptions::new().write(true), &self.path(name))
             })
         })
     }
@@ -193,6 +197,20 @@ impl Handles {
 fn locked<T>(handles: &Mutex<Handles>, act: impl FnOnce(&mut Handles) -> T) -> T {
     // A panic while the lock was held leaves at most one handle fewer.
     act(&mut handles.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Opens a file of a journal, and nothing that somebody else put in its place: a pipe would be waited
+/// for without end, by a thread that nobody can stop.
+fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let at_once = OFlags::NONBLOCK.bits().cast_signed();
+    let file = options.custom_flags(at_once).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file",
+        ));
+    }
+    Ok(file)
 }
 
 fn above(folder: &Path) -> &Path {

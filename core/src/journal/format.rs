@@ -357,6 +357,9 @@ pub enum Damage {
         /// Bytes of the file.
         found: u64,
     },
+    /// The segment itself is gone.
+    #[error("the segment is missing")]
+    Missing,
     /// One or more segments before this one are gone.
     #[error("{count} segments before this one are missing")]
     MissingSegments {
@@ -437,6 +440,7 @@ impl Damage {
             Self::OtherJournal { .. } => "other-journal",
             Self::SegmentNumber { .. } => "segment-number",
             Self::SegmentLength { .. } => "segment-length",
+            Self::Missing => "missing",
             Self::MissingSegments { .. } => "missing-segments",
             Self::SegmentStart { .. } => "segment-start",
             Self::GroupHeader => "group-header",

@@ -60,16 +60,24 @@ pub enum Refused {
     Unproven(Finding),
 }
 
+/// What a folder holds that may be copied to.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Segments that it has already, byte for byte.
+    pub(super) segments: BTreeSet<u32>,
+    /// What it had and lost, the first of each segment.
+    pub(super) lost: Vec<Finding>,
+}
+
 impl<S: Storage> JournalReader<S> {
-    /// Finds out whether `parts` may be copied to the folder; gives the numbers of the segments that
-    /// it holds already, byte for byte.
+    /// Finds out whether `parts` may be copied to the folder, and what it holds of them.
     pub(super) fn hold_against<T: Storage>(
         &self,
         target: &T,
         folder: &Folder,
         parts: &[Part],
         vouched: Position,
-    ) -> Result<BTreeSet<u32>, CopyError> {
+    ) -> Result<Held, CopyError> {
         if let Some(name) = folder.unknown.first() {
             return Err(Refused::Unproven(Finding {
                 file: name.clone(),
@@ -89,6 +97,8 @@ impl<S: Storage> JournalReader<S> {
         for part in parts {
             if folder.segments.contains(&part.header.number) {
                 judging.segment(part, &self.proven(&part.header, &part.end)?)?;
+            } else {
+                judging.missing(&part.header);
             }
         }
         let last = parts.last().expect("a journal has a segment");
@@ -105,8 +115,7 @@ struct Judging<'a, T> {
     target: &'a T,
     /// The last record up to which the folder is known to have held the journal's history.
     vouched: Position,
-    /// What is damaged, each with the record that has to be vouched for.
-    doubts: Vec<(Position, Finding)>,
+    doubts: Vec<Doubt>,
     held: BTreeSet<u32>,
 }
 
@@ -156,12 +165,31 @@ impl<T: Storage> Judging<'_, T> {
         // Single bytes where only zeros may be were never a record.
         there.offset = there.offset.min(bytes.len());
         let is_stray = tail::judge(&bytes, header, &there) == TailKind::Stray;
-        for doubt in ours.doubts(&bytes, part, &name) {
-            if !(is_stray && doubt.at >= there.offset) {
-                self.doubts.push((doubt.needs, doubt.finding));
+        for mut doubt in ours.doubts(&bytes, part, &name) {
+            if doubt.is_strange && is_stray && doubt.at >= there.offset {
+                doubt.needs = 0;
+                doubt.finding.offset = doubt.at as u64;
+                doubt.finding.position = there.next;
+                doubt.finding.damage = Damage::NotZero;
             }
+            self.doubts.push(doubt);
         }
         Ok(())
+    }
+
+    /// A segment that is not there: nothing was lost, unless it had been copied before.
+    fn missing(&mut self, header: &SegmentHeader) {
+        self.doubts.push(Doubt {
+            at: 0,
+            is_strange: false,
+            needs: header.first,
+            finding: Finding {
+                file: segment_name(header.number),
+                offset: 0,
+                position: header.first,
+                damage: Damage::Missing,
+            },
+        });
     }
 
     fn read(&self, name: &str, header: &SegmentHeader) -> Result<Vec<u8>, CopyError> {
@@ -233,20 +261,29 @@ impl<T: Storage> Judging<'_, T> {
     }
 
     /// Whether all that is damaged is known to have been the journal's.
-    fn finish(self) -> Result<BTreeSet<u32>, CopyError> {
-        let vouched = self.vouched;
-        let mut doubts = self.doubts.into_iter();
-        match doubts.find(|(needs, _)| *needs > vouched) {
-            Some((_, finding)) => Err(Refused::Unproven(finding).into()),
-            None => Ok(self.held),
+    fn finish(self) -> Result<Held, CopyError> {
+        let (vouched, doubts) = (self.vouched, self.doubts);
+        let mut strange = doubts.iter().filter(|doubt| doubt.is_strange);
+        if let Some(doubt) = strange.find(|doubt| doubt.needs > vouched) {
+            return Err(Refused::Unproven(doubt.finding.clone()).into());
         }
+        let lost = doubts.into_iter().filter(|doubt| doubt.needs <= vouched);
+        let mut lost: Vec<Finding> = lost.map(|doubt| doubt.finding).collect();
+        lost.dedup_by(|next, first| next.file == first.file);
+        Ok(Held {
+            segments: self.held,
+            lost,
+        })
     }
 }
 
-/// Bytes that are neither the journal's nor zero.
+/// Bytes that are not the journal's.
 struct Doubt {
     at: usize,
-    /// The record that has to be vouched for, so that they may be replaced.
+    /// Whether they are more than zeros, which say that nothing was copied there yet, or was lost.
+    is_strange: bool,
+    /// The record that has to be vouched for, so that they may be replaced, and are known to have
+    /// been others.
     needs: Position,
     finding: Finding,
 }
@@ -271,49 +308,66 @@ impl Proven {
         None
     }
 
-    /// One for each group that has some, and for the header and what is behind the groups.
+    /// One for each group that has some, and for the header, the length and what is behind the groups.
     fn doubts(&self, bytes: &[u8], part: &Part, name: &str) -> Vec<Doubt> {
         let Part { header, end } = part;
-        let first_strange = |from: usize, to: usize| {
-            let to = to.min(bytes.len());
-            (from..to).find(|&at| {
-                let ours = self.content.get(at).copied().unwrap_or_default();
-                bytes[at] != 0 && bytes[at] != ours
-            })
-        };
-        let finding = |offset: usize, position, damage| Finding {
-            file: name.to_owned(),
-            offset: offset as u64,
-            position,
-            damage,
-        };
-        let in_header = first_strange(0, SEGMENT_HEADER_BYTES).map(|at| Doubt {
+        let doubt = |at: usize, is_strange, needs, damage| Doubt {
             at,
-            needs: header.first,
-            finding: finding(0, header.first, Damage::SegmentHeader),
-        });
-        let mut next = header.first;
-        let in_groups = self.groups.iter().filter_map(|group| {
-            let first = std::mem::replace(&mut next, group.last.position + 1);
-            let at = first_strange(group.start, group.end)?;
-            let damage = match at < group.start + GROUP_HEADER_BYTES {
-                true => Damage::GroupHeader,
-                false => Damage::Records,
-            };
-            Some(Doubt {
-                at,
-                needs: group.last.position,
-                finding: finding(group.start, first, damage),
-            })
-        });
-        let mut doubts: Vec<Doubt> = in_header.into_iter().chain(in_groups).collect();
-        let behind = first_strange(self.content.len(), bytes.len()).map(|at| Doubt {
-            at,
-            needs: end.position + 1,
-            finding: finding(at, end.position + 1, Damage::NotZero),
-        });
-        doubts.extend(behind);
+            is_strange,
+            needs,
+            finding: Finding {
+                file: name.to_owned(),
+                offset: at as u64,
+                position: needs,
+                damage,
+            },
+        };
+        let mut doubts = Vec::new();
+        if let Some((at, is_strange)) = self.differs(bytes, 0, SEGMENT_HEADER_BYTES) {
+            let mut header = doubt(at, is_strange, header.first, Damage::SegmentHeader);
+            header.finding.offset = 0;
+            doubts.push(header);
+        }
+        let mut first = header.first;
+        for group in &self.groups {
+            let last = group.last.position;
+            if let Some((at, is_strange)) = self.differs(bytes, group.start, group.end) {
+                let damage = match at < group.start + GROUP_HEADER_BYTES {
+                    true => Damage::GroupHeader,
+                    false => Damage::Records,
+                };
+                let mut group_doubt = doubt(at, is_strange, last, damage);
+                group_doubt.finding.offset = group.start as u64;
+                group_doubt.finding.position = first;
+                doubts.push(group_doubt);
+            }
+            first = last + 1;
+        }
+        if let Some((at, true)) = self.differs(bytes, self.content.len(), bytes.len()) {
+            doubts.push(doubt(at, true, end.position + 1, Damage::NotZero));
+        }
+        let (expected, found) = (u64::from(header.length), bytes.len() as u64);
+        if found != expected {
+            // Whatever is in it, a copy makes no segment of another length.
+            let damage = Damage::SegmentLength { expected, found };
+            let mut length = doubt(0, false, 0, damage);
+            length.finding.position = header.first;
+            doubts.push(length);
+        }
         doubts
+    }
+
+    /// The first byte that is neither the journal's nor zero; else the first that is not the journal's.
+    /// Says which it is.
+    fn differs(&self, bytes: &[u8], from: usize, to: usize) -> Option<(usize, bool)> {
+        let ours = |at: usize| self.content.get(at).copied().unwrap_or_default();
+        let there = |at: usize| bytes.get(at).copied().unwrap_or_default();
+        let strange = (from..to).find(|&at| there(at) != 0 && there(at) != ours(at));
+        if let Some(at) = strange {
+            return Some((at, true));
+        }
+        let lost = (from..to).find(|&at| there(at) != ours(at));
+        lost.map(|at| (at, false))
     }
 }
 

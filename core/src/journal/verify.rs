@@ -1,10 +1,13 @@
 //! Finding silent damage: every header, length, chain value and zero of a journal's folder.
 
+use std::collections::BTreeSet;
+
 use super::Watermark;
 use super::format::{Damage, Finding, GroupHeader, SegmentHeader, chain_start, segment_name};
 use super::recover::{Folder, misfit};
 use super::segment::{self, Broken, Cursor, Step};
 use super::storage::{FOLDER, Storage};
+use super::tail::{self, TailKind};
 use crate::id::{Chain, JournalId, Position};
 use crate::limits::{JOURNAL_FINDINGS_MAX, SEGMENT_BYTES_MAX};
 
@@ -71,6 +74,24 @@ impl Findings {
 ///
 /// One segment is in memory at a time. Nothing is changed.
 pub fn verify<S: Storage>(storage: &S, extent: &Extent) -> Findings {
+    look_through(storage, extent, None)
+}
+
+/// The same for the segments of some names; of the others only the headers are looked at, so that
+/// what was met in one place is named without reading everything.
+pub fn verify_segments<S: Storage>(
+    storage: &S,
+    extent: &Extent,
+    names: &BTreeSet<String>,
+) -> Findings {
+    look_through(storage, extent, Some(names))
+}
+
+fn look_through<S: Storage>(
+    storage: &S,
+    extent: &Extent,
+    names: Option<&BTreeSet<String>>,
+) -> Findings {
     let mut findings = Findings::default();
     let folder = match Folder::list(storage) {
         Ok(folder) => folder,
@@ -92,7 +113,10 @@ pub fn verify<S: Storage>(storage: &S, extent: &Extent) -> Findings {
         if walk.is_done() {
             break;
         }
-        walk.segment(index);
+        match names.is_none_or(|names| names.contains(&segment_name(walk.segments[index].0))) {
+            true => walk.segment(index),
+            false => walk.pass_over(index),
+        }
     }
     walk.finish()
 }
@@ -104,6 +128,8 @@ struct Walk<'a, S> {
     segments: Vec<(u32, Option<SegmentHeader>)>,
     /// The next record and the chain before it, from what was read so far.
     reached: Option<(Position, Chain)>,
+    /// The byte of the last segment at which its walk ended.
+    end: usize,
     /// The chain at the watermark, once it was passed.
     marked: Option<Chain>,
 }
@@ -116,6 +142,7 @@ impl<'a, S: Storage> Walk<'a, S> {
             findings,
             segments: Vec::new(),
             reached: None,
+            end: 0,
             marked: None,
         }
     }
@@ -167,9 +194,17 @@ impl<'a, S: Storage> Walk<'a, S> {
         }
     }
 
+    /// Goes on with what the header of the next segment says; behind the last one nothing is known.
+    fn pass_over(&mut self, index: usize) {
+        let following = self.segments.get(index + 1);
+        let following = following.and_then(|(_, header)| header.as_ref());
+        self.reached = following.map(|following| (following.first, following.before));
+    }
+
     fn segment(&mut self, index: usize) {
         let (number, header) = self.segments[index].clone();
         let name = segment_name(number);
+        self.end = 0;
         let Some(header) = self.begin(number, header, &name) else {
             return;
         };
@@ -249,7 +284,10 @@ impl<'a, S: Storage> Walk<'a, S> {
                     self.passed(&group, &chains);
                     self.reached = Some((cursor.next, cursor.chain));
                 }
-                Step::End => return,
+                Step::End => {
+                    self.end = cursor.offset;
+                    return;
+                }
                 Step::Broken(broken) => {
                     let later = segment::later_group(bytes, header, broken.search_from);
                     let Broken {
@@ -259,13 +297,14 @@ impl<'a, S: Storage> Walk<'a, S> {
                         ..
                     } = broken;
                     let is_tail = is_last && may_be_torn && later.is_none();
-                    let damage = if is_tail {
+                    let damage = if is_tail && self.is_unfinished(bytes, header, &cursor) {
                         torn(bytes, cursor.offset)
                     } else {
                         damage
                     };
                     self.findings.add(name, offset, cursor.next, damage);
                     let Some((offset, group)) = later else {
+                        self.end = cursor.offset;
                         return;
                     };
                     cursor = Cursor {
@@ -276,6 +315,14 @@ impl<'a, S: Storage> Walk<'a, S> {
                 }
             }
         }
+    }
+
+    /// Whether what stands at the cursor is a write of which nobody was told: nothing up to the
+    /// watermark is, nor what looks as if it had been written to its end.
+    fn is_unfinished(&self, bytes: &[u8], header: &SegmentHeader, cursor: &Cursor) -> bool {
+        let mark = self.extent.up_to;
+        let was_kept = mark.is_some_and(|mark| cursor.next <= mark.position);
+        !was_kept && tail::judge(bytes, header, cursor) == TailKind::Torn
     }
 
     fn passed(&mut self, group: &GroupHeader, chains: &[Chain]) {
@@ -302,8 +349,8 @@ impl<'a, S: Storage> Walk<'a, S> {
         let position = mark.position;
         if head.position < position {
             let (expected, found) = (position, head.position);
-            self.findings
-                .add(&name, 0, found + 1, Damage::Lost { expected, found });
+            let lost = Damage::Lost { expected, found };
+            self.findings.add(&name, self.end, found + 1, lost);
             return self.findings;
         }
         let at_head = (head.position == position).then_some(head.chain);

@@ -238,17 +238,20 @@ pub fn move_aside(path: &Path, number_min: u64) -> Result<PathBuf, KvError> {
         parent
     };
 
+    // By the names that were found: a number may be written in more than one way.
     let mut kept = Vec::new();
     for entry in fs::read_dir(listed).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix(&prefix));
-        kept.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        let number = number.and_then(|number| number.parse::<u64>().ok());
+        kept.extend(number.map(|number| (number, name)));
     }
     kept.sort_unstable();
-    let number = number_aside(&kept, number_min);
+    let numbers: Vec<u64> = kept.iter().map(|(number, _)| *number).collect();
+    let number = number_aside(&numbers, number_min);
     let surplus = (kept.len() + 1).saturating_sub(STORES_DAMAGED_MAX);
-    for old in kept.drain(..surplus) {
-        fs::remove_dir_all(parent.join(format!("{prefix}{old}"))).map_err(failed)?;
+    for (_, old) in kept.drain(..surplus) {
+        fs::remove_dir_all(parent.join(old)).map_err(failed)?;
     }
     let aside = parent.join(format!("{prefix}{number}"));
     fs::rename(path, &aside).map_err(failed)?;

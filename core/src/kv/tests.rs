@@ -227,6 +227,10 @@ fn a_store_whose_settings_are_rubbish_is_damaged_and_opens_empty_once_moved_asid
 fn only_the_last_damaged_stores_are_kept() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("store");
+    // Whoever wrote their numbers otherwise.
+    for strange in ["store.damaged-+0", "store.damaged-000"] {
+        fs::create_dir(dir.path().join(strange)).unwrap();
+    }
     for _ in 0..5 {
         fs::create_dir(&path).unwrap();
         move_aside(&path, 1).unwrap();

@@ -17,7 +17,7 @@ use crate::authority::Audience;
 use crate::digest::Digest;
 use crate::envelope::{Envelope, Seen};
 use crate::id::{DeviceId, DocumentId, Position, WallMs};
-use crate::journal::verify::{Extent, Findings, verify as verify_journal};
+use crate::journal::verify::{self as files, Extent, Findings, verify as verify_journal};
 use crate::journal::{Storage, Watermark};
 use crate::kv::{Batch, Direction, Kv, MemoryKv};
 use crate::limits::VERIFY_FINDINGS_MAX;
@@ -127,7 +127,20 @@ impl Fault {
 
 /// Verifies the journal's files alone, up to what the ledger has seen of them.
 pub fn verify_files<S: Storage, K: Kv>(reader: &Reader<S, K>, upto: Seen) -> Findings {
-    let extent = Extent {
+    verify_journal(reader.records.storage(), &extent(reader, upto))
+}
+
+/// The same for some of the files, by their names; of the others only headers are read.
+pub fn verify_segments<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    upto: Seen,
+    names: &BTreeSet<String>,
+) -> Findings {
+    files::verify_segments(reader.records.storage(), &extent(reader, upto), names)
+}
+
+fn extent<S: Storage, K: Kv>(reader: &Reader<S, K>, upto: Seen) -> Extent {
+    Extent {
         from: 1,
         up_to: Some(Watermark {
             position: upto.position,
@@ -135,8 +148,7 @@ pub fn verify_files<S: Storage, K: Kv>(reader: &Reader<S, K>, upto: Seen) -> Fin
         }),
         id: Some(reader.journal()),
         prefix_removable: false,
-    };
-    verify_journal(reader.records.storage(), &extent)
+    }
 }
 
 /// Verifies all of a ledger up to its present watermark, while it serves.

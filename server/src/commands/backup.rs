@@ -17,11 +17,12 @@ use std::path::Path;
 use bukti_command::{Exit, Reply, read_named, show};
 use bukti_core::id::{Position, WallMs};
 use bukti_core::journal::Damage;
-use bukti_core::journal::copy::CopyError;
+use bukti_core::journal::copy::{Copied, CopyError};
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::journal::target::Refused;
 use serde_json::json;
 
+use super::verify::{Shown, in_file};
 use super::{Failure, Office, say};
 use crate::clock::wall_now;
 use crate::folder::Started;
@@ -46,7 +47,10 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
         )));
     }
     refuse_other_content(to)?;
-    let vouched = vouched_for(office, to)?;
+    let Vouched {
+        position: vouched,
+        is_altered,
+    } = vouched_for(office, to)?;
     let target = make(to).and_then(|()| DiskStorage::open(to.join(JOURNAL)));
     let target = target.map_err(|error| {
         Failure::wrong_use(format!("cannot write to {}: {error}", to.display()))
@@ -71,17 +75,23 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
         exit: Exit::Failed,
         text: format!("cannot write {}: {error}", path.display()),
     })?;
+    let repaired = repaired(&copied, is_altered);
+    for shown in &repaired {
+        tracing::warn!(to = %to.display(), "the backup was damaged at {shown}; it is written again");
+    }
     let value = json!({
         "to": to.display().to_string(),
         "position": upto.position,
         "segments": copied.written + copied.kept,
         "written": copied.written,
+        "repaired": repaired,
         "key": office.folder.key().display().to_string(),
     });
     Ok(say(json, &value, || {
         format!(
-            "{} in {}, {} of them new, copied to {} and verified.\n\
+            "{}{} in {}, {} of them new, copied to {} and verified.\n\
              Keep the key apart from it: {}\n",
+            told(&repaired),
             show::count(upto.position, "record"),
             show::count(copied.written + copied.kept, "segment"),
             copied.written,
@@ -89,6 +99,34 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
             office.folder.key().display()
         )
     }))
+}
+
+/// What an earlier backup had lost.
+fn repaired(copied: &Copied, is_altered: bool) -> Vec<Shown> {
+    let in_segments = copied.repaired.iter().map(|finding| Shown {
+        place: format!("{JOURNAL}/{} at byte {}", finding.file, finding.offset),
+        ..in_file(finding)
+    });
+    let manifest = is_altered.then(|| Shown {
+        code: "manifest".to_owned(),
+        place: MANIFEST.to_owned(),
+        fault: "it was not as a backup wrote it".to_owned(),
+    });
+    in_segments.chain(manifest).collect()
+}
+
+/// For whoever believes that the disk with the backup is sound.
+fn told(repaired: &[Shown]) -> String {
+    if repaired.is_empty() {
+        return String::new();
+    }
+    let lines = repaired.iter();
+    let lines: String = lines
+        .map(|shown| format!("damaged at {shown}; written again\n"))
+        .collect();
+    format!(
+        "{lines}The earlier backup was not as it was written: look after the disk it lies on.\n"
+    )
 }
 
 /// Whether a path that need not exist yet is below `folder`.
@@ -118,14 +156,25 @@ fn refuse_other_content(to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The record up to which the manifest of an earlier backup says that the folder held this
-/// server's history; 0 where there is none. An altered one says nothing, so that the journal beside
-/// it has to show whose it is.
-fn vouched_for(office: &Office, to: &Path) -> Result<Position, Failure> {
+/// What the manifest of an earlier backup says.
+struct Vouched {
+    /// The record up to which the folder held this server's history; 0 where nothing says so.
+    position: Position,
+    /// Whether it is not as a backup wrote it.
+    is_altered: bool,
+}
+
+/// Reads the manifest of an earlier backup, if there is one. An altered one says nothing, so that the
+/// journal beside it has to show whose it is.
+fn vouched_for(office: &Office, to: &Path) -> Result<Vouched, Failure> {
+    let vouched = |position| Vouched {
+        position,
+        is_altered: false,
+    };
     let path = to.join(MANIFEST);
     let bytes = match read_named(&path, MANIFEST_BYTES_MAX) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vouched(0)),
         Err(error) => {
             return Err(Failure::wrong_use(format!(
                 "cannot read {}: {error}",
@@ -135,7 +184,10 @@ fn vouched_for(office: &Office, to: &Path) -> Result<Position, Failure> {
     };
     let Some(manifest) = Manifest::from_bytes(&bytes) else {
         if holds_segments(&to.join(JOURNAL)) {
-            return Ok(0);
+            return Ok(Vouched {
+                position: 0,
+                is_altered: true,
+            });
         }
         return Err(Failure::wrong_use(format!(
             "{} is not what a backup wrote, and no journal lies beside it: expected an empty folder \
@@ -150,7 +202,7 @@ fn vouched_for(office: &Office, to: &Path) -> Result<Position, Failure> {
     }
     let position = manifest.position;
     match reader.chain_at(position)? {
-        Some(chain) if chain.to_string() == manifest.chain => Ok(position),
+        Some(chain) if chain.to_string() == manifest.chain => Ok(vouched(position)),
         Some(_) => Err(of_another_history(to, position, MANIFEST)),
         None => {
             let here = reader.watermark().position;

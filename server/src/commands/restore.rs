@@ -96,6 +96,13 @@ pub(super) fn can_restore(
     from: &Path,
     key: Option<&Path>,
 ) -> Result<(PathBuf, PathBuf), Failure> {
+    // Where a server had listened, what is left may be the last of it, and whoever found this restore
+    // interrupted could not tell the two apart.
+    if !folder.holds_a_server()
+        && let gone @ FolderError::JournalMissing(_) = folder.lacks_a_server()
+    {
+        return Err(gone.into());
+    }
     if folder.is_taken() {
         return Err(Failure::wrong_use(format!(
             "{} holds a server already: restore into an empty folder",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bukti_command::{Exit, Progress, Reply, show};
 use bukti_core::journal::disk::DiskStorage;
-use bukti_core::journal::verify::{Extent, verify as verify_journal};
+use bukti_core::journal::verify::{Extent, Findings, verify as verify_journal};
 use bukti_core::journal::{Finding, OpenError, ReadError, SideFile, TailKind};
 use bukti_core::ledger::{self, Found, LedgerError, Verification, code};
 use bukti_core::record;
@@ -21,9 +21,9 @@ use crate::metrics::Metrics;
 /// One thing that is wrong, as it is printed.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Shown {
-    code: String,
-    place: String,
-    fault: String,
+    pub(super) code: String,
+    pub(super) place: String,
+    pub(super) fault: String,
 }
 
 impl fmt::Display for Shown {
@@ -71,10 +71,12 @@ pub(super) fn stopped(
     Ok(report.reply(json))
 }
 
-/// What is wrong with the journal's files of a reader that met `unread`; if they are sound, what it
-/// met.
+/// What is wrong with the segments in which a reader met `unread`, as [`serving`] names it; if they
+/// are sound, what it met. The others are not read: somebody waits for the answer, and nobody is told
+/// how far it is.
 pub(super) fn damaged(reader: &Reader, unread: &[ledger::ReadError]) -> Vec<Shown> {
-    let journal = ledger::verify_files(reader, reader.watermark());
+    let segments = unread.iter().filter_map(file_of).collect();
+    let journal = ledger::verify_segments(reader, reader.watermark(), &segments);
     let shown: Vec<Shown> = journal.findings.iter().map(in_file).collect();
     if !shown.is_empty() {
         return shown;
@@ -85,6 +87,18 @@ pub(super) fn damaged(reader: &Reader, unread: &[ledger::ReadError]) -> Vec<Show
         fault: chain(error),
     });
     unread.collect()
+}
+
+/// The file of the journal that an error is about.
+fn file_of(error: &ledger::ReadError) -> Option<String> {
+    match error {
+        ledger::ReadError::Journal(ReadError::Damaged(finding)) => Some(finding.file.clone()),
+        ledger::ReadError::Journal(ReadError::Storage(error)) => Some(error.file.clone()),
+        ledger::ReadError::Journal(ReadError::BehindHead { .. } | ReadError::Removed { .. })
+        | ledger::ReadError::Store(_)
+        | ledger::ReadError::Row { .. }
+        | ledger::ReadError::Record(_) => None,
+    }
 }
 
 /// What opening did that is no finding.
@@ -126,9 +140,13 @@ fn with_reader(
     let in_files = journal.findings.iter().map(in_file);
     let mut shown: Vec<Shown> = in_files.chain(in_rows).collect();
     let altered = folder.check_small_files()?;
+    let mut cut_for_damage = Vec::new();
     // What was found earlier and repaired is not as it should be until somebody has looked into it.
     match reader.found() {
         Ok(found) => {
+            let damaged_end = found.iter().map(|found| &found.finding);
+            let damaged_end = damaged_end.filter(|finding| finding.code == code::DAMAGED_END);
+            cut_for_damage.extend(damaged_end.filter_map(|finding| finding.place.clone()));
             let waiting = found.iter().filter(|found| found.waits());
             shown.extend(waiting.map(recorded));
             shown.extend(unrecorded(folder, &found));
@@ -140,7 +158,11 @@ fn with_reader(
         }),
     }
     let torn = journal.side_files.iter().filter_map(|file| {
+        let is_damage = cut_for_damage.contains(&format!("journal/{file}"));
         let kept = match SideFile::parse(file)?.kind {
+            TailKind::Torn if is_damage => {
+                "a last group that was damaged and cut earlier: what was in it"
+            }
             TailKind::Torn => "an unfinished write that was cut earlier: what was in it",
             TailKind::Damaged => "a damaged last group that was cut earlier: what was in it",
             TailKind::Stray => "stray bytes that were cut earlier: what was in them",
@@ -204,12 +226,19 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
         | FolderError::Io { .. }
         | FolderError::Random(_) => return Err(error.into()),
     };
-    let disk = DiskStorage::open(folder.journal()).map_err(|error| Failure::failed(&error))?;
-    let extent = Extent {
-        from: 1,
-        ..Extent::default()
+    let journal = match folder.journal().is_dir() {
+        // Opening would make it.
+        false => Findings::default(),
+        true => {
+            let disk = DiskStorage::open(folder.journal());
+            let disk = disk.map_err(|error| Failure::failed(&error))?;
+            let extent = Extent {
+                from: 1,
+                ..Extent::default()
+            };
+            verify_journal(&disk, &extent)
+        }
     };
-    let journal = verify_journal(&disk, &extent);
     let mut findings = vec![Shown {
         code: code.to_owned(),
         place,
@@ -264,7 +293,7 @@ fn file_place(finding: &Finding) -> String {
     format!("{} at byte {}", finding.file, finding.offset)
 }
 
-fn in_file(finding: &Finding) -> Shown {
+pub(super) fn in_file(finding: &Finding) -> Shown {
     Shown {
         code: finding.damage.code().to_owned(),
         place: file_place(finding),

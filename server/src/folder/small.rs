@@ -1,9 +1,9 @@
 //! Small files that a server writes beside its journal: each replaced as a whole, with its sum in
 //! [`SUMS`], so that one that is not as it was written is noticed, put aside and never used.
 //!
-//! The sum is on the disk before the file is. A crash between the two leaves the former file with
-//! the former sum, which is why two of each name are kept. All lines of [`SUMS`] stand there twice,
-//! so that one flipped bit in it is told as what it is and takes no file its proof.
+//! The sum is on the disk before the file is. A crash between the two leaves the former file, so its
+//! sum is kept until the next one is written over a file that has another. All lines of [`SUMS`] stand
+//! there twice, so that one flipped bit in it is told as what it is and takes no file its proof.
 //!
 //! What is put aside has a name that is never used again, so that each time is told apart from the
 //! one before, whatever became of what was put aside then.
@@ -15,15 +15,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bukti_command::read_named;
+use bukti_core::journal::is_scarce;
 use bukti_core::kv::number_aside;
 use sha2::{Digest, Sha256};
 
 /// The file with the sums: one `SUM NAME` a line, the newest of a name first, then an empty line and
 /// all lines again.
 pub(crate) const SUMS: &str = "sums";
-
-/// Sums of one name that are kept.
-const SUMS_KEPT: usize = 2;
 
 /// Bytes of a small file: far more than a path, a link or sums have.
 const BYTES_MAX: usize = 64 * 1024;
@@ -96,33 +94,30 @@ impl<'a> SmallFiles<'a> {
 
     /// Replaces a small file and keeps its sum.
     pub(super) fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        let sum = sum_of(text.as_bytes());
         let known = self.sums()?.lines;
         let path = self.folder.join(name);
-        let is_newest = known
-            .iter()
-            .find(|line| line.name == name)
-            .is_some_and(|newest| newest.sum == sum);
-        if is_newest && read(&path).is_ok_and(|bytes| bytes == text.as_bytes()) {
+        let there = match read(&path) {
+            Err(error) if is_scarce(&error) => return Err(error),
+            there => there.ok(),
+        };
+        let newest = Line {
+            sum: sum_of(text.as_bytes()),
+            name: name.to_owned(),
+        };
+        let of_name = || known.iter().filter(|line| line.name == name);
+        if of_name().next() == Some(&newest) && there.as_deref() == Some(text.as_bytes()) {
             return Ok(());
         }
-        let mut lines = vec![Line {
-            sum,
-            name: name.to_owned(),
-        }];
-        let mut kept = 1;
-        for former in known {
-            if former == lines[0] {
-                continue;
-            }
-            if former.name == name {
-                kept += 1;
-                if kept > SUMS_KEPT {
-                    continue;
-                }
-            }
-            lines.push(former);
-        }
+        // The one of the file that stands there until the last rename, however many since were
+        // written for a file that never came.
+        let sum_there = there.map(|bytes| sum_of(&bytes));
+        let former = of_name()
+            .find(|line| Some(&line.sum) == sum_there.as_ref())
+            .or_else(|| of_name().next());
+        let others = known.iter().filter(|line| line.name != name);
+        let former = former.filter(|former| **former != newest);
+        let kept = former.into_iter().chain(others).cloned();
+        let lines: Vec<Line> = std::iter::once(newest.clone()).chain(kept).collect();
         replace(&self.folder.join(SUMS), written(&lines).as_bytes())?;
         replace(&path, text.as_bytes())
     }
@@ -131,10 +126,10 @@ impl<'a> SmallFiles<'a> {
     pub(super) fn check(&self) -> io::Result<Vec<Altered>> {
         let sums = self.sums()?;
         let mut wrong = Vec::new();
-        if !sums.is_whole {
+        if let Some(fault) = &sums.fault {
             wrong.push(Altered {
                 name: SUMS.to_owned(),
-                fault: "a line of it was not written by a server".to_owned(),
+                fault: fault.clone(),
             });
         }
         for name in self.names {
@@ -142,6 +137,8 @@ impl<'a> SmallFiles<'a> {
                 Ok(bytes) if sums.prove(name, &bytes) => continue,
                 Ok(_) => format!("its content is not what {SUMS} says was written"),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                // That says nothing about the file.
+                Err(error) if is_scarce(&error) => return Err(error),
                 Err(error) => format!("it cannot be read: {error}"),
             };
             wrong.push(Altered {
@@ -163,6 +160,7 @@ impl<'a> SmallFiles<'a> {
                 // A copy, so that a crash never leaves the others without their sums.
                 match read(&path) {
                     Ok(bytes) => replace(&self.folder.join(&kept), &bytes)?,
+                    Err(error) if is_scarce(&error) => return Err(error),
                     Err(_) => fs::rename(&path, self.folder.join(&kept))?,
                 }
                 replace(&path, written(&self.proven()?).as_bytes())?;
@@ -179,46 +177,51 @@ impl<'a> SmallFiles<'a> {
     pub(super) fn aside(&self) -> io::Result<Vec<String>> {
         let mut aside = Vec::new();
         for name in self.names.iter().chain(&[SUMS]) {
-            let numbers = self.numbers_of(name)?;
-            aside.extend(
-                numbers
-                    .iter()
-                    .map(|number| format!("{name}{ASIDE}{number}")),
-            );
+            aside.extend(self.aside_of(name)?.into_iter().map(|(_, kept)| kept));
         }
         Ok(aside)
     }
 
     /// The name under which a file is put aside: a number beyond `number_min` and all before it.
     fn make_room(&self, name: &str, number_min: u64) -> io::Result<String> {
-        let mut numbers = self.numbers_of(name)?;
+        let mut aside = self.aside_of(name)?;
+        let numbers: Vec<u64> = aside.iter().map(|(number, _)| *number).collect();
         let number = number_aside(&numbers, number_min);
-        let surplus = (numbers.len() + 1).saturating_sub(ASIDE_MAX);
-        for old in numbers.drain(..surplus) {
-            remove(&self.folder.join(format!("{name}{ASIDE}{old}")))?;
+        let surplus = (aside.len() + 1).saturating_sub(ASIDE_MAX);
+        for (_, old) in aside.drain(..surplus) {
+            remove(&self.folder.join(old))?;
         }
         Ok(format!("{name}{ASIDE}{number}"))
     }
 
-    /// Numbers under which files of a name were put aside, the least first.
-    fn numbers_of(&self, name: &str) -> io::Result<Vec<u64>> {
+    /// Numbers under which files of a name were put aside, the least first, each with the name that
+    /// was found: a number may be written in more than one way.
+    fn aside_of(&self, name: &str) -> io::Result<Vec<(u64, String)>> {
         let prefix = format!("{name}{ASIDE}");
-        let mut numbers = Vec::new();
+        let mut aside = Vec::new();
         for entry in fs::read_dir(self.folder)? {
             let found: OsString = entry?.file_name();
-            let number = found.to_str().and_then(|found| found.strip_prefix(&prefix));
-            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+            let Some(found) = found.to_str() else {
+                continue;
+            };
+            let number = found.strip_prefix(&prefix);
+            let number = number.and_then(|number| number.parse::<u64>().ok());
+            aside.extend(number.map(|number| (number, found.to_owned())));
         }
-        numbers.sort_unstable();
-        Ok(numbers)
+        aside.sort_unstable();
+        Ok(aside)
     }
 
     /// Lines that the files of their names bear out.
     fn proven(&self) -> io::Result<Vec<Line>> {
-        let mut lines = self.sums()?.lines;
-        lines.retain(|line| {
-            read(&self.folder.join(&line.name)).is_ok_and(|bytes| sum_of(&bytes) == line.sum)
-        });
+        let mut lines = Vec::new();
+        for line in self.sums()?.lines {
+            match read(&self.folder.join(&line.name)) {
+                Err(error) if is_scarce(&error) => return Err(error),
+                Ok(bytes) if sum_of(&bytes) == line.sum => lines.push(line),
+                Ok(_) | Err(_) => {}
+            }
+        }
         Ok(lines)
     }
 
@@ -226,10 +229,14 @@ impl<'a> SmallFiles<'a> {
         let bytes = match read(&self.folder.join(SUMS)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                return Ok(Sums::default());
+            Err(error) if is_scarce(&error) => return Err(error),
+            // What a disk does not give any more proves as little as what somebody else wrote.
+            Err(error) => {
+                return Ok(Sums {
+                    lines: Vec::new(),
+                    fault: Some(format!("it cannot be read: {error}")),
+                });
             }
-            Err(error) => return Err(error),
         };
         let mut lines: Vec<Line> = Vec::new();
         let text = String::from_utf8_lossy(&bytes);
@@ -243,17 +250,17 @@ impl<'a> SmallFiles<'a> {
         }
         // Servers of before wrote them once.
         let is_whole = [written(&lines), once(&lines)].contains(&text.into_owned());
-        Ok(Sums { lines, is_whole })
+        let fault = (!is_whole).then(|| "a line of it was not written by a server".to_owned());
+        Ok(Sums { lines, fault })
     }
 }
 
-/// What [`SUMS`] says; nothing, where something else is in its place.
-#[derive(Default)]
+/// What [`SUMS`] says; nothing, where something else is in its place or it cannot be read.
 struct Sums {
     /// Each line that a server may have written, once.
     lines: Vec<Line>,
-    /// Whether the file has these lines and nothing else.
-    is_whole: bool,
+    /// Why it is not what a server wrote.
+    fault: Option<String>,
 }
 
 impl Sums {
@@ -264,7 +271,7 @@ impl Sums {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Line {
     sum: String,
     name: String,
@@ -367,6 +374,55 @@ mod tests {
         assert_eq!(small.check().unwrap(), []);
         small.write("a", "three\n").unwrap();
         assert_eq!(small.check().unwrap(), []);
+    }
+
+    #[test]
+    fn however_many_writes_end_behind_their_sum_the_file_that_stands_there_is_sound() {
+        let folder = tempfile::tempdir().unwrap();
+        let small = small(&folder);
+        small.write("a", "one\n").unwrap();
+        for text in ["two\n", "three\n", "four\n"] {
+            small.write("a", text).unwrap();
+            fs::write(folder.path().join("a"), "one\n").unwrap();
+            assert_eq!(small.check().unwrap(), [], "{text}");
+        }
+        small.write("a", "five\n").unwrap();
+        assert_eq!(small.check().unwrap(), []);
+    }
+
+    #[test]
+    fn sums_that_cannot_be_read_prove_nothing_and_are_put_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, small) = (folder.path().join(SUMS), small(&folder));
+        small.write("a", "one\n").unwrap();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(SUMS, &path).unwrap();
+        let altered = small.check().unwrap();
+        assert!(altered[0].fault.starts_with("it cannot be read: "));
+        assert_eq!(names(altered), [SUMS, "a"]);
+        let aside = small.put_aside(7).unwrap();
+        assert_eq!(aside, ["sums.altered-7", "a.altered-7"]);
+        assert_eq!(small.check().unwrap(), []);
+        small.write("a", "one\n").unwrap();
+        assert_eq!(small.check().unwrap(), []);
+    }
+
+    #[test]
+    fn a_number_that_somebody_wrote_otherwise_is_removed_under_its_own_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, small) = (folder.path(), small(&folder));
+        for strange in ["a.altered-+1", "a.altered-001"] {
+            fs::write(root.join(strange), "?").unwrap();
+        }
+        for _ in 0..ASIDE_MAX {
+            fs::write(root.join("a"), "altered\n").unwrap();
+            small.put_aside(3).unwrap();
+        }
+        let expected: Vec<String> = (3..11)
+            .map(|number| format!("a.altered-{number}"))
+            .collect();
+        assert_eq!(small.aside().unwrap().len(), expected.len());
+        assert!(expected.iter().all(|name| root.join(name).exists()));
     }
 
     /// Who is named when the file is checked, once it was changed.
@@ -473,6 +529,7 @@ mod tests {
         fs::write(root.join("a"), "altered\n").unwrap();
         small.write("a", "one\n").unwrap();
         assert_eq!(fs::read_to_string(root.join("a")).unwrap(), "one\n");
+        assert_eq!(small.check().unwrap(), []);
 
         for text in ["two\n", "three\n", "four\n"] {
             small.write("a", text).unwrap();

@@ -291,3 +291,41 @@ fn a_folder_with_anything_of_a_server_is_taken() {
         assert!(folder.is_taken(), "{name}");
     }
 }
+
+#[test]
+fn what_the_store_had_seen_is_never_told_as_an_unfinished_write() {
+    let (_place, folder) = founded();
+    let mut started = open(&folder, None).unwrap();
+    started.ledger.record_restore(NOW).unwrap();
+    drop(started);
+    let path = folder.journal().join("0000000001.seg");
+    let mut bytes = fs::read(&path).unwrap();
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    bytes[end - 60..].fill(0);
+    fs::write(&path, bytes).unwrap();
+    let lost = open(&folder, None).unwrap_err();
+    let FolderError::Lost { aside, .. } = lost else {
+        panic!("{lost:?}");
+    };
+    assert!(aside[0].starts_with("journal/torn-"), "{aside:?}");
+
+    let (config, metrics) = (Config::default(), Metrics::default());
+    let rebuilt = folder.rebuild(&config, &metrics, &mut |_| {});
+    let found = rebuilt.unwrap().0.reader().found().unwrap();
+    let cut = found
+        .iter()
+        .find(|found| found.finding.place.as_ref() == Some(&aside[0]));
+    let cut = &cut.unwrap().finding;
+    assert_eq!(cut.code, code::DAMAGED_END);
+    assert!(cut.sentence.contains("was acknowledged"), "{cut:?}");
+    // Nor at a later start.
+    assert_eq!(
+        open(&folder, None)
+            .unwrap()
+            .ledger
+            .reader()
+            .found()
+            .unwrap(),
+        found
+    );
+}

@@ -267,7 +267,10 @@ fn a_damaged_backup_is_repaired_if_it_is_known_to_be_this_servers_and_left_other
     // The segment's header, a record, the header of the last group, and a byte behind the groups.
     for at in [20, groups[1] + 200, last + 30, bytes.len() - 1] {
         flip(&path, at);
-        assert_eq!(back_up(&field, &backup)["written"], 1, "{at}");
+        let done = back_up(&field, &backup);
+        assert_eq!(done["written"], 1, "{at}");
+        let place = done["repaired"][0]["place"].as_str().unwrap();
+        assert!(place.starts_with("journal/0000000001.seg at byte "), "{at}");
         let now = files(&backup.join("journal"));
         assert_eq!(changed(&sound, &now), NOTHING, "{at}");
     }

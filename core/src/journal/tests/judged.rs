@@ -1,12 +1,14 @@
 //! What is a tear, what is damage, and what a verification says of either.
 
+use std::collections::BTreeSet;
+
 use super::super::format::{
     Finding, GROUP_HEADER_BYTES, GroupHeader, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
 };
 use super::super::memory::{Fault, MemoryStorage};
 use super::super::storage::FOLDER;
-use super::super::verify::{Extent, verify};
-use super::super::{Damage, Journal, OpenError, ReadError, TailKind};
+use super::super::verify::{Extent, verify, verify_segments};
+use super::super::{Damage, Journal, OpenError, ReadError, TailKind, Watermark};
 use super::{ID, SMALL, small_journal};
 use crate::limits::JOURNAL_FINDINGS_MAX;
 
@@ -79,7 +81,7 @@ fn a_last_group_that_no_unfinished_write_explains_is_never_cut_nor_called_torn()
 }
 
 #[test]
-fn only_what_ends_the_last_segment_is_called_torn() {
+fn only_a_write_without_its_end_in_the_last_segment_is_called_torn() {
     let last = SEGMENT_HEADER_BYTES + GROUP;
     for (segment, at, torn) in [
         (1, SEGMENT_HEADER_BYTES, false),
@@ -88,21 +90,57 @@ fn only_what_ends_the_last_segment_is_called_torn() {
         (3, SEGMENT_HEADER_BYTES, false),
         (3, last, true),
     ] {
-        let (disk, journal, _records) = small_journal();
+        let (whole, journal, _records) = small_journal();
         drop(journal);
+        let disk = whole.duplicate();
         change(&disk, segment, |bytes| {
-            bytes[at + GROUP_HEADER_BYTES + 9] ^= 1;
+            bytes[at + GROUP - 100..at + GROUP].fill(0);
         });
         let (file, damage) = judged(&disk).remove(0);
         assert_eq!(file, segment_name(segment));
         let expected = match torn {
             true => Damage::TornTail {
-                bytes: GROUP as u64,
+                bytes: GROUP as u64 - 100,
             },
             false => Damage::Records,
         };
         assert_eq!(damage, expected, "group at {at} of segment {segment}");
+        // Which was finished, and somebody may have been told.
+        change(&whole, segment, |bytes| {
+            bytes[at + GROUP_HEADER_BYTES + 9] ^= 1;
+        });
+        assert_eq!(judged(&whole).remove(0), (file, Damage::Records));
     }
+}
+
+#[test]
+fn what_was_acknowledged_is_never_called_an_unfinished_write_and_its_loss_has_its_place() {
+    let at = SEGMENT_HEADER_BYTES + GROUP;
+    let (disk, journal, _records) = small_journal();
+    let mut extent = Extent {
+        up_to: Some(journal.reader().watermark()),
+        ..Extent::default()
+    };
+    change(&disk, 3, |bytes| bytes[at + GROUP - 100..].fill(0));
+    let finding = |damage| Finding {
+        file: segment_name(3),
+        offset: at as u64,
+        position: 11,
+        damage,
+    };
+    let (expected, found) = (12, 10);
+    let lost = finding(Damage::Lost { expected, found });
+    let findings = verify(&disk, &extent).findings;
+    assert_eq!(findings, [finding(Damage::Records), lost.clone()]);
+    change(&disk, 3, |bytes| bytes[at..].fill(0));
+    assert_eq!(verify(&disk, &extent).findings, [lost]);
+    // Up to the record before it nothing is amiss.
+    let chain = journal.reader().chain_at(10).unwrap();
+    extent.up_to = Some(Watermark {
+        position: 10,
+        chain,
+    });
+    assert!(verify(&disk, &extent).is_clean());
 }
 
 #[test]
@@ -173,6 +211,38 @@ fn whatever_cannot_be_read_is_a_finding_in_its_file() {
         let found = judged(&disk);
         assert!(found.iter().any(unreadable), "call {call}: {found:?}");
     }
+}
+
+#[test]
+fn of_segments_that_are_not_asked_for_only_headers_are_looked_at() {
+    let (disk, journal, _records) = small_journal();
+    for segment in 1..=3 {
+        change(&disk, segment, |bytes| {
+            bytes[SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES + 9] ^= 1;
+        });
+    }
+    let extent = Extent {
+        up_to: Some(journal.reader().watermark()),
+        ..Extent::default()
+    };
+    for segment in 1..=3 {
+        let names = BTreeSet::from([segment_name(segment)]);
+        let findings = verify_segments(&disk, &extent, &names).findings;
+        let [found] = &findings[..] else {
+            panic!("{findings:?}");
+        };
+        assert_eq!(
+            (&found.file, &found.damage),
+            (&segment_name(segment), &Damage::Records)
+        );
+    }
+    let before = disk.calls();
+    assert_eq!(
+        verify_segments(&disk, &extent, &BTreeSet::new()).findings,
+        []
+    );
+    // The folder, then length and header of each segment.
+    assert_eq!(disk.calls() - before, 7);
 }
 
 #[test]

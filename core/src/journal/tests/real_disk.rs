@@ -7,10 +7,13 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use super::super::copy::CopyError;
 use super::super::disk::DiskStorage;
 use super::super::format::segment_name;
 use super::super::verify::{Extent, verify};
-use super::super::{Journal, Options, Storage};
+use super::super::{Journal, OpenError, Options, Storage};
 use super::{ID, SMALL, record};
 
 #[test]
@@ -269,4 +272,53 @@ fn readers_copies_and_verification_run_while_the_owner_appends() {
     let copy = DiskStorage::open(home.path().join("copy")).unwrap();
     let copied = reader.copy_to(&copy, reader.watermark(), 0).unwrap();
     assert_eq!(copied.verified.records, total);
+}
+
+#[test]
+fn a_pipe_in_place_of_a_segment_is_refused_and_waited_for_by_nobody() {
+    let home = tempfile::tempdir().unwrap();
+    let make = |name: &str| {
+        let storage = DiskStorage::open(home.path().join(name)).unwrap();
+        let mut journal = Journal::create(storage, ID, SMALL, &[]).unwrap();
+        for number in 1..=12 {
+            journal.append(&[record(number, 600)]).unwrap();
+        }
+        journal
+    };
+    let (sound, piped) = (make("sound"), make("piped"));
+    drop(piped);
+    let name = segment_name(2);
+    let path = home.path().join("piped").join(&name);
+    fs::remove_file(&path).unwrap();
+    let (kind, mode) = (FileType::Fifo, Mode::from_raw_mode(0o600));
+    mknodat(CWD, &path, kind, mode, 0).unwrap();
+
+    let open = || DiskStorage::open(home.path().join("piped")).unwrap();
+    let refused = Journal::open(open(), SMALL).unwrap_err();
+    let OpenError::Storage(refused) = refused else {
+        panic!("{refused:?}");
+    };
+    let says = format!("cannot measure {name}: it is no regular file");
+    assert_eq!(refused.to_string(), says);
+    let reader = sound.reader();
+    let refused = reader.copy_to(&open(), reader.watermark(), 12).unwrap_err();
+    let CopyError::Target(refused) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(refused.to_string(), says);
+    let found = verify(&open(), &Extent::default()).findings;
+    let says = "cannot be read: it is no regular file";
+    assert!(
+        found
+            .iter()
+            .any(|found| found.file == name && found.to_string().contains(says))
+    );
+    // Nor is anything written into one that somebody reads.
+    let _reader = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
+    let written = open().write_at(&name, 0, b"?").unwrap_err();
+    assert_eq!(written.to_string(), "it is no regular file");
 }

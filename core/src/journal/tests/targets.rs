@@ -180,8 +180,14 @@ fn a_damaged_copy_of_this_history_is_repaired_where_something_vouches_for_it() {
     let mut unproven = Vec::new();
     with_each_byte_changed(&sound, |target, name, byte| {
         let vouched = target.duplicate();
-        reader.copy_to(&vouched, reader.watermark(), 10).unwrap();
+        let repaired = reader.copy_to(&vouched, reader.watermark(), 10);
+        let repaired = repaired.unwrap().repaired.into_iter();
         assert_eq!(files(&vouched), good, "{name} {byte}");
+        // What happens to be what is copied there is no loss.
+        let is_right = target.content(name).unwrap()[byte] == good[name][byte];
+        let told: Vec<String> = repaired.map(|found| found.file).collect();
+        let lost = (!is_right).then(|| name.to_owned());
+        assert_eq!(told, Vec::from_iter(lost), "{name} {byte}");
 
         let before = files(target);
         match reader.copy_to(target, reader.watermark(), 0) {
@@ -227,6 +233,56 @@ fn no_damage_makes_a_later_copy_or_another_history_pass_for_an_earlier_one() {
             assert_eq!(files(target), before, "{name} {byte}");
         });
     }
+}
+
+#[test]
+fn what_a_copy_held_and_lost_is_told_with_its_place_and_what_it_never_held_is_not() {
+    let (_disk, journal, _records) = small_journal();
+    let reader = journal.reader();
+    let good = files(&copied(&reader, 12));
+    let second = SEGMENT_HEADER_BYTES + 728;
+    let told = |vouched, edit: &dyn Fn(&MemoryStorage)| {
+        let target = copied(&reader, 10);
+        edit(&target);
+        let done = reader.copy_to(&target, reader.watermark(), vouched);
+        assert_eq!(files(&target), good);
+        let repaired = done.unwrap().repaired.into_iter();
+        let place = |found: Finding| (found.file, found.offset, found.position, found.damage);
+        repaired.map(place).collect::<Vec<_>>()
+    };
+    let change = |disk: &MemoryStorage, number, edit: &dyn Fn(&mut Vec<u8>)| {
+        let mut content = disk.content(&segment_name(number)).unwrap();
+        edit(&mut content);
+        disk.set_content(&segment_name(number), &content);
+    };
+    let first = |number, offset, position, damage| {
+        vec![(segment_name(number), offset as u64, position, damage)]
+    };
+
+    assert_eq!(told(10, &|_| {}), []);
+    assert_eq!(told(0, &|disk| disk.remove(&segment_name(3)).unwrap()), []);
+    let gone = told(10, &|disk| disk.remove(&segment_name(3)).unwrap());
+    assert_eq!(gone, first(3, 0, 9, Damage::Missing));
+    let zeroed = told(10, &|disk| {
+        change(disk, 1, &|bytes| bytes[second + 200..second + 300].fill(0));
+    });
+    assert_eq!(zeroed, first(1, second, 3, Damage::Records));
+    let short = told(10, &|disk| {
+        change(disk, 2, &|bytes| bytes.truncate(1800));
+    });
+    let (expected, found) = (1900, 1800);
+    let damage = Damage::SegmentLength { expected, found };
+    assert_eq!(short, first(2, 0, 5, damage));
+    let stray = told(10, &|disk| change(disk, 2, &|bytes| bytes[1700] = 1));
+    assert_eq!(stray, first(2, 1700, 9, Damage::NotZero));
+    // Of each segment the first.
+    let twice = told(10, &|disk| {
+        change(disk, 1, &|bytes| {
+            bytes[30] ^= 1;
+            bytes[second + 200] ^= 1;
+        });
+    });
+    assert_eq!(twice, first(1, 0, 1, Damage::SegmentHeader));
 }
 
 #[test]

@@ -105,7 +105,10 @@ fn a_manifest_alone_keeps_a_folder_from_those_whose_backup_it_is_not() {
     assert_eq!(files(&to.join(JOURNAL)), before);
     // One that was altered says nothing; then the journal does.
     fs::write(to.join(MANIFEST), &manifest[1..]).unwrap();
-    assert_eq!(back_up(&own, &to).exit, Exit::Done);
+    let repaired = back_up(&own, &to);
+    assert_eq!(repaired.exit, Exit::Done);
+    let says = "damaged at backup.json: it was not as a backup wrote it; written again";
+    assert!(repaired.stdout.contains(says), "{}", repaired.stdout);
     fs::write(to.join(MANIFEST), &manifest[1..]).unwrap();
     let before = files(&to);
     let refused = back_up(&server(2, 1, 2), &to);
@@ -125,8 +128,14 @@ fn a_manifest_vouches_for_the_last_group_of_its_own_backup() {
     let last = (0..bytes.len()).rfind(is_group).unwrap();
     bytes[last + 30] ^= 1;
     fs::write(&path, &bytes).unwrap();
-    assert_eq!(back_up(&own, &to).exit, Exit::Done);
+    let repaired = back_up(&own, &to);
+    assert_eq!(repaired.exit, Exit::Done);
     assert_eq!(files(&to.join(JOURNAL)), before);
+    // Whoever trusts that disk has to learn it.
+    let says = format!("damaged at journal/0000000001.seg at byte {last}: ");
+    assert!(repaired.stdout.contains(&says), "{}", repaired.stdout);
+    let again = back_up(&own, &to);
+    assert!(!again.stdout.contains("damaged"), "{}", again.stdout);
 
     fs::write(&path, &bytes).unwrap();
     fs::remove_file(to.join(MANIFEST)).unwrap();

@@ -272,8 +272,30 @@ fn what_a_restore_leaves_is_swept_and_never_mistaken_for_one_that_was_interrupte
     };
     let refused = place.restore(&folder).unwrap_err();
     assert!(
-        refused.text.contains("holds a server already"),
+        refused.text.contains("has no journal any more"),
         "{refused:?}"
     );
     assert!(folder.root().join("store").exists());
+}
+
+#[test]
+fn where_a_server_had_listened_no_restore_begins_and_every_command_says_why() {
+    let place = Place::make();
+    for name in ["public-url", "administrator.invitation"] {
+        let folder = Folder::new(place.path(&format!("had-{name}")));
+        let mut private = fs::DirBuilder::new();
+        private.mode(0o700).create(folder.root()).unwrap();
+        fs::write(folder.root().join(name), "http://127.0.0.1:8420\n").unwrap();
+        let says =
+            "has no journal any more, though a server served it: restore a backup into a new";
+        let refused = place.restore(&folder).unwrap_err();
+        assert!(refused.text.contains(says), "{refused:?}");
+        let status = run(folder.root(), "status");
+        assert!(status.stderr.contains(says), "{status:?}");
+        let verified = run(folder.root(), "verify");
+        assert!(verified.stdout.contains(says), "{verified:?}");
+        // The lock of these commands is all that is there besides.
+        assert!(!folder.root().join("restoring").exists());
+        assert!(!folder.journal().exists());
+    }
 }
