@@ -309,7 +309,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
     }
 
     fn read_grants(&mut self) -> Result<(), DeviceError> {
-        self.grants = self.confirmed.grants_of(self.identity.certificate())?;
+        let (certificate, at) = (self.identity.certificate(), self.identity.enrolled_at());
+        self.grants = self.confirmed.grants_of(certificate, at)?;
         self.placements = self.confirmed.placements()?;
         Ok(())
     }

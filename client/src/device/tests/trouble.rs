@@ -274,6 +274,54 @@ fn a_restored_store_that_may_edit_nothing_any_more_has_its_edits_in_quarantine()
     assert_eq!(restored.device().quarantined()[0].code, "forbidden");
 }
 
+fn grant(world: &mut World, phone: &mut Phone, roles: &[(Role, &str)]) {
+    let grants = roles.iter().map(|(role, scope)| Grant {
+        role: *role,
+        scope: scope.parse().unwrap(),
+    });
+    let (device, grants) = (phone.device().id(), grants.collect());
+    world.ledger.grant(NOW + 1, device, grants).unwrap();
+}
+
+#[test]
+fn a_phone_that_lost_its_store_and_every_grant_believes_the_server() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    siti.close();
+    siti.open(MemoryKv::new());
+    grant(&mut world, &mut siti, &[]);
+    world.sync(&mut siti);
+    assert_eq!(siti.device().grants(), []);
+    siti.reopen();
+    assert_eq!(siti.device().grants(), []);
+
+    // What a later invitation certifies counts before the feed brought it, and behind that again.
+    let secret = world.draw();
+    world
+        .enrol(&mut siti, secret, "Siti", Role::UnitHead, WARD)
+        .unwrap();
+    for _ in 0..2 {
+        assert_eq!(siti.device().grants()[0].role, Role::UnitHead);
+        world.sync(&mut siti);
+    }
+}
+
+#[test]
+fn a_restored_identity_believes_the_certificate_that_came_after_its_own() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.sync(&mut siti);
+    let mut restored = siti.duplicate();
+    let secret = world.draw();
+    world
+        .enrol(&mut siti, secret, "Siti", Role::UnitHead, WARD)
+        .unwrap();
+    world.sync(&mut restored);
+    assert_eq!(restored.device().grants()[0].role, Role::UnitHead);
+}
+
 #[test]
 fn a_server_that_is_behind_its_own_receipts_gets_the_runs_again() {
     let mut world = World::new();
