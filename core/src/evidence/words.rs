@@ -69,8 +69,7 @@ impl Reading {
             Some(name) => format!("{name}/{entry}"),
             None => entry.to_owned(),
         };
-        // As in a history, a field goes by its code alone.
-        let label = path.strip_prefix("fields/").unwrap_or(&path);
+        let label = label(&path);
         let line = match &op.action {
             OpType::Make(_) => {
                 self.names.insert(id, path);
@@ -144,7 +143,7 @@ impl Reading {
         };
         let text = stretch.as_text();
         let shape = if text.is_some() { "text" } else { "list" };
-        let name = self.name(&stretch.object).unwrap_or(shape).to_owned();
+        let name = label(self.name(&stretch.object).unwrap_or(shape)).to_owned();
         if stretch.removed > 0 {
             let line = format!("{name}: −{} characters or items", stretch.removed);
             self.words.lines.push(line);
@@ -161,6 +160,11 @@ impl Reading {
             ObjectId::Id(id) => self.names.get(id).map(String::as_str),
         }
     }
+}
+
+/// As in a history, a field goes by its code alone.
+fn label(path: &str) -> &str {
+    path.strip_prefix("fields/").unwrap_or(path)
 }
 
 impl Stretch {
