@@ -122,6 +122,12 @@ pub enum DeviceError {
     /// Every server would refuse it.
     #[error("this cannot be sent to any server: {0}")]
     Unsendable(String),
+    /// Refused edits cannot be made again on a document that is not here as it was.
+    #[error(
+        "evidence {0}, on which these edits build, is not on this device as it was then: sync once \
+         this device may read it again or another gave it back to the server, then enter them again"
+    )]
+    BaseMissing(DocumentId),
     /// There is no such refused run.
     #[error("there is no run {0} in quarantine")]
     UnknownQuarantined(RunId),
@@ -157,6 +163,7 @@ impl DeviceError {
             Self::Denied(_)
             | Self::OtherServer(_)
             | Self::UnknownDocument(_)
+            | Self::BaseMissing(_)
             | Self::Edit(_)
             | Self::Unsendable(_)
             | Self::UnknownQuarantined(_) => true,
@@ -309,7 +316,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
     }
 
     fn read_grants(&mut self) -> Result<(), DeviceError> {
-        self.grants = self.confirmed.grants_of(self.identity.certificate())?;
+        let (certificate, at) = (self.identity.certificate(), self.identity.enrolled_at());
+        self.grants = self.confirmed.grants_of(certificate, at)?;
         self.placements = self.confirmed.placements()?;
         Ok(())
     }

@@ -3,7 +3,8 @@
 //! [`create`] starts a document and [`edit`] changes it, each as one Automerge change under an
 //! actor that the caller names. [`view`] reads what everybody with the same heads sees, including
 //! the [`Conflict`]s that wait for a choice. [`contributions`] and [`history`] say who wrote what,
-//! and [`restage`] turns work that was refused into edits again. `docs/evidence.md` describes the
+//! [`restage`] turns work that was refused into edits again, and [`words`] reads a change whose
+//! document is not here. `docs/evidence.md` describes the
 //! layout of the document.
 //!
 //! Values are stored as given: whether they fit their kind is for [`crate::kind`] to say. Reading
@@ -17,6 +18,7 @@ mod provenance;
 mod restage;
 mod text;
 mod view;
+mod words;
 
 pub use conflict::{ConcurrentValue, Conflict, own_actor};
 pub use content::Content;
@@ -25,6 +27,7 @@ pub use model::{Declared, FieldPath, FileEntry, NewEvidence, Origin, Place, Valu
 pub use provenance::{Contribution, Difference, HistoryEntry, contributions, differences, history};
 pub use restage::restage;
 pub use view::{EvidenceView, FrameworkVersion, MarkView, reads_ready, view};
+pub use words::{Words, words};
 
 #[cfg(test)]
 mod tests;

@@ -99,7 +99,8 @@ impl From<DeviceError> for Failure {
                 "this device is not enrolled: run 'bukti enrol LINK' with an invitation link"
                     .into(),
             ),
-            DeviceError::Identity(_)
+            DeviceError::BaseMissing(_)
+            | DeviceError::Identity(_)
             | DeviceError::TailMissing
             | DeviceError::Tail(_)
             | DeviceError::Confirmed(_)

@@ -25,6 +25,15 @@ use super::status::AWAITS_CONFIRMATION;
 /// How often the bar turns while nothing comes.
 const BAR_TICK: Duration = Duration::from_millis(120);
 
+/// Why runs are unsent behind a sync that ended well.
+const LACKS_EARLIER: &str = "the server lacks earlier edits that these build on, perhaps since it \
+                             was restored from a backup; everything entered is kept";
+
+/// The same where all of them are of a copied or restored folder.
+const NOT_ENTERED_AGAIN: &str = "edits of this copied or restored folder are entered again once \
+                                 all that the server holds for this device came here; everything \
+                                 entered is kept";
+
 /// What a sync did and what it left.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Summary {
@@ -279,9 +288,11 @@ pub(super) fn run(
     summary.up_to_date = ended.is_ok() && summary.unsent == 0 && !summary.awaits_confirmation;
     Ok(match ended {
         Ok(_synced) if summary.unsent > 0 => {
-            let lacks = "the server lacks earlier edits that these build on, perhaps since it was \
-                         restored from a backup; everything entered is kept";
-            not_finished(&summary, &Failure::Failed(lacks.to_owned()), json)
+            let why = match status.to_enter_again == status.unsent {
+                true => NOT_ENTERED_AGAIN,
+                false => LACKS_EARLIER,
+            };
+            not_finished(&summary, &Failure::Failed(why.to_owned()), json)
         }
         Ok(_synced) => summary.reply(json),
         Err(error) => failed(&summary, &error, json),

@@ -301,14 +301,23 @@ impl<S: Storage, K: Kv> Device<S, K> {
 
     /// Looks whether what was compared is settled; answers the differences that stayed. `comparing`
     /// is [`ClientSession::comparing`](bukti_sync_protocol::client::ClientSession::comparing).
-    /// Ask after every event, behind [`Device::returns`].
+    /// Ask after every event, behind [`Device::returns`]. Edits to be entered again for which
+    /// nothing is to come any more go to quarantine by that.
     ///
     /// Where nothing was asked for and nothing taken, the last digests may be older than what was
     /// compared: such a difference counts once another session sees it, too.
     ///
     /// # Errors
-    /// The confirmed store failed.
+    /// The device's own stores failed.
     pub fn conclude(&mut self, now: WallMs, comparing: bool) -> Result<Vec<Survived>, DeviceError> {
+        let survived = self.survivors(now, comparing)?;
+        if !comparing {
+            self.give_up_stale(now)?;
+        }
+        Ok(survived)
+    }
+
+    fn survivors(&mut self, now: WallMs, comparing: bool) -> Result<Vec<Survived>, DeviceError> {
         let comparisons = &mut self.session.comparisons;
         let through = comparisons.returned_through;
         let unconfirmed = self.confirmed.meta().unconfirmed;

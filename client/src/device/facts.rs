@@ -154,31 +154,38 @@ impl<K: Kv> Confirmed<K> {
             .collect())
     }
 
-    /// The grants of the device that holds `certificate`, as last stated. Positions decide, not
-    /// clocks: a certificate that the feed has not brought yet is newer than all that it brought.
+    /// The grants of the device that holds `certificate`, stated at `enrolled_at`, as last stated.
+    /// Positions decide where the feed brought both statements. Where it did not bring the
+    /// certificate, as to a store that was lost and to a device that reads nothing, the times do that
+    /// the server gave them: what it states of one device's grants is later than what it stated
+    /// before, whatever its clock says.
     pub(super) fn grants_of(
         &self,
         certificate: &Certificate,
+        enrolled_at: WallMs,
     ) -> Result<Vec<Grant>, ConfirmedError> {
-        let mut enrolled = None;
+        let (mut certified, mut enrolled) = (certificate.grants.clone(), None);
         for (value, signed) in self.statements(&of_device(ENROLMENT, &certificate.device)[1..])? {
             if let Fact::Enrolment(stated) = signed.fact()
-                && stated == certificate
+                && (stated == certificate || signed.at() > enrolled_at)
             {
+                certified.clone_from(&stated.grants);
                 enrolled = Some(value);
             }
         }
         let changed = self.statements(&of_device(GRANTS, &certificate.device)[1..])?;
         for (value, signed) in changed {
+            let is_later = match &enrolled {
+                Some(enrolled) => is_behind(&value, enrolled),
+                None => signed.at() > enrolled_at,
+            };
             if let Fact::Grants(fact) = signed.fact()
-                && enrolled
-                    .as_ref()
-                    .is_some_and(|enrolled| is_behind(&value, enrolled))
+                && is_later
             {
                 return Ok(fact.grants.clone());
             }
         }
-        Ok(certificate.grants.clone())
+        Ok(certified)
     }
 
     /// The frameworks in use, by id and version.

@@ -5,6 +5,7 @@
 //! first sealing.
 
 use std::collections::BTreeSet;
+use std::panic::catch_unwind;
 
 use automerge::Automerge;
 use bukti_core::authority::{Action, Grant, decide};
@@ -14,6 +15,7 @@ use bukti_core::id::{ChangeHash, DocumentId, Incarnation, RunId, WallMs};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_core::validate::RefusalCode;
+use bukti_sync_protocol::client::is_short;
 
 use super::edit::{change_with, with_shared_fields};
 use super::quarantine::{Quarantined, RefusedEdits};
@@ -28,9 +30,16 @@ struct Staged {
     changes: Vec<Vec<u8>>,
 }
 
-/// Why runs of a former store are not entered again.
+/// Why runs of a former store are not entered again where nothing may be edited.
 const NOT_TO_BE_ENTERED: &str =
     "The evidence is not this device's to read any more, and its grants let it edit nothing.";
+
+/// Why they are not where something may.
+const BUILDS_ON_NOTHING: (&str, &str) = (
+    "base-missing",
+    "The evidence that it builds on did not come to this device: it is where the grants do not \
+     reach, or the server lost it.",
+);
 
 impl<S: Storage, K: Kv> Device<S, K> {
     /// Refused runs, the oldest first.
@@ -85,7 +94,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         self.allow_again(&runs)?;
         self.tail.renew(incarnation, false)?;
         let staged = self.stage(now, entry.document, &runs, Some(random))?;
-        let staged = staged.ok_or(DeviceError::UnknownDocument(entry.document))?;
+        let staged = staged.ok_or(DeviceError::BaseMissing(entry.document))?;
         let document = staged.document;
         let sealed = self.seal_staged(now, staged, Vec::new())?;
         let by = sealed.unwrap_or(*run);
@@ -96,15 +105,14 @@ impl<S: Storage, K: Kv> Device<S, K> {
     }
 
     /// Enters what a copied or restored store had sealed and no server has, again under a new
-    /// incarnation. Runs once everything that the server has is here.
+    /// incarnation. Runs once everything that the server has is here. What builds on something else
+    /// waits for [`Device::give_up_stale`].
     pub(super) fn enter_stale_again(
         &mut self,
         now: WallMs,
         incarnation: Incarnation,
     ) -> Result<(), DeviceError> {
-        let pending = self.tail.pending().iter();
-        let stale = pending.filter(|pending| pending.reenter && pending.received.is_none());
-        let documents: BTreeSet<DocumentId> = stale.map(Pending::document).collect();
+        let documents: BTreeSet<DocumentId> = self.stale().map(Pending::document).collect();
         if documents.is_empty() {
             return Ok(());
         }
@@ -131,20 +139,50 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 first = false;
                 let runs: Vec<&Pending> = runs.iter().collect();
                 let staged = self.stage(now, id, &runs, None)?;
-                let together: Vec<RunId> = together.into_iter().collect();
-                match staged {
-                    Some(staged) => drop(self.seal_staged(now, staged, together)?),
-                    None if self.edits_nothing() => {
-                        let why = (RefusalCode::Forbidden.code(), NOT_TO_BE_ENTERED);
-                        self.refuse(now, &together, why)?;
-                    }
-                    // What they build on may not be here yet; then they wait for the next time.
-                    None => {}
+                if let Some(staged) = staged {
+                    let together = together.into_iter().collect();
+                    self.seal_staged(now, staged, together)?;
                 }
             }
             self.open.remove(&id);
         }
         Ok(())
+    }
+
+    fn stale(&self) -> impl Iterator<Item = &Pending> {
+        let pending = self.tail.pending().iter();
+        pending.filter(|pending| pending.reenter && pending.received.is_none())
+    }
+
+    /// Moves what could not be entered again to quarantine once nothing is to come any more that it
+    /// may build on: it would wait for ever. Since the attempt to enter it, what is sealed belongs to
+    /// another incarnation, so that no number is used again.
+    pub(super) fn give_up_stale(&mut self, now: WallMs) -> Result<(), DeviceError> {
+        let stale: Vec<RunId> = self.stale().map(Pending::id).collect();
+        if stale.is_empty() || !self.has_all_there_is()? {
+            return Ok(());
+        }
+        let why = match self.edits_nothing() {
+            true => (RefusalCode::Forbidden.code(), NOT_TO_BE_ENTERED),
+            false => BUILDS_ON_NOTHING,
+        };
+        self.refuse(now, &stale, why)
+    }
+
+    /// Whether everything is here that the server holds for this device, as far as both can tell.
+    /// To one that is not confirmed nothing is sent; one whose cursor is void compares in its next
+    /// session; statements that the server lost may widen what it sends.
+    fn has_all_there_is(&mut self) -> Result<bool, DeviceError> {
+        let meta = self.confirmed.meta();
+        if meta.unconfirmed || meta.cursor_is_void || self.session.is_narrowed {
+            return Ok(false);
+        }
+        let followed = self.session.comparisons.followed;
+        if !followed.is_some_and(|position| self.is_synced(position)) {
+            return Ok(false);
+        }
+        let owed = self.confirmed.owed()?;
+        Ok(!owed.iter().any(|statement| is_short(statement)))
     }
 
     /// Whether no grant of the device lets it edit evidence anywhere.
@@ -190,7 +228,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         }
         // The document leaves out what contradicts it, so its state before is looked for.
         let Some(mut document) = self.base_of(&id, &[pending])? else {
-            return Ok(RefusedEdits::default());
+            return Ok(words_of(pending));
         };
         extend(&mut document, &[pending]);
         Ok(edits_in(&document, pending))
@@ -329,6 +367,16 @@ fn edits_in(document: &Automerge, pending: &Pending) -> RefusedEdits {
             .map(|edit| edit.to_string())
             .collect(),
         title: evidence::view(document).title,
+    }
+}
+
+/// What a run says by itself, where what it builds on is not here.
+fn words_of(pending: &Pending) -> RefusedEdits {
+    let read = catch_unwind(|| evidence::words(&pending.run.changes));
+    let words = read.unwrap_or_default();
+    RefusedEdits {
+        title: words.title,
+        lines: words.lines,
     }
 }
 

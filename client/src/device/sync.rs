@@ -96,6 +96,8 @@ pub struct Tally {
 /// Which runs the present session was given.
 #[derive(Debug, Default)]
 pub(super) struct Session {
+    /// Less is asked for than the grants allow.
+    pub(super) is_narrowed: bool,
     /// Given and not answered.
     offered: BTreeSet<RunId>,
     /// Answered by *accepted*.
@@ -115,6 +117,7 @@ impl Session {
     pub(super) fn forget_answers(&mut self) {
         let offered = std::mem::take(&mut self.offered);
         *self = Self {
+            is_narrowed: self.is_narrowed,
             offered,
             ..Self::default()
         };
@@ -128,7 +131,10 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// # Errors
     /// The confirmed store failed.
     pub fn opening(&mut self, scopes: Vec<Scope>, agent: &str) -> Result<Opening, DeviceError> {
-        self.session = Session::default();
+        self.session = Session {
+            is_narrowed: !scopes.is_empty(),
+            ..Session::default()
+        };
         if self.confirmed.meta().cursor_is_void {
             self.confirmed.void_cursor()?;
         }

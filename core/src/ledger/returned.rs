@@ -203,8 +203,12 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
     /// matter, however far ahead the clock was then. Times are all that says which came later once
     /// devices give statements back.
     pub(super) fn stating_time(&mut self, now: WallMs, fact: &Fact) -> Result<WallMs, LedgerError> {
-        let Some(matter) = Matter::of(fact) else {
-            return Ok(now);
+        let matter = match Matter::of(fact) {
+            // It replaces the grants, and a device may hold it and the last change of them without
+            // their positions.
+            Some(Matter::Certificate(device)) => Matter::Grants(device),
+            Some(matter) => matter,
+            None => return Ok(now),
         };
         let before = self.read(|reader| matter.stated_at(reader))?;
         Ok(before.map_or(now, |before| now.max(before.saturating_add(1))))

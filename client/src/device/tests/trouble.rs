@@ -2,7 +2,7 @@
 
 use bukti_core::authority::{Grant, Role};
 use bukti_core::evidence::Edit;
-use bukti_core::id::Incarnation;
+use bukti_core::id::{DocumentId, Incarnation, JournalId};
 use bukti_core::kv::MemoryKv;
 use bukti_sync_protocol::bye::Bye;
 use bukti_sync_protocol::client::Event;
@@ -244,34 +244,191 @@ fn edits_of_a_restored_store_that_contradict_each_other_are_all_kept() {
     assert!(status.differs.is_empty());
 }
 
-#[test]
-fn a_restored_store_that_may_edit_nothing_any_more_has_its_edits_in_quarantine() {
+/// Siti edited on a copy of her folder, and what the copy had of the evidence is gone.
+fn an_edit_on_a_copy_without_its_store(edits: &[Edit]) -> (World, Phone, Phone, DocumentId) {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);
     let id = world.create(&mut siti, "Papan");
     world.sync(&mut siti);
     let mut restored = siti.duplicate();
-    for (phone, row) in [(&mut siti, "1.1"), (&mut restored, "2.2")] {
-        let edit = [Edit::AddRow(row.into())];
-        phone.device().edit(NOW, &id, &edit).unwrap();
-    }
+    let edit = [Edit::AddRow("1.1".into())];
+    siti.device().edit(NOW, &id, &edit).unwrap();
+    restored.device().edit(NOW, &id, edits).unwrap();
     world.sync(&mut siti);
-    // What it had of the evidence is gone, and it is not to come again.
     restored.close();
     restored.open(MemoryKv::new());
-    let observer = Grant {
-        role: Role::Observer,
-        scope: WARD.parse().unwrap(),
-    };
-    let device = restored.device().id();
-    world.ledger.grant(NOW + 1, device, vec![observer]).unwrap();
+    (world, siti, restored, id)
+}
+
+fn grant(world: &mut World, phone: &mut Phone, roles: &[(Role, &str)]) {
+    let grants = roles.iter().map(|(role, scope)| Grant {
+        role: *role,
+        scope: scope.parse().unwrap(),
+    });
+    let (device, grants) = (phone.device().id(), grants.collect());
+    world.ledger.grant(NOW + 1, device, grants).unwrap();
+}
+
+/// What is unsent, of that to be entered again, and in quarantine.
+fn waiting(phone: &mut Phone) -> (usize, usize, usize) {
+    let status = phone.device().status().unwrap();
+    (status.unsent, status.to_enter_again, status.quarantined)
+}
+
+#[test]
+fn a_restored_store_that_may_edit_nothing_any_more_has_its_edits_in_quarantine() {
+    let edit = [Edit::AddRow("2.2".into())];
+    let (mut world, _, mut restored, _) = an_edit_on_a_copy_without_its_store(&edit);
+    grant(&mut world, &mut restored, &[(Role::Observer, WARD)]);
     world.sync(&mut restored);
-    let status = restored.device().status().unwrap();
-    assert_eq!(
-        (status.unsent, status.to_enter_again, status.quarantined),
-        (0, 0, 1)
-    );
+    assert_eq!(waiting(&mut restored), (0, 0, 1));
     assert_eq!(restored.device().quarantined()[0].code, "forbidden");
+}
+
+#[test]
+fn a_restored_store_without_any_grant_has_its_edits_in_quarantine() {
+    let edit = [Edit::AddRow("2.2".into())];
+    let (mut world, _, mut restored, _) = an_edit_on_a_copy_without_its_store(&edit);
+    grant(&mut world, &mut restored, &[]);
+    world.sync(&mut restored);
+    assert_eq!(restored.device().grants(), []);
+    assert_eq!(waiting(&mut restored), (0, 0, 1));
+    assert_eq!(restored.device().quarantined()[0].code, "forbidden");
+}
+
+#[test]
+fn a_restored_store_of_somebody_who_moved_has_its_edits_in_quarantine() {
+    let edit = [Edit::AddRow("2.2".into())];
+    let (mut world, _, mut restored, _) = an_edit_on_a_copy_without_its_store(&edit);
+    let elsewhere = [(Role::Officer, "13.76.02.1002")];
+    grant(&mut world, &mut restored, &elsewhere);
+    let before = restored.device().incarnation();
+    world.sync(&mut restored);
+    assert_eq!(waiting(&mut restored), (0, 0, 1));
+    assert_eq!(restored.device().quarantined()[0].code, "base-missing");
+    assert_ne!(restored.device().incarnation(), before);
+    restored.reopen();
+    assert_eq!(waiting(&mut restored), (0, 0, 1));
+}
+
+#[test]
+fn edits_without_what_they_build_on_keep_their_words_and_are_entered_again_with_it() {
+    let edits = [
+        Edit::Title("Dari salinan".into()),
+        Edit::Narrative("Dipasang di kantor.".into()),
+    ];
+    let (mut world, _, mut restored, id) = an_edit_on_a_copy_without_its_store(&edits);
+    grant(&mut world, &mut restored, &[(Role::Observer, WARD)]);
+    world.sync(&mut restored);
+    let refused = restored.device().quarantined();
+    assert_eq!(refused[0].title, "Dari salinan");
+    let lines = ["title: \"Dari salinan\"", "text: \"Dipasang di kantor.\""];
+    assert_eq!(refused[0].edits, lines);
+
+    let (incarnation, random, run) = (Incarnation(world.draw()), world.draw(), refused[0].run);
+    let again = |phone: &mut Phone| {
+        let device = phone.device();
+        device.enter_again(NOW, incarnation, random, &run)
+    };
+    let lacking = again(&mut restored);
+    assert!(matches!(lacking, Err(DeviceError::BaseMissing(_))));
+    assert_eq!(restored.device().quarantined(), refused);
+    grant(&mut world, &mut restored, &[(Role::Officer, WARD)]);
+    world.sync(&mut restored);
+    again(&mut restored).unwrap();
+    world.sync(&mut restored);
+    assert_eq!(waiting(&mut restored), (0, 0, 0));
+    let shown = restored.device().show(&id).unwrap().evidence;
+    assert_eq!(shown.title, "Dari salinan");
+    assert_eq!(shown.narrative, "Dipasang di kantor.");
+    assert!(shown.rows.contains("1.1"));
+}
+
+#[test]
+fn edits_wait_for_what_others_give_back_while_a_device_is_not_confirmed() {
+    let edit = [Edit::AddRow("2.2".into())];
+    let (mut world, mut siti, mut restored, id) = an_edit_on_a_copy_without_its_store(&edit);
+    let (_, restarts) = world.session(&mut restored, usize::MAX);
+    assert!(restarts);
+    let mut anew = World::founded(1, JournalId([8; 16]));
+    anew.sync(&mut restored);
+    assert!(restored.device().status().unwrap().awaits_confirmation);
+    assert_eq!(waiting(&mut restored), (1, 1, 0));
+    anew.sync(&mut siti);
+    let device = restored.device().id();
+    anew.ledger.confirm(NOW, device).unwrap();
+    anew.sync(&mut restored);
+    assert_eq!(waiting(&mut restored), (0, 0, 0));
+    let rows = restored.device().show(&id).unwrap().evidence.rows;
+    assert_eq!(rows.into_iter().collect::<Vec<_>>(), ["1.1", "2.2"]);
+}
+
+#[test]
+fn edits_wait_while_less_is_asked_for_than_the_grants_allow() {
+    let edit = [Edit::AddRow("2.2".into())];
+    let (mut world, _, mut restored, _) = an_edit_on_a_copy_without_its_store(&edit);
+    grant(
+        &mut world,
+        &mut restored,
+        &[(Role::Officer, "13.76.02.1002")],
+    );
+    let (_, restarts) = world.session(&mut restored, usize::MAX);
+    assert!(restarts);
+    let up_to_date = Event::UpToDate {
+        cursor: vec![7],
+        position: 1,
+        digests: Vec::new(),
+    };
+    let scope = "13.76.02.1002".parse().unwrap();
+    for (scopes, expected) in [(vec![scope], (1, 1, 0)), (Vec::new(), (0, 0, 1))] {
+        let device = restored.device();
+        device.opening(scopes, "").unwrap();
+        device.conclude(NOW, false).unwrap();
+        device.handle_event(NOW, [4; 16], &up_to_date).unwrap();
+        device.conclude(NOW, true).unwrap();
+        assert_eq!(device.status().unwrap().quarantined, 0, "it compares");
+        device.conclude(NOW, false).unwrap();
+        assert_eq!(waiting(&mut restored), expected);
+    }
+}
+
+#[test]
+fn a_phone_that_lost_its_store_and_every_grant_believes_the_server() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    siti.close();
+    siti.open(MemoryKv::new());
+    grant(&mut world, &mut siti, &[]);
+    world.sync(&mut siti);
+    assert_eq!(siti.device().grants(), []);
+    siti.reopen();
+    assert_eq!(siti.device().grants(), []);
+
+    // What a later invitation certifies counts before the feed brought it, and behind that again.
+    let secret = world.draw();
+    world
+        .enrol(&mut siti, secret, "Siti", Role::UnitHead, WARD)
+        .unwrap();
+    for _ in 0..2 {
+        assert_eq!(siti.device().grants()[0].role, Role::UnitHead);
+        world.sync(&mut siti);
+    }
+}
+
+#[test]
+fn a_restored_identity_believes_the_certificate_that_came_after_its_own() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.sync(&mut siti);
+    let mut restored = siti.duplicate();
+    let secret = world.draw();
+    world
+        .enrol(&mut siti, secret, "Siti", Role::UnitHead, WARD)
+        .unwrap();
+    world.sync(&mut restored);
+    assert_eq!(restored.device().grants()[0].role, Role::UnitHead);
 }
 
 #[test]

@@ -172,3 +172,52 @@ fn a_choice_that_was_refused_is_made_again() {
     make(&mut confirmed, BUDI, &[number("21")]);
     assert!(view(&confirmed).conflicts.is_empty());
 }
+
+#[test]
+fn changes_tell_their_words_where_their_document_is_not() {
+    let (mut document, root) = create(ANI, 1_000, &meeting());
+    let edits = [
+        Edit::Title("Dari salinan".into()),
+        number("140/12/2026"),
+        field("agenda", Value::Text("Penetapan".into())),
+        field(
+            "signatories",
+            Value::List(vec!["Wali nagari".into(), "BPD".into()]),
+        ),
+        field("attendees", counts([("men", 12)])),
+        Edit::AddRow("1.2".into()),
+        Edit::RemoveRow("1.1".into()),
+        Edit::AddFile(photo()),
+        Edit::Narrative("Rapat dibuka pukul sepuluh. Kepala desa hadir semua.".into()),
+    ];
+    let change = make(&mut document, ANI, &edits);
+
+    let alone = words(std::slice::from_ref(&change));
+    assert_eq!(alone.title, "Dari salinan");
+    for line in [
+        "title: \"Dari salinan\"",
+        "number: \"140/12/2026\"",
+        "text: \"Penetapan\"",
+        "list: \"Wali nagari\", \"BPD\"",
+        "1.2: yes",
+        "1.1: cleared",
+        "text: \" semua\"",
+    ] {
+        let lines = &alone.lines;
+        assert!(
+            lines.iter().any(|told| told == line),
+            "{line} in {lines:#?}"
+        );
+    }
+    let named = |part: &str| alone.lines.iter().any(|line| line.contains(part));
+    assert!(named("undangan.jpg") && named("12") && named("characters or items"));
+
+    let with_root = words(&[root, change]);
+    assert!(with_root.lines.contains(&"rows/1.2: yes".to_owned()));
+    assert!(
+        with_root
+            .lines
+            .contains(&"agenda: \"Penetapan\"".to_owned())
+    );
+    assert_eq!(words(&[b"no change".to_vec()]), Words::default());
+}

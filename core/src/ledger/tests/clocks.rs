@@ -91,3 +91,22 @@ fn a_day_that_was_used_up_by_a_clock_that_ran_ahead_does_not_last_until_then() {
     accepted(&outcomes[0].verdict);
     assert_eq!(all_rows(&kv), rebuilt_rows(&storage));
 }
+
+#[test]
+fn a_certificate_is_stated_for_later_than_the_grants_that_it_replaces() {
+    let (mut ledger, _, _, phone, _) = with_officers();
+    ledger
+        .grant(NOW + HOUR_MS, phone.id(), grants("13"))
+        .unwrap();
+    let invitation = Invitation {
+        hash: invitation_hash(&[9; 16]),
+        person: ledger.reader().device(&phone.id()).unwrap().unwrap().person,
+        grants: grants(VILLAGE),
+        expires_at: NOW + DAY_MS,
+    };
+    ledger.invite(NOW, invitation).unwrap();
+    ledger.enrol(NOW, &[9; 16], phone.id()).unwrap();
+    let row = ledger.reader().device(&phone.id()).unwrap().unwrap();
+    assert_eq!(row.grants, grants(VILLAGE));
+    assert_eq!(row.enrolled_at, NOW + HOUR_MS + 1);
+}
