@@ -451,3 +451,47 @@ fn seven_of_two_thousand_documents_are_found_and_given_back_within_bounds() {
     assert!(compared.is_within(), "{compared:?}");
     assert!(compared.counted.comparing_round_trips > 0, "{compared:?}");
 }
+
+#[test]
+fn edits_of_a_copied_phone_that_can_build_on_nothing_lie_in_quarantine_with_their_words() {
+    for elsewhere in [None, Some("13.76.01.1002")] {
+        let place = Place::open();
+        let sari = place.field.phone("Sari", "officer", VILLAGE);
+        let [id] = &some_evidence(&sari, "Bersama", 1)[..] else {
+            panic!("one was asked for");
+        };
+        sync(&sari).ok();
+        let twin = Phone::new(&place.field.path("twin"));
+        copy(sari.data(), twin.data());
+        edit(&sari, id, "Dari yang pertama");
+        sync(&sari).ok();
+        edit(&twin, id, "Dari salinan");
+        fs::remove_dir_all(twin.data().join("store")).unwrap();
+        let device = text(&sari.run(&["status", "--json"]).ok().json()["device"]);
+        let granting = ["grant", &device, "--role", "officer", "--region"];
+        for region in elsewhere {
+            place.field.admin(&[&granting[..], &[region]].concat()).ok();
+        }
+        let removing = [&granting[..], &[VILLAGE, "--remove"]].concat();
+        place.field.admin(&removing).ok();
+
+        sync(&twin).ok();
+        let status = twin.run(&["status", "--json"]).ok().json();
+        assert_eq!(status["unsent"], 0, "{status}");
+        let [refused] = &quarantined(&twin)[..] else {
+            panic!("{:?}", quarantined(&twin));
+        };
+        assert_eq!(refused["title"], "Dari salinan", "{refused}");
+        let again = twin.run(&["quarantine", "reenter", "1"]);
+        assert_eq!(again.stdout, "", "{again:?}");
+        assert!(again.stderr.contains(id.as_str()), "{again:?}");
+        let granting = [&granting[..], &[VILLAGE]].concat();
+        place.field.admin(&granting).ok();
+        sync(&twin).ok();
+        twin.run(&["quarantine", "reenter", "1"]).ok();
+        sync(&twin).ok();
+        let shown = twin.run(&["evidence", "show", id, "--json"]).ok().json();
+        assert_eq!(shown["title"], "Dari salinan", "{shown}");
+        place.field.verify();
+    }
+}
