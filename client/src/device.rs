@@ -125,7 +125,7 @@ pub enum DeviceError {
     /// Refused edits cannot be made again on a document that is not here as it was.
     #[error(
         "evidence {0}, on which these edits build, is not on this device as it was then: sync once \
-         this device may read it again or another gave it back to the server, then enter them again"
+         this device may read it again or another device gave it back to the server, then enter them again"
     )]
     BaseMissing(DocumentId),
     /// There is no such refused run.
