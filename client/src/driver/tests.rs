@@ -195,7 +195,11 @@ async fn a_single_sync_does_not_wait_until_somebody_has_repaired_the_server() {
     let mut world = World::new();
     let listener = listening(&mut world).await;
     let mut phone = world.phone("Siti", Role::Officer, WARD);
-    let settings = settings();
+    // Bounds a failure; nothing here takes so long.
+    let settings = Settings {
+        deadline: Some(Duration::from_secs(30)),
+        ..settings()
+    };
     let bye = Bye::new(ByeCode::Fault, "A record cannot be read.");
     for (after_ms, expected) in [(1, 1), (REPAIR_RETRY_MS, 0)] {
         let mut pauses = 0;

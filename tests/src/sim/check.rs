@@ -94,6 +94,8 @@ pub struct Oracle {
     renewed: BTreeSet<usize>,
     /// Number of promises when a device's store was copied.
     copied_at: BTreeMap<usize, usize>,
+    /// Accepted runs of a device that was put back to a copy and was not told again.
+    forgotten: BTreeSet<(usize, RunId)>,
 }
 
 impl Oracle {
@@ -121,6 +123,13 @@ impl Oracle {
                 promise.rolled_back = true;
             }
         }
+        let own = self
+            .promises
+            .iter()
+            .filter(|promise| promise.device == device);
+        let accepted = own.filter(|promise| self.accepted.contains_key(&promise.run));
+        let forgotten = accepted.map(|promise| (device, promise.run));
+        self.forgotten.extend(forgotten);
         self.renewed.insert(device);
         self.thrown_back(device);
     }
@@ -145,6 +154,7 @@ impl Oracle {
         match event {
             Event::Accepted(runs) => {
                 for (run, position) in runs {
+                    self.forgotten.remove(&(device, *run));
                     self.was_accepted(*run, *position, reader)?;
                 }
             }
@@ -154,6 +164,9 @@ impl Oracle {
             }
             Event::Page { items, .. } => {
                 for item in items {
+                    if let Item::Own { run, .. } = item {
+                        self.forgotten.remove(&(device, *run));
+                    }
                     may_see(device, grants, reader, item)?;
                 }
             }
@@ -276,12 +289,17 @@ impl Oracle {
             if !standing.revoked {
                 converged(device, owner, standing, &documents, &reader)?;
             }
-            self.quarantined(device, owner)?;
+            self.quarantined(device, owner, standing)?;
         }
         self.edits_are_kept(phones, standing, &documents)
     }
 
-    fn quarantined(&self, device: usize, owner: &SimDevice) -> Result<(), Violation> {
+    fn quarantined(
+        &self,
+        device: usize,
+        owner: &SimDevice,
+        standing: &Standing,
+    ) -> Result<(), Violation> {
         let held: BTreeSet<RunId> = owner.quarantined().iter().map(|entry| entry.run).collect();
         let refused = self.refused.get(&device);
         let own = self
@@ -298,7 +316,9 @@ impl Oracle {
                 return Err(Violation::new(QUARANTINE, story));
             }
         }
-        for run in &held {
+        // A revoked device is told nothing of its runs, so one that was put back keeps them.
+        let is_unknown = |run: &RunId| standing.revoked && self.forgotten.contains(&(device, *run));
+        for run in held.iter().filter(|run| !is_unknown(run)) {
             if let Some(position) = self.accepted.get(run) {
                 let story = format!(
                     "device {device} holds run {run} in quarantine, accepted at {position}"
