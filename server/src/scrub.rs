@@ -62,14 +62,39 @@ pub struct Seen {
     pub bytes_per_second: u64,
     /// Places found damaged in this pass or, between two, in the last one.
     pub damaged: u64,
-    /// Whether damage was found by this pass or the one before it.
+    /// Whether damage was found by this pass or the one before it, or met during either.
     pub degraded: bool,
+    /// Whether reading met damage since this pass began: it may have been past that place.
+    #[serde(skip)]
+    alarmed: bool,
 }
 
 impl Scrubbing {
     /// How far it is.
     pub fn seen(&self) -> Seen {
         self.lock().clone()
+    }
+
+    fn begin_pass(&self, end: Position) {
+        let mut seen = self.lock();
+        seen.position = 0;
+        seen.end = end;
+        seen.damaged = 0;
+        seen.alarmed = false;
+    }
+
+    fn end_pass(&self, now: WallMs) {
+        let mut seen = self.lock();
+        seen.completed_at = Some(now);
+        seen.passes += 1;
+        seen.percent = 100;
+        seen.degraded = seen.damaged > 0 || seen.alarmed;
+    }
+
+    fn alarm(&self) {
+        let mut seen = self.lock();
+        seen.degraded = true;
+        seen.alarmed = true;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -163,7 +188,7 @@ async fn look_into(accepting: &Accepting, scrubbing: &Scrubbing, segment: u32) {
         scrub = rest;
         tokio::time::sleep(SCARCE_PAUSE).await;
     }
-    scrubbing.lock().degraded = true;
+    scrubbing.alarm();
     if damage.is_empty() {
         let sentence = "A record could not be read, and the file is as it was written when it was \
                         read again: its disk does not answer reliably, or the store names a wrong \
@@ -178,12 +203,7 @@ async fn look_into(accepting: &Accepting, scrubbing: &Scrubbing, segment: u32) {
 
 async fn pass(accepting: &Accepting, scrubbing: &Scrubbing, pace: Pace) {
     let mut scrub = accepting.reader().scrub();
-    {
-        let mut seen = scrubbing.lock();
-        seen.position = 0;
-        seen.end = scrub.head();
-        seen.damaged = 0;
-    }
+    scrubbing.begin_pass(scrub.head());
     let begun = Instant::now();
     let (mut bytes, mut told) = (0, false);
     loop {
@@ -213,11 +233,7 @@ async fn pass(accepting: &Accepting, scrubbing: &Scrubbing, pace: Pace) {
         let due = Duration::from_secs_f64(bytes as f64 / pace.bytes_per_second as f64);
         tokio::time::sleep_until(begun + due).await;
     }
-    let mut seen = scrubbing.lock();
-    seen.completed_at = Some(wall_now());
-    seen.passes += 1;
-    seen.percent = 100;
-    seen.degraded = seen.damaged > 0;
+    scrubbing.end_pass(wall_now());
 }
 
 struct Burst {
@@ -304,6 +320,21 @@ mod tests {
         let pace = Pace::of(&config(3)).unwrap();
         let of = (pace.bytes_per_second, pace.every);
         assert_eq!(of, (3 * 1024, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn damage_that_was_met_during_a_pass_is_over_only_with_the_next() {
+        let scrubbing = Scrubbing::default();
+        scrubbing.begin_pass(9);
+        scrubbing.alarm();
+        scrubbing.end_pass(NOW);
+        assert!(
+            scrubbing.seen().degraded,
+            "it may have been past that place"
+        );
+        scrubbing.begin_pass(9);
+        scrubbing.end_pass(NOW);
+        assert!(!scrubbing.seen().degraded);
     }
 
     #[test]
