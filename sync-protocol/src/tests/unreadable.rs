@@ -42,6 +42,15 @@ fn is_up_to_date(pipe: &Pipe) -> bool {
     pipe.said(|event| matches!(event, Event::UpToDate { .. })) > 0
 }
 
+/// The time is over: the device is told to come back once somebody has repaired the journal.
+fn is_let_go(mut pipe: Pipe, server: &mut Server, reader: &mut Phone) {
+    pipe.tell(server, Input::Tick);
+    pipe.flow(server, reader, usize::MAX);
+    assert_eq!(pipe.bye(), Some(ByeCode::Fault));
+    let bye = pipe.closed.unwrap();
+    assert_eq!(bye.retry_after_ms, Some(limits::REPAIR_RETRY_MS));
+}
+
 #[test]
 fn a_run_that_cannot_be_read_comes_with_its_whole_document() {
     for (damaged, first) in [(0, vec!["whole"]), (1, vec!["run", "whole"])] {
@@ -107,11 +116,7 @@ fn what_a_device_gives_is_taken_though_it_cannot_be_fed() {
         "as long as it has not been quiet for a while"
     );
     server.now += 1;
-    pipe.tell(&mut server, Input::Tick);
-    pipe.flow(&mut server, &mut reader, usize::MAX);
-    assert_eq!(pipe.bye(), Some(ByeCode::Fault));
-    let bye = pipe.closed.unwrap();
-    assert_eq!(bye.retry_after_ms, Some(limits::REPAIR_RETRY_MS));
+    is_let_go(pipe, &mut server, &mut reader);
 }
 
 #[test]
@@ -123,15 +128,11 @@ fn what_a_device_gives_is_taken_though_its_cursor_cannot_be_checked() {
     server.damage_last_header();
     server.ledger.checkpoint(WALL).unwrap();
     let run = reader.create(VILLAGE, 2, "");
-    let mut pipe = Pipe::run(&mut server, &mut reader);
+    let pipe = Pipe::run(&mut server, &mut reader);
     assert_eq!(pipe.accepted(), [run.id()]);
     assert_eq!((is_up_to_date(&pipe), pipe.bye()), (false, None));
     server.now += limits::UNREADABLE_QUIET_MS;
-    pipe.tell(&mut server, Input::Tick);
-    pipe.flow(&mut server, &mut reader, usize::MAX);
-    assert_eq!(pipe.bye(), Some(ByeCode::Fault));
-    let bye = pipe.closed.unwrap();
-    assert_eq!(bye.retry_after_ms, Some(limits::REPAIR_RETRY_MS));
+    is_let_go(pipe, &mut server, &mut reader);
 }
 
 #[test]
