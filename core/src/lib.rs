@@ -13,6 +13,7 @@
 #![warn(missing_docs)]
 
 pub mod authority;
+pub mod causes;
 pub mod change;
 pub mod digest;
 pub mod envelope;

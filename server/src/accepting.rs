@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use std::{fmt, io};
 
+use bukti_core::causes::with_causes;
 use bukti_core::id::{DeviceId, DocumentId, WallMs};
 use bukti_core::journal::Space;
 use bukti_core::kv::SledKv;
@@ -204,7 +205,7 @@ impl LedgerThread {
             match self.queue.take(self.pace.documents_max()) {
                 Work::Accept(batch) => {
                     if let Err(error) = self.accept(batch) {
-                        tracing::error!(error = %chain(&error), "a batch was not accepted");
+                        tracing::error!(error = %with_causes(&error), "a batch was not accepted");
                     }
                 }
                 Work::Administer(task) => self.administer(task),
@@ -328,16 +329,4 @@ impl Drop for LedgerThread {
         }
         self.queue.abandon();
     }
-}
-
-/// An error with all its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

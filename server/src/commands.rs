@@ -17,13 +17,14 @@ use std::sync::Arc;
 
 use bukti_command::{Exit, FolderLock, Progress, Reply, Request, parse, read_named, show};
 use bukti_core::authority::Grant;
+use bukti_core::causes::with_causes;
 use bukti_core::id::{DeviceId, ServerId};
 use bukti_core::ledger::{self, AdminError, RebuildReason};
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::accepting::{Accepting, Reader, chain};
+use crate::accepting::{Accepting, Reader};
 use crate::arguments::{Arguments, Command, Import, Invite};
 use crate::config::Config;
 use crate::descriptors::SocketRoom;
@@ -98,7 +99,7 @@ impl Failure {
     fn failed(error: &dyn std::error::Error) -> Self {
         Self {
             exit: Exit::Failed,
-            text: chain(error),
+            text: with_causes(error),
         }
     }
 
@@ -118,7 +119,7 @@ impl From<AdminError> for Failure {
         };
         Self {
             exit,
-            text: chain(&error),
+            text: with_causes(&error),
         }
     }
 }
@@ -154,7 +155,7 @@ impl From<FolderError> for Failure {
         };
         Self {
             exit,
-            text: chain(&error),
+            text: with_causes(&error),
         }
     }
 }
@@ -209,7 +210,7 @@ pub fn run_stopped(
     let file = arguments.config.as_ref().map(|file| request.cwd.join(file));
     let config = match Config::of_stopped(file.as_deref()) {
         Ok(config) => config,
-        Err(error) => return Reply::error(Exit::WrongUse, chain(&error)),
+        Err(error) => return Reply::error(Exit::WrongUse, with_causes(&error)),
     };
     let json = arguments.common.json;
     let result = match &arguments.command {

@@ -32,6 +32,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use bukti_command::{Exit, FolderLock, LockError, Progress, Reply, Request, control, log, parse};
+use bukti_core::causes::with_causes;
 
 use crate::arguments::{Arguments, Command, Serve};
 use crate::config::{Config, Flags};
@@ -132,7 +133,7 @@ fn serve(root: &Path, options: &Serve, file: Option<&Path>) -> ExitCode {
     let environment = |name: &str| std::env::var(name).ok();
     let config = match Config::assemble(file, environment, flags) {
         Ok(config) => config,
-        Err(error) => return Reply::error(Exit::WrongUse, accepting::chain(&error)).print(),
+        Err(error) => return Reply::error(Exit::WrongUse, with_causes(&error)).print(),
     };
     start_log(config.log);
     silence_caught_panics();
@@ -141,7 +142,7 @@ fn serve(root: &Path, options: &Serve, file: Option<&Path>) -> ExitCode {
         Err(error @ LockError::Busy { .. }) => {
             return Reply::error(Exit::Failed, format!("{error}: one server to a folder")).print();
         }
-        Err(error) => return Reply::error(Exit::Failed, accepting::chain(&error)).print(),
+        Err(error) => return Reply::error(Exit::Failed, with_causes(&error)).print(),
     };
     match serve::serve(&lock, &Folder::new(root), options.key.as_deref(), config) {
         Ok(code) => code,

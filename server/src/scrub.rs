@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bukti_core::causes::with_causes;
 use bukti_core::id::{Position, WallMs};
 use bukti_core::journal::{Storage, segment_name};
 use bukti_core::ledger::{Scrub, code};
@@ -20,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::accepting::{Accepting, chain};
+use crate::accepting::Accepting;
 use crate::clock::wall_now;
 use crate::config::Config;
 
@@ -297,7 +298,9 @@ async fn keep(accepting: &Accepting, place: String, sentence: String) {
         .await;
     match recorded {
         Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::error!(error = %chain(&error), "a finding was not recorded"),
+        Ok(Err(error)) => {
+            tracing::error!(error = %with_causes(&error), "a finding was not recorded")
+        }
         Err(error) => tracing::error!(%error, "a finding was not recorded"),
     }
 }

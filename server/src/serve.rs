@@ -9,6 +9,7 @@ use std::time::Duration;
 use bukti_command::control::ControlServer;
 use bukti_command::lock::FolderLock;
 use bukti_core::authority::{Grant, Role};
+use bukti_core::causes::with_causes;
 use bukti_core::ledger::Opened;
 use bukti_core::scope::Scope;
 use bukti_sync_protocol::limits;
@@ -20,7 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accepting::{Accepting, chain};
+use crate::accepting::Accepting;
 use crate::app::{App, Partials};
 use crate::clock::wall_now;
 use crate::commands::{self, Office};
@@ -76,9 +77,11 @@ async fn run(
     let mut progress = commands::log_progress();
     let started = folder
         .open(key, Some(wall_now()), &config, &metrics, &mut progress)
-        .map_err(|error| chain(&error))?;
+        .map_err(|error| with_causes(&error))?;
     if let Some(path) = key {
-        folder.remember_key(path).map_err(|error| chain(&error))?;
+        folder
+            .remember_key(path)
+            .map_err(|error| with_causes(&error))?;
     }
     let founded = started.opened.is_none();
     tell_what_was_found(&started);
@@ -106,7 +109,9 @@ async fn run(
     if founded || (nobody && folder.lacks_invitation()) {
         invite_first_administrator(folder, &office).await?;
     }
-    folder.remember_url(&url).map_err(|error| chain(&error))?;
+    folder
+        .remember_url(&url)
+        .map_err(|error| with_causes(&error))?;
     let app = assemble(config, &key, accepting, sessions, metrics, scrubbing);
     let control =
         ControlServer::bind(lock).map_err(|error| format!("cannot take commands: {error}"))?;
@@ -275,10 +280,10 @@ async fn invite_first_administrator(folder: &Folder, office: &Office) -> Result<
     })
     .await
     .map_err(|error| error.to_string())?
-    .map_err(|error| chain(&error))?;
+    .map_err(|error| with_causes(&error))?;
     let path = folder
         .write_invitation(&link.link)
-        .map_err(|error| chain(&error))?;
+        .map_err(|error| with_causes(&error))?;
     eprintln!(
         "first start: the administrator's invitation, good for 7 days and one device, is in {}",
         path.display()

@@ -5,6 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use bukti_core::causes::with_causes;
 use bukti_core::id::DeviceId;
 use bukti_core::ledger::{
     EnrolError, EnrolRefusal, Enrolled, LedgerError, Left, Outcome, Subscription,
@@ -17,7 +18,7 @@ use bukti_sync_protocol::server::{Input, Output, ServerSession};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use crate::accepting::{Ledger, Unqueued, chain};
+use crate::accepting::{Ledger, Unqueued};
 use crate::app::App;
 use crate::clock::mono_now;
 use crate::folder::random;
@@ -230,14 +231,14 @@ impl Connection {
                         Ok(Ok(enrolled)) => Some(Ok(enrolled)),
                         Ok(Err(EnrolError::Refused(refusal))) => Some(Err(refusal)),
                         Ok(Err(EnrolError::Ledger(error))) => {
-                            tracing::error!(error = %chain(&error), "a device was not enrolled");
+                            tracing::error!(error = %with_causes(&error), "a device was not enrolled");
                             None
                         }
                         Err(_) => None,
                     }
                 }
                 Err(error) => {
-                    tracing::error!(error = %chain(&error), "an invitation cannot be read");
+                    tracing::error!(error = %with_causes(&error), "an invitation cannot be read");
                     None
                 }
             };
@@ -266,7 +267,7 @@ impl Connection {
                     Some(certified)
                 }
                 Ok(Err(error)) => {
-                    tracing::error!(error = %chain(&error), "a device was not let in again");
+                    tracing::error!(error = %with_causes(&error), "a device was not let in again");
                     None
                 }
                 Err(_) => None,
@@ -288,7 +289,7 @@ impl Connection {
                     Some(taken.left)
                 }
                 Ok(Err(error)) => {
-                    tracing::error!(error = %chain(&error), "statements were not taken back");
+                    tracing::error!(error = %with_causes(&error), "statements were not taken back");
                     None
                 }
                 Err(_) => None,
@@ -303,7 +304,7 @@ impl Connection {
             tracing::warn!(code = %finding.code, "{}", finding.sentence);
             let find = move |ledger: &mut Ledger, now| ledger.find(now, finding);
             if let Ok(Err(error)) = app.accepting.ask(find).await {
-                tracing::error!(error = %chain(&error), "a finding was not kept");
+                tracing::error!(error = %with_causes(&error), "a finding was not kept");
             }
         });
     }

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use bukti_client::device::{Author, Device, DeviceError, Summary};
 use bukti_command::Reply;
 use bukti_command::show::show_time;
+use bukti_core::causes::with_causes;
 use bukti_core::id::{DocumentId, WallMs};
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::kv::sled::SledKv;
 use serde::Serialize;
 
 use super::choose;
-use super::failure::{Failure, chain};
+use super::failure::Failure;
 
 /// A device as a data folder holds it.
 pub(super) type FieldDevice = Device<DiskStorage, SledKv>;
@@ -87,7 +88,7 @@ impl Desk<'_> {
 
 impl From<DeviceError> for Failure {
     fn from(error: DeviceError) -> Self {
-        let text = chain(&error);
+        let text = with_causes(&error);
         match error {
             DeviceError::Denied(_)
             | DeviceError::OtherServer(_)

@@ -4,6 +4,7 @@ use std::fmt;
 
 use bukti_command::show::plain;
 use bukti_command::{Exit, Reply};
+use bukti_core::causes::with_causes;
 
 /// A command that was not carried out. What was kept before stays as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,7 @@ impl Failure {
 
     /// An error with everything that caused it.
     pub(super) fn failed(error: &dyn std::error::Error) -> Self {
-        Self::Failed(chain(error))
+        Self::Failed(with_causes(error))
     }
 
     pub(super) fn reply(&self) -> Reply {
@@ -34,17 +35,6 @@ impl Failure {
         };
         Reply::error(exit, one_line(text))
     }
-}
-
-/// Writes an error with its sources, which do not repeat each other.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Goes on from what was said, in a sentence of its own where that was one.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use bukti_client::device::{DeviceError, Folders};
 use bukti_client::limits::STORE_CACHE_BYTES;
+use bukti_core::causes::with_causes;
 use bukti_core::kv::KvError;
 use bukti_core::kv::sled::{SledKv, move_aside};
 
 use super::desk::FieldDevice;
-use super::failure::{Failure, chain};
+use super::failure::Failure;
 
 /// Folder of the confirmed store within the data folder.
 const STORE: &str = "store";
@@ -94,7 +95,7 @@ pub(super) fn cannot_use(folder: &Path, error: &std::io::Error) -> Failure {
     Failure::Failed(format!(
         "cannot use {} as data folder: {}",
         folder.display(),
-        chain(error)
+        with_causes(error)
     ))
 }
 

@@ -10,6 +10,7 @@ use bukti_client::driver::{self, Progress, Settings, SyncError, Synced, Traffic}
 use bukti_client::limits::SYNC_ATTEMPTS_MAX;
 use bukti_command::show::{count, plain, show_bytes};
 use bukti_command::{Exit, Reply};
+use bukti_core::causes::with_causes;
 use bukti_core::id::RunId;
 use bukti_sync_protocol::client::Event;
 use bukti_sync_protocol::item::Item;
@@ -17,7 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::desk::FieldDevice;
-use super::failure::{Failure, chain, going_on};
+use super::failure::{Failure, going_on};
 use super::folder;
 use super::line;
 use super::status::AWAITS_CONFIRMATION;
@@ -303,7 +304,7 @@ pub(super) fn run(
 pub(super) fn failed(summary: &Summary, error: &SyncError, json: bool) -> Reply {
     let failure = match error {
         SyncError::NotReached { .. } | SyncError::Interrupted { .. } => {
-            Failure::NotReached(going_on(&chain(error), "everything entered is kept"))
+            Failure::NotReached(going_on(&with_causes(error), "everything entered is kept"))
         }
         SyncError::Full { .. } => Failure::NotReached(format!(
             "{error}; everything entered is kept here and goes with the next 'bukti sync'"

@@ -14,6 +14,7 @@ use super::reader::{self, ReadError, Reader};
 use super::rebuild::{self, Progress, Stage};
 use super::rows::{self, DigestRow, DocumentRow, EnvelopeRow, FORMAT, MetaRow, QuotaRow};
 use crate::authority::Audience;
+use crate::causes::with_causes;
 use crate::digest::Digest;
 use crate::envelope::{Envelope, Seen};
 use crate::id::{DeviceId, DocumentId, Position, WallMs};
@@ -723,16 +724,4 @@ fn record_fault(error: impl std::error::Error + 'static) -> Fault {
 
 fn unreadable(error: impl std::error::Error + 'static) -> Fault {
     Fault::Unreadable(with_causes(&error))
-}
-
-/// An error with all its causes on one line.
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

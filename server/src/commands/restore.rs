@@ -5,13 +5,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use bukti_command::{Exit, Reply, show};
+use bukti_core::causes::with_causes;
 use bukti_core::envelope::Seen;
 use bukti_core::ledger::LedgerError;
 use serde_json::json;
 
 use super::backup::{JOURNAL, Manifest};
 use super::{Failure, say};
-use crate::accepting::chain;
 use crate::clock::wall_now;
 use crate::config::Config;
 use crate::folder::{Folder, FolderError, read_key, write_key};
@@ -79,7 +79,7 @@ fn fill(
     let opened = making.open(Some(given), None, config, &Metrics::default(), &mut |_| {});
     let mut started = opened.map_err(|error| Failure {
         exit: wrong_key_or_damage(&error),
-        text: chain(&error),
+        text: with_causes(&error),
     })?;
     reached("opened");
     let seen = started.ledger.reader().watermark();

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bukti_command::{Exit, Progress, Reply, show};
+use bukti_core::causes::with_causes;
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::journal::verify::{Extent, Findings, verify as verify_journal};
 use bukti_core::journal::{Finding, OpenError, ReadError, SideFile, TailKind};
@@ -11,7 +12,7 @@ use bukti_core::record;
 use serde::Serialize;
 
 use super::{Failure, Office, findings, tell};
-use crate::accepting::{Reader, chain};
+use crate::accepting::Reader;
 use crate::config::Config;
 use crate::folder::small::Altered;
 use crate::folder::{Folder, FolderError, Started};
@@ -84,7 +85,7 @@ pub(super) fn damaged(reader: &Reader, unread: &[ledger::ReadError]) -> Vec<Show
     let unread = unread.iter().map(|error| Shown {
         code: "unreadable".to_owned(),
         place: "server".to_owned(),
-        fault: chain(error),
+        fault: with_causes(error),
     });
     unread.collect()
 }
@@ -154,7 +155,7 @@ fn with_reader(
         Err(error) => shown.push(Shown {
             code: "unreadable".to_owned(),
             place: "findings".to_owned(),
-            fault: chain(&error),
+            fault: with_causes(&error),
         }),
     }
     let torn = journal.side_files.iter().filter_map(|file| {
@@ -242,7 +243,7 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
     let mut findings = vec![Shown {
         code: code.to_owned(),
         place,
-        fault: chain(&error),
+        fault: with_causes(&error),
     }];
     for shown in journal.findings.iter().map(in_file) {
         if (&shown.code, &shown.place) != (&findings[0].code, &findings[0].place) {

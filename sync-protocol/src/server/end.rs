@@ -1,5 +1,6 @@
 //! Why sessions end.
 
+use bukti_core::causes::with_causes;
 use bukti_core::ledger::ReadError;
 
 use crate::bye::{Bye, ByeCode, sentence};
@@ -22,7 +23,7 @@ impl From<Bye> for End {
 
 impl From<ReadError> for End {
     fn from(error: ReadError) -> Self {
-        let reason = with_sources(&error);
+        let reason = with_causes(&error);
         match is_damage(&error) {
             true => Self::Damaged(reason),
             false => Self::Failed(reason),
@@ -46,18 +47,7 @@ impl From<FeedError> for End {
                 Self::Bye(Bye::new(ByeCode::Unauthorised, sentence(&error)))
             }
             FeedError::Read(error) => error.into(),
-            FeedError::NoDocument(_) | FeedError::NoRecord(_) => Self::Failed(with_sources(&error)),
+            FeedError::NoDocument(_) | FeedError::NoRecord(_) => Self::Failed(with_causes(&error)),
         }
     }
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
