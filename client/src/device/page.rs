@@ -3,9 +3,9 @@
 //! What does not hold becomes a finding and the cursor goes on, so that one bad item cannot keep
 //! everything behind it away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bukti_core::authority::audience;
+use bukti_core::authority::{Action, audience, decide};
 use bukti_core::envelope::{DocumentKind, Run};
 use bukti_core::evidence;
 use bukti_core::id::{DeviceId, DocumentId, Position, RunId, WallMs};
@@ -234,6 +234,52 @@ impl<S: Storage, K: Kv> Device<S, K> {
             }
         }
         Ok(self.confirmed.update(|meta| meta.looks_for_left = false)?)
+    }
+
+    /// Lets go of own runs that the server has and will not feed, since the person may not read their
+    /// documents any more. It has to have said in this session that it has them: one that was thrown
+    /// back may not, so what it said before is asked anew. For when everything up to `position` is
+    /// known.
+    pub(super) fn let_go_of_received(&mut self, position: Position) -> Result<(), DeviceError> {
+        if self.confirmed.meta().unconfirmed {
+            return Ok(());
+        }
+        let (mut left, mut asked) = (Vec::new(), Vec::new());
+        for pending in self.tail.pending() {
+            let is_known = pending.received.is_some_and(|at| at <= position);
+            if is_known && self.is_out_of_reach(&pending.document())? {
+                match self.session.accepted.contains(&pending.id()) {
+                    true => left.push((pending.id(), pending.document())),
+                    false => asked.push((pending.id(), None)),
+                }
+            }
+        }
+        if !asked.is_empty() {
+            self.confirmed.set_receipts(&asked)?;
+            self.read_receipts()?;
+        }
+        let receipts: Vec<_> = left.iter().map(|(run, _)| (*run, None)).collect();
+        let (runs, documents): (Vec<_>, BTreeSet<_>) = left.into_iter().unzip();
+        self.tail.settle(runs, Settled::Left)?;
+        self.confirmed.set_receipts(&receipts)?;
+        for id in documents {
+            self.open.remove(&id);
+            self.remove_if_left(&id)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the person may neither read a document nor work on it.
+    fn is_out_of_reach(&self, id: &DocumentId) -> Result<bool, DeviceError> {
+        if let Some(row) = self.confirmed.document(id)? {
+            return Ok(row.left);
+        }
+        let Some((kind, scope)) = self.origin(id)? else {
+            return Ok(false);
+        };
+        let lineage = self.placements.lineage(&scope);
+        let may = |action| decide(&self.grants, action, kind, lineage.clone()).is_ok();
+        Ok(!may(Action::ReadDraft) && !may(Action::Create))
     }
 
     /// A document belongs to another scope. What was not sent yet keeps it here. Tells whether it

@@ -101,7 +101,7 @@ pub(super) struct Session {
     /// Given and not answered.
     offered: BTreeSet<RunId>,
     /// Answered by *accepted*.
-    accepted: BTreeSet<RunId>,
+    pub(super) accepted: BTreeSet<RunId>,
     /// Answered by *missing*: not before the next session.
     waiting: BTreeSet<RunId>,
     /// Answered by *missing*, with what is lacking here: again once that is given back.
@@ -323,6 +323,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
         }
         self.confirmed.set_receipts(&receipts)?;
         self.read_receipts()?;
+        if let Some(position) = self.session.comparisons.followed {
+            self.let_go_of_received(position)?;
+        }
         Ok(Reaction::None)
     }
 
@@ -455,6 +458,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             let lineage = placements.lineage(scope);
             received <= position && drafts_of.iter().any(|prefix| lineage.is_below(prefix))
         })?;
+        self.let_go_of_received(position)?;
         self.enter_stale_again(now, Incarnation(random))?;
         Ok(reaction)
     }

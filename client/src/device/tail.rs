@@ -56,6 +56,9 @@ pub(super) enum Settled {
     /// Its edits had no effect any more when they were to be entered again.
     #[n(2)]
     Dropped,
+    /// The server has it, in a document that the person may not read any more.
+    #[n(3)]
+    Left,
 }
 
 /// One record of the tail.
@@ -299,7 +302,7 @@ impl<S: Storage> Tail<S> {
     }
 
     /// Takes runs out; that they left is on the disk when this returns. On a full disk, runs that
-    /// are confirmed stay until the tail is opened again with space: that they are is written
+    /// the server has stay until the tail is opened again with space: that it has them is written
     /// elsewhere, and a device must be opened and fed on a full disk, too.
     pub(super) fn settle(&mut self, runs: Vec<RunId>, how: Settled) -> Result<(), TailError> {
         if runs.is_empty() {
@@ -307,7 +310,10 @@ impl<S: Storage> Tail<S> {
         }
         match (self.append(TailRecord::Settled { runs, how }), how) {
             (Ok(()), _) => self.compact(),
-            (Err(TailError::Append(JournalFailure::Full { .. })), Settled::Confirmed(_)) => Ok(()),
+            (
+                Err(TailError::Append(JournalFailure::Full { .. })),
+                Settled::Confirmed(_) | Settled::Left,
+            ) => Ok(()),
             (Err(error), _) => Err(error),
         }
     }
@@ -426,7 +432,7 @@ impl State {
                     Settled::Confirmed(position) => {
                         self.settled_through = self.settled_through.max(position);
                     }
-                    Settled::Quarantined | Settled::Dropped => {}
+                    Settled::Quarantined | Settled::Dropped | Settled::Left => {}
                 }
                 Ok(length + self.remove(&runs))
             }

@@ -3,6 +3,7 @@
 use bukti_core::authority::{Grant, Role};
 use bukti_core::evidence::Edit;
 use bukti_core::id::{DocumentId, Incarnation, JournalId};
+use bukti_core::journal::memory::MemoryStorage;
 use bukti_core::kv::MemoryKv;
 use bukti_sync_protocol::bye::Bye;
 use bukti_sync_protocol::client::Event;
@@ -559,4 +560,107 @@ fn a_feed_that_lies_leaves_findings_and_goes_on() {
         budi.device().opening(Vec::new(), "").unwrap().cursor,
         Some(vec![7])
     );
+}
+
+/// Siti's edit was accepted, and the link was cut before anything else came; and a backup of the
+/// server from before it.
+fn an_accepted_edit_without_its_page() -> (World, Phone, DocumentId, MemoryStorage) {
+    for frames in 1.. {
+        let mut world = World::new();
+        let mut siti = world.phone("Siti", Role::Officer, WARD);
+        let id = world.create(&mut siti, "Papan");
+        world.sync(&mut siti);
+        let edit = [Edit::AddRow("1.1".into())];
+        siti.device().edit(NOW, &id, &edit).unwrap();
+        let backup = world.journal.duplicate();
+        let (events, _) = world.session(&mut siti, frames);
+        let is_accepted = |event: &Event| matches!(event, Event::Accepted(_));
+        if events.iter().any(is_accepted) {
+            assert_eq!(siti.device().accepted_runs().count(), 1);
+            return (world, siti, id, backup);
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn an_accepted_edit_does_not_keep_evidence_that_is_not_to_be_read_any_more() {
+    let elsewhere = (Role::Officer, "13.76.02.1002");
+    for roles in [&[][..], &[elsewhere], &[(Role::Observer, WARD)]] {
+        let (mut world, mut siti, id, _) = an_accepted_edit_without_its_page();
+        grant(&mut world, &mut siti, roles);
+        world.sync(&mut siti);
+        assert_eq!(siti.titles(), [""; 0], "{roles:?}");
+        assert_eq!(waiting(&mut siti), (0, 0, 0));
+        assert_eq!(siti.device().accepted_runs().count(), 0);
+        siti.reopen();
+        assert_eq!(siti.titles(), [""; 0]);
+
+        grant(&mut world, &mut siti, &[(Role::Officer, WARD)]);
+        world.sync(&mut siti);
+        let shown = siti.device().show(&id).unwrap().evidence;
+        assert!(shown.rows.contains("1.1"));
+        assert_eq!(siti.device().findings().unwrap(), []);
+        let more = [Edit::AddRow("2.2".into())];
+        siti.device().edit(NOW, &id, &more).unwrap();
+        world.sync(&mut siti);
+        assert_eq!(waiting(&mut siti), (0, 0, 0));
+    }
+}
+
+#[test]
+fn an_accepted_edit_that_the_server_lost_meanwhile_goes_to_quarantine() {
+    let (mut world, mut siti, _, backup) = an_accepted_edit_without_its_page();
+    let lost = world.ledger.reader().watermark().position;
+    world.restore(backup);
+    // The server is further than it was when it lost the edit.
+    let mut budi = world.phone("Budi", Role::Officer, WARD);
+    while world.ledger.reader().watermark().position <= lost {
+        world.create(&mut budi, "Lain");
+        world.sync(&mut budi);
+    }
+    grant(&mut world, &mut siti, &[]);
+    world.sync(&mut siti);
+    assert_eq!(siti.titles(), [""; 0]);
+    assert_eq!(waiting(&mut siti), (0, 0, 1));
+    let refused = siti.device().quarantined();
+    assert_eq!(
+        (&*refused[0].code, refused[0].edits.len()),
+        ("forbidden", 1)
+    );
+}
+
+#[test]
+fn an_accepted_edit_of_a_restored_store_does_not_wait_in_evidence_that_is_out_of_reach() {
+    let (mut world, mut siti, id, _) = an_accepted_edit_without_its_page();
+    let mut restored = siti.duplicate();
+    let more = [Edit::AddRow("2.2".into())];
+    siti.device().edit(NOW, &id, &more).unwrap();
+    world.sync(&mut siti);
+    grant(&mut world, &mut restored, &[]);
+    world.sync(&mut restored);
+    assert_eq!(restored.titles(), [""; 0]);
+    assert_eq!(waiting(&mut restored), (0, 0, 1));
+    assert_eq!(restored.device().accepted_runs().count(), 0);
+}
+
+#[test]
+fn an_edit_accepted_behind_all_that_is_known_waits_for_its_page() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    siti.device().set_local_checks(false);
+    grant(&mut world, &mut siti, &[]);
+    world.sync(&mut siti);
+    let known = siti.device().status().unwrap().position;
+    world.create(&mut siti, "Papan");
+    let run = siti.device().offers()[0].run;
+    // By grants that come behind it.
+    let accept = |phone: &mut Phone, position| {
+        let receipt = Event::Accepted(vec![(run, position)]);
+        phone.device().handle_event(NOW, [0; 16], &receipt).unwrap();
+        phone.device().accepted_runs().count()
+    };
+    assert_eq!(accept(&mut siti, known + 1), 1);
+    assert_eq!(accept(&mut siti, known), 0);
+    assert_eq!(siti.titles(), [""; 0]);
 }
