@@ -100,8 +100,8 @@ pub enum FolderError {
     #[error("the system gives no random bytes")]
     Random(#[source] getrandom::Error),
     /// The store cannot be opened or replaced.
-    #[error("cannot open the store")]
-    Store(#[source] KvError),
+    #[error(transparent)]
+    Store(KvError),
     /// The ledger refuses.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

@@ -72,12 +72,16 @@ pub fn run<A: AsRef<OsStr>>(
     arguments: &[A],
     environment: &[(&str, String)],
 ) -> Printed {
-    let output = Command::new(binary(name))
-        .args(arguments)
-        .envs(environment.iter().map(|(key, value)| (key, value)))
+    let mut program = Command::new(binary(name));
+    program.envs(environment.iter().map(|(key, value)| (key, value)));
+    printed(program.args(arguments))
+}
+
+fn printed(program: &mut Command) -> Printed {
+    let output = program
         .stdin(Stdio::null())
         .output()
-        .unwrap_or_else(|error| panic!("start {name}: {error}"));
+        .unwrap_or_else(|error| panic!("start {program:?}: {error}"));
     Printed {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -116,11 +120,8 @@ impl Server {
     /// # Panics
     /// If it does not listen, with its log.
     pub fn start_within(descriptors: usize, data: &Path, arguments: &[&str]) -> Self {
-        // Sets the limit and the most that it may be raised to.
-        let mut shell = Command::new("sh");
-        let script = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
-        shell.args(["-c", &script]).arg(binary("bukti-server"));
-        Self::spawn(shell, data, arguments).unwrap_or_else(|failure| panic!("{failure}"))
+        Self::spawn(server_within(descriptors), data, arguments)
+            .unwrap_or_else(|failure| panic!("{failure}"))
     }
 
     fn spawn(mut program: Command, data: &Path, arguments: &[&str]) -> Result<Self, String> {
@@ -221,6 +222,19 @@ impl Drop for Server {
 /// Runs `bukti-server COMMAND --data DATA …`.
 pub fn server_command(data: &Path, arguments: &[&str]) -> Printed {
     run("bukti-server", &with_data(data, arguments), &[])
+}
+
+/// The same where the system lets it have so many files and sockets open.
+pub fn server_command_within(descriptors: usize, data: &Path, arguments: &[&str]) -> Printed {
+    printed(server_within(descriptors).args(with_data(data, arguments)))
+}
+
+/// Sets the limit and the most that it may be raised to.
+fn server_within(descriptors: usize) -> Command {
+    let mut shell = Command::new("sh");
+    let script = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+    shell.args(["-c", &script]).arg(binary("bukti-server"));
+    shell
 }
 
 /// A field device: a folder and, if the test wants, a wrong clock.

@@ -6,7 +6,7 @@ use super::Watermark;
 use super::format::{Damage, Finding, GroupHeader, SegmentHeader, chain_start, segment_name};
 use super::recover::{Folder, misfit};
 use super::segment::{self, Broken, Cursor, Step};
-use super::storage::{FOLDER, Storage};
+use super::storage::{FOLDER, Storage, StorageError};
 use super::tail::{self, TailKind};
 use crate::id::{Chain, JournalId, Position};
 use crate::limits::{JOURNAL_FINDINGS_MAX, SEGMENT_BYTES_MAX};
@@ -33,6 +33,8 @@ pub struct Findings {
     pub findings: Vec<Finding>,
     /// How many findings were left out of the list.
     pub more: u64,
+    /// Whether something was not read because the system had no descriptor or memory for it.
+    pub scarce: bool,
     /// The id in the headers.
     pub id: Option<JournalId>,
     /// The last record that was reached, and the chain there.
@@ -51,9 +53,18 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Whether nothing is wrong.
+    /// Whether everything was read and nothing is wrong.
     pub fn is_clean(&self) -> bool {
-        self.findings.is_empty()
+        self.findings.is_empty() && !self.scarce
+    }
+
+    fn unreadable(&mut self, file: &str, position: Position, error: StorageError) {
+        if error.scarce {
+            self.scarce = true;
+            return;
+        }
+        let message = error.message;
+        self.add(file, 0, position, Damage::Unreadable { message });
     }
 
     fn add(&mut self, file: &str, offset: usize, position: Position, damage: Damage) {
@@ -96,8 +107,7 @@ fn look_through<S: Storage>(
     let folder = match Folder::list(storage) {
         Ok(folder) => folder,
         Err(error) => {
-            let message = error.message;
-            findings.add(FOLDER, 0, 0, Damage::Unreadable { message });
+            findings.unreadable(FOLDER, 0, error);
             return findings;
         }
     };
@@ -162,8 +172,8 @@ impl<'a, S: Storage> Walk<'a, S> {
             let (mut header, damage) = match segment::inspect(self.storage, number) {
                 Ok(read) => read,
                 Err(error) => {
-                    let message = error.message;
-                    (None, Some(Damage::Unreadable { message }))
+                    self.findings.unreadable(&name, 0, error);
+                    (None, None)
                 }
             };
             if let Some(damage) = damage {
@@ -218,22 +228,23 @@ impl<'a, S: Storage> Walk<'a, S> {
         }
         let length = match self.storage.length(&name) {
             Ok(length) => length.min(SEGMENT_BYTES_MAX.into()),
-            Err(error) => return self.unreadable(&name, &error.to_string()),
+            Err(error) => {
+                let error = StorageError::new("measure", &name, &error);
+                return self.unreadable(&name, error);
+            }
         };
         match segment::read_whole(self.storage, &name, length) {
             Ok(bytes) => {
                 let is_last = index + 1 == self.segments.len();
                 self.walk(&name, &bytes, &header, is_last);
             }
-            Err(error) => self.unreadable(&name, &error.message),
+            Err(error) => self.unreadable(&name, error),
         }
     }
 
-    fn unreadable(&mut self, name: &str, message: &str) {
-        let message = message.to_owned();
+    fn unreadable(&mut self, name: &str, error: StorageError) {
         let position = self.reached.map_or(0, |(next, _)| next);
-        self.findings
-            .add(name, 0, position, Damage::Unreadable { message });
+        self.findings.unreadable(name, position, error);
     }
 
     /// Holds a segment's header against what was read before it. A damaged header is replaced by

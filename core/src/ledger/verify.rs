@@ -14,7 +14,7 @@ use super::reader::{self, ReadError, Reader};
 use super::rebuild::{self, Progress, Stage};
 use super::rows::{self, DigestRow, DocumentRow, EnvelopeRow, FORMAT, MetaRow, QuotaRow};
 use crate::authority::Audience;
-use crate::causes::with_causes;
+use crate::causes::{is_for_want, with_causes};
 use crate::digest::Digest;
 use crate::envelope::{Envelope, Seen};
 use crate::id::{DeviceId, DocumentId, Position, WallMs};
@@ -41,12 +41,14 @@ pub struct Verification {
     pub findings: Vec<VerifyFinding>,
     /// How many findings were left out of the list.
     pub more: u64,
+    /// Whether something was not read because the system had no descriptor or memory for it.
+    pub scarce: bool,
 }
 
 impl Verification {
-    /// Whether nothing is wrong.
+    /// Whether everything was read and nothing is wrong.
     pub fn is_clean(&self) -> bool {
-        self.journal.is_clean() && self.findings.is_empty()
+        self.journal.is_clean() && self.findings.is_empty() && !self.scarce
     }
 }
 
@@ -108,8 +110,13 @@ pub enum Fault {
     #[error("the digest is not the sum of the documents")]
     Digest,
     /// Something could not be read.
-    #[error("{0}")]
-    Unreadable(String),
+    #[error("{reason}")]
+    Unreadable {
+        /// Why not.
+        reason: String,
+        /// Whether only for want of descriptors or memory, which is no finding.
+        scarce: bool,
+    },
 }
 
 impl Fault {
@@ -121,7 +128,7 @@ impl Fault {
             Self::Count { .. } => "rows",
             Self::Content => "content",
             Self::Digest => "digest",
-            Self::Unreadable(_) => "unreadable",
+            Self::Unreadable { .. } => "unreadable",
         }
     }
 }
@@ -170,6 +177,7 @@ pub fn verify<S: Storage, K: Kv>(
             documents: 0,
             findings: Vec::new(),
             more: 0,
+            scarce: false,
         },
         expected: Expected::default(),
         statements: MemoryKv::new(),
@@ -207,6 +215,10 @@ struct Audit<'r, S: Storage, K> {
 
 impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
     fn add(&mut self, place: FindingPlace, fault: Fault) {
+        if matches!(fault, Fault::Unreadable { scarce: true, .. }) {
+            self.report.scarce = true;
+            return;
+        }
         if self.report.findings.len() == VERIFY_FINDINGS_MAX {
             self.report.more += 1;
             return;
@@ -217,7 +229,7 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
     fn note(&mut self, result: Result<(), LedgerError>, table: u8) {
         if let Err(error) = result {
             let place = FindingPlace::Table(char::from(table));
-            self.add(place, Fault::Unreadable(with_causes(&error)));
+            self.add(place, unreadable(error));
         }
     }
 
@@ -234,7 +246,7 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
                 Ok(scanned) => scanned,
                 Err(error) => {
                     let place = FindingPlace::Record(self.report.records + 1);
-                    self.add(place, Fault::Unreadable(with_causes(&error)));
+                    self.add(place, unreadable(error));
                     break;
                 }
             };
@@ -723,5 +735,8 @@ fn record_fault(error: impl std::error::Error + 'static) -> Fault {
 }
 
 fn unreadable(error: impl std::error::Error + 'static) -> Fault {
-    Fault::Unreadable(with_causes(&error))
+    Fault::Unreadable {
+        reason: with_causes(&error),
+        scarce: is_for_want(&error),
+    }
 }

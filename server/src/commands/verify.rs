@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bukti_command::{Exit, Progress, Reply, show};
-use bukti_core::causes::with_causes;
+use bukti_core::causes::{is_for_want, with_causes};
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::journal::verify::{Extent, Findings, verify as verify_journal};
 use bukti_core::journal::{Finding, OpenError, ReadError, SideFile, TailKind};
@@ -132,7 +132,11 @@ fn with_reader(
         documents,
         findings,
         more,
+        scarce,
     } = seen;
+    if scarce || journal.scarce {
+        return Err(for_want());
+    }
     let in_rows = findings.iter().map(|finding| Shown {
         code: finding.fault.code().to_owned(),
         place: finding.place.to_string(),
@@ -152,6 +156,7 @@ fn with_reader(
             shown.extend(waiting.map(recorded));
             shown.extend(unrecorded(folder, &found));
         }
+        Err(error) if is_for_want(&error) => return Err(for_want()),
         Err(error) => shown.push(Shown {
             code: "unreadable".to_owned(),
             place: "findings".to_owned(),
@@ -184,9 +189,22 @@ fn with_reader(
     })
 }
 
+/// What was not read is not judged, nor is what it was to be held against.
+fn for_want() -> Failure {
+    Failure {
+        exit: Exit::Failed,
+        text: "the system had no file descriptor or memory left, so not everything was read and \
+               nothing is said of it: run verify again"
+            .to_owned(),
+    }
+}
+
 /// What keeps the folder from being opened, and what is wrong with the journal's files. A command
 /// line that names no server is no finding.
 fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
+    if is_for_want(&error) {
+        return Err(error.into());
+    }
     let altered = folder.check_small_files()?;
     let (code, place) = match &error {
         FolderError::Ledger(error) => match error {
@@ -240,6 +258,9 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
             verify_journal(&disk, &extent)
         }
     };
+    if journal.scarce {
+        return Err(for_want());
+    }
     let mut findings = vec![Shown {
         code: code.to_owned(),
         place,

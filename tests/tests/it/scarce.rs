@@ -1,14 +1,17 @@
 //! A server that the system lets have few files and sockets open, and strangers who want them all.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use bukti_tests::process::server_command_within;
 use futures_util::future::join_all;
 
 use crate::field::{Field, VILLAGE, listed, new_evidence, text};
@@ -81,6 +84,44 @@ async fn strangers_who_take_every_socket_stop_no_segment_no_command_and_no_phone
     let findings = field.admin(&["findings", "--json"]).ok().json();
     assert_eq!(findings["findings"], serde_json::json!([]), "{findings}");
     field.verify();
+}
+
+/// Descriptors with which a command surely reads everything.
+const ENOUGH: usize = 64;
+
+#[test]
+fn a_command_without_descriptors_accuses_nothing() {
+    let mut field = Field::open(&[]);
+    let made = new_evidence(&field.phone("phone", "officer", VILLAGE), "Jembatan");
+    assert!(!made.is_empty());
+    field.stop();
+    let before = names_in(&field.data());
+    // The program itself is not loaded with less.
+    for descriptors in 4..=ENOUGH {
+        let verified = server_command_within(descriptors, &field.data(), &["verify", "--json"]);
+        // It says that it lacks descriptors, or that all is well.
+        let is_sound = verified.status == Some(0);
+        assert_eq!(
+            is_sound,
+            !verified.stdout.is_empty(),
+            "{descriptors}: {verified:?}"
+        );
+        assert!(
+            is_sound || verified.status == Some(1),
+            "{descriptors}: {verified:?}"
+        );
+        assert_eq!(
+            names_in(&field.data()),
+            before,
+            "{descriptors}: {verified:?}"
+        );
+        assert!(is_sound || descriptors < ENOUGH, "{verified:?}");
+    }
+}
+
+fn names_in(folder: &Path) -> BTreeSet<OsString> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name()).collect()
 }
 
 /// Opens one socket after the other and holds as many as it may until it is over; gives how many it

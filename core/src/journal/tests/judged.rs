@@ -210,6 +210,14 @@ fn whatever_cannot_be_read_is_a_finding_in_its_file() {
         };
         let found = judged(&disk);
         assert!(found.iter().any(unreadable), "call {call}: {found:?}");
+
+        // For want of descriptors nothing is said of the file, and not that all is well.
+        disk.fail_at(call, Fault::Scarce);
+        let findings = verify(&disk, &Extent::default());
+        assert!(findings.scarce && !findings.is_clean(), "call {call}");
+        let found = &findings.findings;
+        let unreadable = |finding: &Finding| finding.damage.code() == "unreadable";
+        assert!(!found.iter().any(unreadable), "call {call}: {found:?}");
     }
 }
 

@@ -109,7 +109,7 @@ fn damage_in_the_journal_is_found_with_its_place() {
         // Of a segment that is open already only the groups are read again with the records.
         let unread = |finding: &VerifyFinding| {
             matches!(finding.place, FindingPlace::Record(_))
-                && matches!(finding.fault, Fault::Unreadable(_))
+                && matches!(finding.fault, Fault::Unreadable { .. })
         };
         assert!(
             at < 112 || verification.findings.iter().any(unread),
@@ -216,9 +216,31 @@ fn a_row_that_is_wrong_is_told_of_what_it_belongs_to() {
     let nameless = Batch::new().put([keys::DOCUMENT, 1, 2, 3], [0]).clone();
     let said = said(&ledger, &kv, &nameless);
     let unreadable = |finding: &VerifyFinding| {
-        finding.place == FindingPlace::Table('d') && matches!(finding.fault, Fault::Unreadable(_))
+        finding.place == FindingPlace::Table('d')
+            && matches!(finding.fault, Fault::Unreadable { .. })
     };
     assert!(said.iter().any(unreadable), "{said:?}");
+}
+
+#[test]
+fn what_is_not_read_for_want_of_descriptors_is_no_finding_and_not_passed_over() {
+    let (ledger, storage, _, _) = ledger_with_everything();
+    let before = storage.calls();
+    assert!(!verified(&ledger).scarce);
+    let calls = storage.calls() - before;
+    for call in 1..=calls {
+        storage.fail_at(call, DiskFault::Scarce);
+        let verification = verified(&ledger);
+        let scarce = verification.scarce || verification.journal.scarce;
+        assert!(scarce && !verification.is_clean(), "call {call} of {calls}");
+        let codes = verification.findings.iter();
+        assert!(
+            codes
+                .map(|found| found.fault.code())
+                .all(|code| code != "unreadable")
+        );
+    }
+    assert!(verified(&ledger).is_clean());
 }
 
 #[test]
