@@ -194,11 +194,16 @@ impl Server {
     ///
     /// # Panics
     /// If the signal cannot be sent.
-    pub fn stop(mut self) -> (Option<i32>, String) {
+    pub fn stop(self) -> (Option<i32>, String) {
         let asked = Command::new("kill")
             .arg(self.child.id().to_string())
             .status();
         assert!(asked.is_ok_and(|status| status.success()), "send SIGTERM");
+        self.wait()
+    }
+
+    /// Waits until it ends by itself; gives its exit status and log.
+    pub fn wait(mut self) -> (Option<i32>, String) {
         let status = self.child.wait().ok().and_then(|status| status.code());
         (status, self.ended())
     }

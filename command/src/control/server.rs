@@ -1,13 +1,14 @@
 //! The side that holds the data folder.
 
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{Answer, Progress, Request, frame, socket};
 use crate::limits::{
@@ -20,23 +21,19 @@ use crate::reply::{Exit, Reply};
 /// Takes commands for the process that holds a data folder.
 #[derive(Debug)]
 pub struct ControlServer {
-    listener: UnixListener,
+    callers: Callers,
     stop: Stop,
 }
 
-/// Ends [`ControlServer::serve`] from another thread.
+/// Ends [`ControlServer::serve`] from another thread, whatever became of the socket's name.
 #[derive(Debug, Clone)]
-pub struct Stop {
-    dir: PathBuf,
-    stopped: Arc<AtomicBool>,
-}
+pub struct Stop(Arc<UnixStream>);
 
 impl Stop {
     /// Has the server take no more commands.
     pub fn stop(&self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        // Wakes it. If nobody listens there is nothing to wake.
-        let _ = socket::connect(&self.dir);
+        // Fails only where that was done before.
+        let _ = self.0.shutdown(Shutdown::Both);
     }
 }
 
@@ -47,13 +44,11 @@ impl ControlServer {
     /// # Errors
     /// The folder cannot be written, or its name is too long for a socket where there is no `/proc`.
     pub fn bind(lock: &FolderLock) -> io::Result<Self> {
-        let dir = lock.dir().canonicalize()?;
+        let (stop, stopped) = UnixStream::pair()?;
+        let listener = socket::bind(&lock.dir().canonicalize()?)?;
         Ok(Self {
-            listener: socket::bind(&dir)?,
-            stop: Stop {
-                dir,
-                stopped: Arc::default(),
-            },
+            callers: Callers { listener, stopped },
+            stop: Stop(Arc::new(stop)),
         })
     }
 
@@ -73,16 +68,38 @@ impl ControlServer {
     {
         let handler = Arc::new(handler);
         let places = Arc::new(Places::default());
-        take_each(self.listener.incoming(), &self.stop, &places, &handler);
-        drop(self.listener);
+        take_each(self.callers, &places, &handler);
         places.wait_until_free(STOP_WAIT);
     }
 }
 
-/// Takes callers as they come, until the server is stopped.
+/// Callers as they come, until the server is stopped.
+#[derive(Debug)]
+struct Callers {
+    listener: UnixListener,
+    /// Is closed by [`Stop`].
+    stopped: UnixStream,
+}
+
+impl Iterator for Callers {
+    type Item = io::Result<UnixStream>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut either = [
+            PollFd::new(&self.stopped, PollFlags::IN),
+            PollFd::new(&self.listener, PollFlags::IN),
+        ];
+        match poll(&mut either, None) {
+            Err(error) => Some(Err(error.into())),
+            Ok(_) if !either[0].revents().is_empty() => None,
+            Ok(_) => Some(self.listener.accept().map(|(caller, _)| caller)),
+        }
+    }
+}
+
+/// Takes callers as they come.
 pub(super) fn take_each<H>(
     callers: impl Iterator<Item = io::Result<UnixStream>>,
-    stop: &Stop,
     places: &Arc<Places>,
     handler: &Arc<H>,
 ) where
@@ -90,9 +107,6 @@ pub(super) fn take_each<H>(
 {
     let mut told = false;
     for stream in callers {
-        if stop.stopped.load(Ordering::SeqCst) {
-            break;
-        }
         match stream {
             Ok(stream) => {
                 told = false;

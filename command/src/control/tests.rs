@@ -3,7 +3,8 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::sync::mpsc::{self, channel};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -198,6 +199,30 @@ fn a_caller_waits_for_a_holder_that_is_starting() {
     );
     stop.stop();
     serving.join().unwrap();
+}
+
+#[test]
+fn a_server_is_stopped_whatever_became_of_its_socket() {
+    type Lose = fn(&Path);
+    let losses: [Lose; 3] = [
+        |dir| fs::remove_file(dir.join("control.sock")).unwrap(),
+        |dir| fs::rename(dir, dir.with_extension("moved")).unwrap(),
+        |dir| fs::remove_dir_all(dir).unwrap(),
+    ];
+    for lose in losses {
+        let temp = TempDir::new().unwrap();
+        let lock = FolderLock::acquire(&data(&temp)).unwrap();
+        let server = ControlServer::bind(&lock).unwrap();
+        let stop = server.stopper();
+        let (ended, end) = channel();
+        thread::spawn(move || {
+            server.serve(echo);
+            ended.send(()).unwrap();
+        });
+        lose(&data(&temp));
+        stop.stop();
+        end.recv_timeout(WAIT).unwrap();
+    }
 }
 
 #[test]
@@ -463,9 +488,6 @@ fn a_command_keeps_its_place_though_its_caller_is_gone() {
 
 #[test]
 fn a_caller_that_cannot_be_taken_keeps_nobody_else_from_it() {
-    let temp = TempDir::new().unwrap();
-    let lock = FolderLock::acquire(&data(&temp)).unwrap();
-    let stop = ControlServer::bind(&lock).unwrap().stopper();
     let places = Arc::new(Places::default());
     let (mut caller, taken) = UnixStream::pair().unwrap();
     frame::write(&mut caller, &request(&["status"]), REQUEST_BYTES_MAX, WAIT).unwrap();
@@ -480,7 +502,7 @@ fn a_caller_that_cannot_be_taken_keeps_nobody_else_from_it() {
         Ok(taken),
     ];
     let begun = Instant::now();
-    take_each(callers.into_iter(), &stop, &places, &Arc::new(echo));
+    take_each(callers.into_iter(), &places, &Arc::new(echo));
     assert!(begun.elapsed() >= 5 * TROUBLE_PAUSE, "it waits for better");
     let reply = listen(&mut caller, WAIT, None, &mut silent()).unwrap();
     assert_eq!(reply, Reply::done("status in /somewhere"));

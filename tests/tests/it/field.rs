@@ -132,6 +132,11 @@ impl Field {
         log
     }
 
+    /// Waits until the server ends by itself; gives its exit status and log.
+    pub(crate) fn ended(&mut self) -> (Option<i32>, String) {
+        self.server.take().expect("the server serves").wait()
+    }
+
     pub(crate) fn kill(&mut self) {
         self.server.take().expect("the server serves").kill();
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bukti_tests::process::{Server, server_command};
 
-use crate::field::Field;
+use crate::field::{Field, VILLAGE, listed, new_evidence, text};
 
 #[test]
 fn a_server_whose_journal_is_gone_founds_no_other() {
@@ -132,4 +132,34 @@ fn a_server_and_a_device_share_no_folder() {
     assert_eq!(asked.status, Some(2), "{asked:?}");
     assert!(asked.stderr.contains("holds a device"), "{asked:?}");
     phone.run(&["status"]).ok();
+}
+
+#[test]
+fn a_server_whose_folder_was_moved_away_ends_when_it_is_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, away) = (folder.path().join("server"), folder.path().join("away"));
+    let config = folder.path().join("no-scrub.toml");
+    fs::write(&config, "scrub_kib_per_s = 0\n").unwrap();
+    let server = Server::start(&data, &["--config", config.to_str().unwrap()]);
+    fs::rename(&data, &away).unwrap();
+    let (status, log) = server.stop();
+    assert_eq!(status, Some(0), "{log}");
+    Server::start(&away, &[]).kill();
+}
+
+#[test]
+fn a_server_whose_folder_was_removed_ends_by_itself_at_the_next_write() {
+    let mut field = Field::open(&[]);
+    let phone = field.phone("phone", "officer", VILLAGE);
+    let made = new_evidence(&phone, "Jembatan");
+    fs::remove_dir_all(field.data()).unwrap();
+    let synced = phone.run(&["sync", "--json"]);
+    assert_ne!(synced.status, Some(0), "{synced:?}");
+    let (status, log) = field.ended();
+    assert_eq!(status, Some(1), "{log}");
+    assert!(log.contains("acknowledges nothing more"), "{log}");
+    let unsent = listed(&phone)
+        .into_iter()
+        .find(|row| text(&row["id"]) == made);
+    assert_ne!(unsent.unwrap()["delivery"]["state"], "received");
 }
