@@ -15,6 +15,7 @@ pub mod format;
 pub mod memory;
 mod reader;
 mod recover;
+pub mod repair;
 pub mod scan;
 pub mod scrub;
 mod segment;
@@ -328,18 +329,8 @@ impl<S: Storage> Journal<S> {
             return Err(JournalFailure::RecordTooLong { bytes });
         }
         let plan = self.plan(records);
-        let free = self.shared.storage().free_bytes();
-        let free = free.doing("measure free space of", FOLDER);
-        let free = free.map_err(|error| self.fail(error))?;
-        let made: u64 = plan
-            .iter()
-            .filter_map(|group| group.segment)
-            .map(u64::from)
-            .sum();
-        let needed = reserve_bytes.saturating_add(made);
-        if free < needed {
-            return Err(JournalFailure::Full { free, needed });
-        }
+        let made = plan.iter().filter_map(|group| group.segment);
+        self.room_for(reserve_bytes, made.map(u64::from).sum())?;
         let first = self.head + 1;
         let mut places = Vec::with_capacity(records.len());
         for group in plan {
@@ -355,6 +346,25 @@ impl<S: Storage> Journal<S> {
             chain: self.chain,
             places,
         })
+    }
+
+    /// Begins a segment if the one that is appended to has this number and is damaged: opening
+    /// refuses damage in a last segment, and of those before it reads the headers alone. Tells
+    /// whether it did, which takes room on the disk.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn leave_segment(&mut self, number: u32) -> Result<bool, JournalFailure> {
+        if let Some(failure) = self.failure() {
+            return Err(failure);
+        }
+        if number != self.open.number || self.end == SEGMENT_HEADER_BYTES as u32 {
+            return Ok(false);
+        }
+        let length = segment_length(&self.options, 0);
+        self.room_for(self.options.reserve_bytes, length.into())?;
+        self.roll(length).map_err(|error| self.fail(error))?;
+        Ok(true)
     }
 
     /// Deletes the segments that hold only records before `position`, and tells how many. The
@@ -384,6 +394,17 @@ impl<S: Storage> Journal<S> {
         let storage = self.shared.storage();
         storage.remove(&name).doing("remove", &name)?;
         storage.sync_folder().doing("sync", FOLDER)
+    }
+
+    fn room_for(&mut self, reserve_bytes: u64, made: u64) -> Result<(), JournalFailure> {
+        let free = self.shared.storage().free_bytes();
+        let free = free.doing("measure free space of", FOLDER);
+        let free = free.map_err(|error| self.fail(error))?;
+        let needed = reserve_bytes.saturating_add(made);
+        match free < needed {
+            true => Err(JournalFailure::Full { free, needed }),
+            false => Ok(()),
+        }
     }
 
     fn fail(&mut self, error: StorageError) -> JournalFailure {

@@ -54,7 +54,7 @@ pub use self::returned::{Bulk, Left, TakenBack};
 pub use self::rows::{
     DeviceRow, DocumentRow, EnvelopeRow, FactRow, InvitationRow, PlaceBytes, Topic,
 };
-pub use self::scrub::{Scrub, Scrubbed};
+pub use self::scrub::{Damaged, Scrub, Scrubbed};
 pub use self::verify::{
     Fault, FindingPlace, Verification, VerifyFinding, verify, verify_files, verify_segments,
 };

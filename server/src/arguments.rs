@@ -59,6 +59,13 @@ pub enum Command {
         #[arg(long)]
         accept_loss: bool,
     },
+    /// Put damaged bytes of the journal back from a backup; what was written since stays (server
+    /// stopped)
+    Repair {
+        /// Folder that backup made
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
     /// Show what the server holds
     Status,
     /// List what should not be: forks, damage, what was cut or lost
@@ -77,6 +84,9 @@ pub enum Command {
         /// The server's key, kept apart from backups
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
+        /// Go on although backup.json is lost or damaged, which alone says where the backup ended
+        #[arg(long)]
+        without_manifest: bool,
     },
 }
 

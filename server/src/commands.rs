@@ -8,6 +8,7 @@ mod flips;
 mod import;
 mod list;
 mod reach;
+mod repair;
 mod restore;
 mod status;
 mod verify;
@@ -142,6 +143,7 @@ impl From<FolderError> for Failure {
             FolderError::Empty(_)
             | FolderError::Device(_)
             | FolderError::NotAFolder(_)
+            | FolderError::NotOfARestore(_)
             | FolderError::NoKey(_)
             | FolderError::NotAKey(_) => Exit::WrongUse,
             FolderError::JournalMissing(_)
@@ -215,10 +217,18 @@ pub fn run_stopped(
     let json = arguments.common.json;
     let result = match &arguments.command {
         Command::Serve(_) => unreachable!("serve has its own way"),
-        Command::Restore { from, key } => {
+        Command::Restore {
+            from,
+            key,
+            without_manifest,
+        } => {
             let from = request.cwd.join(from);
             let key = key.as_ref().map(|key| request.cwd.join(key));
-            restore::restore(folder, &from, key.as_deref(), &config, json)
+            let manifest = restore::WithManifest(!without_manifest);
+            restore::restore(folder, &from, key.as_deref(), manifest, &config, json)
+        }
+        Command::Repair { from } => {
+            repair::repair(folder, &request.cwd.join(from), &config, json, progress)
         }
         Command::Rebuild { accept_loss } => rebuild(folder, *accept_loss, &config, json, progress),
         Command::Verify => verify::stopped(folder, &config, json, progress),
@@ -281,10 +291,12 @@ fn execute(
             exit: Exit::Failed,
             text: "a server serves this folder already".to_owned(),
         }),
-        Command::Rebuild { .. } | Command::Restore { .. } => Err(Failure {
-            exit: Exit::Failed,
-            text: "stop the server first: this needs the folder to itself".to_owned(),
-        }),
+        Command::Rebuild { .. } | Command::Repair { .. } | Command::Restore { .. } => {
+            Err(Failure {
+                exit: Exit::Failed,
+                text: "stop the server first: this needs the folder to itself".to_owned(),
+            })
+        }
         Command::Invite(options) => invite(office, options, json),
         Command::Devices => list::devices(office, json, request.columns),
         Command::Grant(options) => reach::grant(office, options, json, request.columns),

@@ -84,6 +84,9 @@ pub enum FolderError {
         /// The last one that the store has seen.
         store: Position,
     },
+    /// Something else lies where a restore makes a server.
+    #[error("{} is not of a restore: move it elsewhere", .0.display())]
+    NotOfARestore(PathBuf),
     /// The path is no folder.
     #[error("{} is a file: expected the data folder of a server", .0.display())]
     NotAFolder(PathBuf),
@@ -610,10 +613,13 @@ pub fn write_key(path: &Path, key: &SigningKey) -> Result<(), FolderError> {
     }
     let seed = bs58::encode(key.to_bytes()).with_check().into_string();
     let text = format!("{KEY_WORD} {seed}\n");
-    small::replace(path, text.as_bytes()).map_err(|source| FolderError::Io {
-        act: "write",
-        path: path.to_owned(),
-        source,
+    // It may be put beside other keys.
+    small::replace_by(path, ".bukti-unfinished", text.as_bytes()).map_err(|source| {
+        FolderError::Io {
+            act: "write",
+            path: path.to_owned(),
+            source,
+        }
     })
 }
 

@@ -67,7 +67,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     match &arguments.command {
         Command::Serve(options) => serve(&root, options, arguments.config.as_deref()),
-        Command::Restore { from, key } => {
+        Command::Restore { from, key, .. } => {
             let folder = Folder::new(&root);
             // A folder that is taken has a server to ask, or a better answer once it is locked.
             let checked = match folder.is_taken() {
@@ -88,6 +88,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         | Command::Import(_)
         | Command::Verify
         | Command::Rebuild { .. }
+        | Command::Repair { .. }
         | Command::Status
         | Command::Findings(_)
         | Command::Backup { .. } => {

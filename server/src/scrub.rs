@@ -14,7 +14,7 @@ use std::time::Duration;
 use bukti_core::causes::with_causes;
 use bukti_core::id::{Position, WallMs};
 use bukti_core::journal::{Storage, segment_name};
-use bukti_core::ledger::{Scrub, code};
+use bukti_core::ledger::{Damaged, Scrub, code};
 use bukti_core::record::Finding;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -197,8 +197,8 @@ async fn look_into(accepting: &Accepting, scrubbing: &Scrubbing, segment: u32) {
         let place = format!("journal/{}", segment_name(segment));
         keep(accepting, place, sentence.to_owned()).await;
     }
-    for (place, fault) in damage {
-        record(accepting, place, &fault).await;
+    for damaged in damage {
+        record(accepting, damaged).await;
     }
 }
 
@@ -217,8 +217,8 @@ async fn pass(accepting: &Accepting, scrubbing: &Scrubbing, pace: Pace) {
         };
         bytes += read.bytes;
         note(scrubbing, &read, bytes, begun.elapsed());
-        for (place, fault) in read.damage {
-            record(accepting, place, &fault).await;
+        for damaged in read.damage {
+            record(accepting, damaged).await;
         }
         let Some(rest) = rest else { break };
         scrub = rest;
@@ -241,7 +241,7 @@ struct Burst {
     bytes: u64,
     position: Position,
     put_off: bool,
-    damage: Vec<(String, String)>,
+    damage: Vec<Damaged>,
 }
 
 /// Reads at least one step and about `limit` bytes. Gives the scrub back unless its pass ended.
@@ -276,10 +276,27 @@ fn note(scrubbing: &Scrubbing, read: &Burst, pass_bytes: u64, elapsed: Duration)
     seen.degraded |= !read.damage.is_empty();
 }
 
-async fn record(accepting: &Accepting, place: String, fault: &str) {
+async fn record(accepting: &Accepting, damaged: Damaged) {
+    let Damaged {
+        segment,
+        place,
+        fault,
+    } = damaged;
     let sentence = format!(
-        "The journal is not as it was written: {fault}. Restore these bytes from a backup."
+        "The journal is not as it was written: {fault}. Stop the server and put these bytes back with \
+         bukti-server repair --from BACKUP."
     );
+    if let Some(segment) = segment {
+        // The finding, and all that is accepted from here on, stand behind the damage otherwise.
+        let left = accepting.ask(move |ledger, _| ledger.leave_segment(segment));
+        match left.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::error!(error = %with_causes(&error), "a damaged segment was not left");
+            }
+            Err(error) => tracing::error!(%error, "a damaged segment was not left"),
+        }
+    }
     keep(accepting, place, sentence).await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -109,7 +109,14 @@ impl Storage for DiskStorage {
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
-        self.writer(name)?.sync_data()
+        let file = self.writer(name)?;
+        file.sync_data()?;
+        // What is on the disk under no name, or under another, is lost to whoever opens the folder.
+        let (held, named) = (file.metadata()?, fs::metadata(self.path(name))?);
+        match (held.dev(), held.ino()) == (named.dev(), named.ino()) {
+            true => Ok(()),
+            false => Err(io::Error::other("another file was put in its place")),
+        }
     }
 
     fn sync_folder(&self) -> io::Result<()> {
@@ -135,6 +142,7 @@ impl Storage for DiskStorage {
     }
 
     fn drop_cached(&self, name: &str) -> io::Result<()> {
+        locked(&self.readers, |readers| readers.forget(name));
         let file = self.reader(name)?;
         Ok(rustix::fs::fadvise(
             &*file,

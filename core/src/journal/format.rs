@@ -105,6 +105,14 @@ pub fn segment_name(number: u32) -> String {
     format!("{number:010}.seg")
 }
 
+/// The number in the name of a segment's file.
+pub(crate) fn segment_number(name: &str) -> Option<u32> {
+    match file_kind(name) {
+        FileKind::Segment(number) => Some(number),
+        FileKind::Unfinished | FileKind::Side | FileKind::Unknown => None,
+    }
+}
+
 /// The name that a file bears until it is whole and synced.
 pub(super) fn unfinished_name(name: &str) -> String {
     format!("{name}.new")

@@ -41,7 +41,8 @@ pub trait Storage: Send + Sync {
     /// Bytes that may still be written before the disk is full.
     fn free_bytes(&self) -> io::Result<u64>;
 
-    /// Asks the system to read a finished file from the disk the next time, not from memory.
+    /// Asks the system to read a file from the disk the next time, not from memory, and whatever has
+    /// the name by then.
     fn drop_cached(&self, _name: &str) -> io::Result<()> {
         Ok(())
     }

@@ -7,6 +7,7 @@ mod disk_model;
 mod founding;
 mod judged;
 mod real_disk;
+mod repairing;
 mod scrub;
 mod sealed;
 mod targets;

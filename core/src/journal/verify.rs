@@ -226,6 +226,8 @@ impl<'a, S: Storage> Walk<'a, S> {
             self.reached = Some((following.first, following.before));
             return;
         }
+        // What the system keeps in memory says nothing about the disk.
+        let _ = self.storage.drop_cached(&name);
         let length = match self.storage.length(&name) {
             Ok(length) => length.min(SEGMENT_BYTES_MAX.into()),
             Err(error) => {

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{Batch, Direction, Kv, KvError, Row, Rows};
 use crate::journal::is_scarce;
@@ -46,6 +46,7 @@ impl SledKv {
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, KvError> {
         // First, since a failed handle holds its files until the process ends.
         refuse_if_damaged(path)?;
+        refuse_before_1970(SystemTime::now())?;
         wait_until_free(path)?;
         let config = ::sled::Config::new()
             .path(path)
@@ -307,6 +308,17 @@ fn refuse_if_damaged(path: &Path) -> Result<(), KvError> {
     }
 }
 
+/// sled ends the process where its clock stands before 1970.
+fn refuse_before_1970(now: SystemTime) -> Result<(), KvError> {
+    match now < SystemTime::UNIX_EPOCH {
+        true => Err(KvError::Io {
+            act: "open",
+            source: io::Error::other("the clock of this machine stands before 1970: set it"),
+        }),
+        false => Ok(()),
+    }
+}
+
 fn guarded<T>(act: &'static str, work: impl FnOnce() -> ::sled::Result<T>) -> Result<T, KvError> {
     // Nothing that a panic leaves half done is looked at again: the handle gives up.
     match catch_unwind(AssertUnwindSafe(work)) {
@@ -370,6 +382,17 @@ mod tests {
         let failing = || Err(io::Error::other("the device reports an error").into());
         assert!(kv.read::<()>(|_db| failing()).is_err());
         assert!(matches!(kv.get(b"a"), Err(KvError::Damaged(_))));
+    }
+
+    #[test]
+    fn a_clock_before_1970_is_told_and_damages_nothing() {
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        let refused = refuse_before_1970(before).unwrap_err();
+        assert!(
+            matches!(refused, KvError::Io { act: "open", .. }),
+            "{refused}"
+        );
+        refuse_before_1970(SystemTime::UNIX_EPOCH).unwrap();
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::authority::Grant;
 use crate::envelope::Seen;
 use crate::framework::Framework;
 use crate::id::{DeviceId, Position, WallMs};
-use crate::journal::Storage;
+use crate::journal::{JournalFailure, Storage};
 use crate::kv::Kv;
 use crate::limits;
 use crate::record::{
@@ -240,6 +240,20 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             Ok(position) => Ok(Some(position)),
             Err(AdminError::Full | AdminError::Invalid(_)) => Ok(None),
             Err(AdminError::Ledger(error)) => Err(error),
+        }
+    }
+
+    /// Appends nothing more to a segment of the journal that is damaged, so that what is accepted
+    /// from here on stands in another, and the journal can be opened again.
+    ///
+    /// # Errors
+    /// [`LedgerError`]. A full disk is none.
+    pub fn leave_segment(&mut self, number: u32) -> Result<bool, LedgerError> {
+        self.alive()?;
+        match self.journal.leave_segment(number) {
+            Ok(left) => Ok(left),
+            Err(JournalFailure::Full { .. }) => Ok(false),
+            Err(error) => Err(self.fail("begin a segment of the journal", error)),
         }
     }
 

@@ -28,6 +28,8 @@ pub mod code {
     pub const STRAY_BYTES: &str = "stray-bytes";
     /// Something in the journal's files is not as it was written.
     pub const DAMAGE: &str = "damage";
+    /// Something in the journal's files was not as it was written and came back from a backup.
+    pub const REPAIRED: &str = "repaired";
     /// The store was damaged and made again from the journal.
     pub const STORE_DAMAGED: &str = "store-damaged";
     /// A small file beside the journal is not as the server wrote it.

@@ -2,6 +2,7 @@
 
 use super::Reader;
 use crate::id::{Position, ServerId};
+use crate::journal::format::segment_number;
 use crate::journal::{Storage, scrub};
 use crate::kv::Kv;
 use crate::record::Record;
@@ -22,8 +23,19 @@ pub struct Scrubbed {
     pub position: Position,
     /// Whether the system lacked descriptors or memory. Nothing was read; the next step reads there.
     pub put_off: bool,
-    /// What is not as it was written: where, and what.
-    pub damage: Vec<(String, String)>,
+    /// What is not as it was written.
+    pub damage: Vec<Damaged>,
+}
+
+/// One thing that is not as it was written.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// The segment whose bytes are others; none where a record's content is wrong.
+    pub segment: Option<u32>,
+    /// Where.
+    pub place: String,
+    /// What.
+    pub fault: String,
 }
 
 impl<S: Storage, K: Kv> Reader<S, K> {
@@ -59,9 +71,10 @@ impl<S: Storage> Scrub<S> {
     /// Reads on, at most one group; `None` at the end of the pass.
     pub fn step(&mut self) -> Option<Scrubbed> {
         let step = self.journal.step()?;
-        let in_files = step.damage.map(|finding| {
-            let place = format!("journal/{} at byte {}", finding.file, finding.offset);
-            (place, finding.damage.to_string())
+        let in_files = step.damage.map(|finding| Damaged {
+            segment: segment_number(&finding.file),
+            place: format!("journal/{} at byte {}", finding.file, finding.offset),
+            fault: finding.damage.to_string(),
         });
         let in_records = step.records.iter().filter_map(|(position, record)| {
             let fault = match Record::from_bytes(record) {
@@ -69,7 +82,11 @@ impl<S: Storage> Scrub<S> {
                 Ok(Record::Changes(_)) => return None,
                 Err(error) => error.to_string(),
             };
-            Some((format!("record {position}"), fault))
+            Some(Damaged {
+                segment: None,
+                place: format!("record {position}"),
+                fault,
+            })
         });
         Some(Scrubbed {
             bytes: step.bytes,

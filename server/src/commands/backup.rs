@@ -140,6 +140,12 @@ fn lies_in(path: &Path, folder: &Path) -> bool {
 /// A backup goes to a new or empty folder, or onto an earlier backup of the same journal, whose
 /// segments are then kept.
 fn refuse_other_content(to: &Path) -> Result<(), Failure> {
+    if fs::metadata(to).is_ok_and(|found| !found.is_dir()) {
+        return Err(Failure::wrong_use(format!(
+            "{} is no folder: expected a new or empty one, or an earlier backup",
+            to.display()
+        )));
+    }
     let Ok(entries) = fs::read_dir(to) else {
         return Ok(());
     };
@@ -221,7 +227,11 @@ fn holds_segments(journal: &Path) -> bool {
 /// Why nothing was copied, and what to do instead.
 fn not_copied(office: &Office, to: &Path, error: &CopyError) -> Failure {
     let CopyError::Refused(refused) = error else {
-        return Failure::failed(error);
+        let Failure { exit, mut text } = Failure::failed(error);
+        if matches!(error, CopyError::Source(read) if read.is_damage()) {
+            text.push_str("; stop the server and run bukti-server repair --from an earlier backup");
+        }
+        return Failure { exit, text };
     };
     match refused {
         Refused::OtherJournal { file, found } => {
@@ -335,14 +345,16 @@ impl Manifest {
         let path = from.join(MANIFEST);
         let bytes = read_named(&path, MANIFEST_BYTES_MAX).map_err(|error| {
             Failure::wrong_use(format!(
-                "{} cannot be read ({error}): expected a folder that bukti-server backup made",
+                "{} cannot be read ({error}): expected a folder that bukti-server backup made, or \
+                 --without-manifest for one that lost it",
                 path.display()
             ))
         })?;
         Self::from_bytes(&bytes).ok_or_else(|| Failure {
             exit: Exit::Failed,
             text: format!(
-                "{} is damaged: it is not what a backup wrote, and nothing was restored",
+                "{} is damaged: it is not what a backup wrote, and nothing was restored; with \
+                 --without-manifest the journal is taken as it is, which proves all but its end",
                 path.display()
             ),
         })

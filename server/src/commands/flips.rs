@@ -20,7 +20,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::backup::MANIFEST;
-use super::restore::restore;
+use super::restore::{WithManifest, restore};
 use super::*;
 use crate::folder::write_key;
 
@@ -191,6 +191,7 @@ impl Sound {
                 &target,
                 &copy.path().join("backup"),
                 Some(&key),
+                WithManifest(true),
                 &Config::default(),
                 true,
             );

@@ -17,18 +17,29 @@ use crate::config::Config;
 use crate::folder::{Folder, FolderError, read_key, write_key};
 use crate::metrics::Metrics;
 
+/// Whether the journal is held against what the backup says of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WithManifest(pub(super) bool);
+
 pub(super) fn restore(
     folder: &Folder,
     from: &Path,
     key: Option<&Path>,
+    manifest: WithManifest,
     config: &Config,
     json: bool,
 ) -> Result<Reply, Failure> {
-    let seen = make(folder, from, key, config, &mut |_| {})?;
+    let seen = make(folder, from, key, manifest, config, &mut |_| {})?;
     let value = json!({ "position": seen.position, "chain": seen.chain.to_string() });
+    let unproven = match manifest {
+        WithManifest(true) => "",
+        WithManifest(false) => {
+            "Nothing says whether the backup had ended there: records at its end may be lost.\n"
+        }
+    };
     Ok(say(json, &value, || {
         format!(
-            "restored {}, chain {}, at {}\n\
+            "restored {}, chain {}, at {}\n{unproven}\
              What devices sent after the backup is not here until they send it again. Invitations\n\
              that were open are void, since they may have been used after it.\n",
             show::count(seen.position, "record"),
@@ -44,14 +55,18 @@ fn make(
     folder: &Folder,
     from: &Path,
     key: Option<&Path>,
+    manifest: WithManifest,
     config: &Config,
     reached: &mut dyn FnMut(&'static str),
 ) -> Result<Seen, Failure> {
     let (source, given) = can_restore(folder, from, key)?;
-    let promised = Manifest::read(from)?;
+    let promised = match manifest {
+        WithManifest(true) => Some(Manifest::read(from)?),
+        WithManifest(false) => None,
+    };
     let making = folder.begin_restore()?;
     reached("begun");
-    let made = fill(&making, &source, &given, &promised, config, reached)
+    let made = fill(&making, &source, &given, promised.as_ref(), config, reached)
         .and_then(|seen| Ok(folder.end_restore(&making, reached).map(|()| seen)?));
     if made.is_err() {
         // A journal that this key does not sign, or a damaged one, leaves the folder as it was.
@@ -65,7 +80,7 @@ fn fill(
     making: &Folder,
     source: &Path,
     given: &Path,
-    promised: &Manifest,
+    promised: Option<&Manifest>,
     config: &Config,
     reached: &mut dyn FnMut(&'static str),
 ) -> Result<Seen, Failure> {
@@ -83,7 +98,9 @@ fn fill(
     })?;
     reached("opened");
     let seen = started.ledger.reader().watermark();
-    promised.kept(&started)?;
+    if let Some(promised) = promised {
+        promised.kept(&started)?;
+    }
     reached("checked");
     started.ledger.record_restore(wall_now())?;
     reached("recorded");
@@ -116,6 +133,12 @@ pub(super) fn can_restore(
             from.display()
         )));
     }
+    if !Folder::new(from).holds_a_server() {
+        return Err(Failure::wrong_use(format!(
+            "{} has no segment of a journal in it: expected a folder that bukti-server backup made",
+            source.display()
+        )));
+    }
     let own = folder.key();
     let given = key.map_or_else(|| own.clone(), Path::to_owned);
     let is_same = |key: &ed25519_dalek::SigningKey| read_key(&own).map(|own| own == *key);
@@ -140,6 +163,7 @@ fn wrong_key_or_damage(error: &FolderError) -> Exit {
         FolderError::Ledger(_)
         | FolderError::JournalMissing(_)
         | FolderError::HalfRestored(_)
+        | FolderError::NotOfARestore(_)
         | FolderError::Io { .. }
         | FolderError::Random(_)
         | FolderError::Lost { .. }

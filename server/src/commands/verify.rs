@@ -190,7 +190,7 @@ fn with_reader(
 }
 
 /// What was not read is not judged, nor is what it was to be held against.
-fn for_want() -> Failure {
+pub(super) fn for_want() -> Failure {
     Failure {
         exit: Exit::Failed,
         text: "the system had no file descriptor or memory left, so not everything was read and \
@@ -236,11 +236,11 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
             let name = path.file_name().unwrap_or_default();
             (code::SMALL_FILE, name.to_string_lossy().into_owned())
         }
-        FolderError::NoKey(path) if !altered.is_empty() => ("key", path.display().to_string()),
-        FolderError::NoKey(_)
-        | FolderError::Empty(_)
+        FolderError::NoKey(path) => ("key", path.display().to_string()),
+        FolderError::Empty(_)
         | FolderError::Device(_)
         | FolderError::HalfRestored(_)
+        | FolderError::NotOfARestore(_)
         | FolderError::NotAFolder(_)
         | FolderError::Io { .. }
         | FolderError::Random(_) => return Err(error.into()),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DATA/restoring/     there while a restore runs, and after one that was interrupted
-//!   server.key  store/  journal/
+//!   unfinished-restore  server.key  store/  journal/
 //! ```
 //!
 //! Everything is made in there, where nobody serves it, down to the record that voids invitations.
@@ -19,6 +19,9 @@ use super::{Folder, FolderError, INVITATION, KEY, PUBLIC_URL, STORE};
 
 const RESTORING: &str = "restoring";
 
+/// Says that a restore made the folder it is in, which may be removed with all that is in it.
+const MARK: &str = "unfinished-restore";
+
 impl Folder {
     /// Whether a restore was interrupted before it made a server of the folder. Where one had
     /// listened, its journal was lost since, and what else is there may be the last of it.
@@ -26,7 +29,7 @@ impl Folder {
         let had_listened = [PUBLIC_URL, INVITATION]
             .iter()
             .any(|name| exists(&self.root.join(name)));
-        !self.holds_a_server() && !had_listened && exists(&self.root.join(RESTORING))
+        !self.holds_a_server() && !had_listened && is_of_a_restore(&self.root.join(RESTORING))
     }
 
     /// Begins to make a server of a folder that is not taken; gives the folder that it is made in.
@@ -38,6 +41,10 @@ impl Folder {
         let making = Self::new(self.root.join(RESTORING));
         let made = fs::DirBuilder::new().mode(0o700).create(making.root());
         made.map_err(|source| self.io("make", making.root(), source))?;
+        let mark = making.root.join(MARK);
+        let marked = fs::File::create_new(&mark).and_then(|mark| mark.sync_all());
+        marked.map_err(|source| self.io("make", &mark, source))?;
+        self.sync(&making.root)?;
         self.sync(&self.root)?;
         Ok(making)
     }
@@ -50,6 +57,9 @@ impl Folder {
         let making = self.root.join(RESTORING);
         if self.holds_a_server() || !exists(&making) {
             return Ok(());
+        }
+        if !is_of_a_restore(&making) {
+            return Err(FolderError::NotOfARestore(making));
         }
         if self.is_half_restored() {
             // It began in a folder without a store.
@@ -94,6 +104,9 @@ impl Folder {
     /// Removes what a restore leaves that was interrupted behind its last rename: a key at most.
     pub(super) fn sweep_restore(&self) -> Result<(), FolderError> {
         let making = self.root.join(RESTORING);
+        if !is_of_a_restore(&making) {
+            return Ok(());
+        }
         match fs::remove_dir_all(&making) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.io("remove", &making, error))
@@ -107,6 +120,13 @@ impl Folder {
             .and_then(|folder| folder.sync_all())
             .map_err(|source| self.io("sync", folder, source))
     }
+}
+
+/// Whether a folder is a restore's: nothing else may be removed. An empty one may be from the moment
+/// before its mark.
+fn is_of_a_restore(making: &Path) -> bool {
+    let is_empty = || fs::read_dir(making).is_ok_and(|mut entries| entries.next().is_none());
+    exists(&making.join(MARK)) || is_empty()
 }
 
 fn exists(path: &Path) -> bool {

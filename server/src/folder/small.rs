@@ -47,8 +47,17 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// What the system says.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_by(path, ".new", bytes)
+}
+
+/// The same for a file in a folder that is not the server's, where a file of the path's name and
+/// `ending` is nobody else's.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn replace_by(path: &Path, ending: &str, bytes: &[u8]) -> io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".new");
+    unfinished.push(ending);
     let unfinished = Path::new(&unfinished);
     match fs::remove_file(unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

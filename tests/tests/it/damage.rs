@@ -502,7 +502,7 @@ fn status_of_a_serving_server_shows_what_it_can_and_names_damage_as_verify_does(
 }
 
 /// Acknowledges everything that waits, and answers how much that was.
-fn acknowledge_all(field: &Field) -> usize {
+pub(crate) fn acknowledge_all(field: &Field) -> usize {
     let found = field.admin(&["findings", "--json"]).ok().json();
     let found = found["findings"].as_array().unwrap();
     let waiting = found.iter().filter(|found| found["acknowledged"].is_null());

@@ -86,7 +86,7 @@ fn expect_nothing_open(phones: &[&Phone]) {
     }
 }
 
-fn device_of(field: &Field, person: &str) -> String {
+pub(crate) fn device_of(field: &Field, person: &str) -> String {
     let devices = field.admin(&["devices", "--json"]).ok().json();
     let rows = devices
         .as_array()

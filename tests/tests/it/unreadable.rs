@@ -5,8 +5,9 @@ use std::fs;
 
 use bukti_tests::process::Phone;
 
-use crate::damage::{eventually, flip, segment};
-use crate::field::{Field, VILLAGE, listed, new_evidence, text};
+use crate::damage::{acknowledge_all, eventually, flip, segment};
+use crate::field::{Door, Field, VILLAGE, listed, new_evidence, text};
+use crate::recovery::device_of;
 
 fn journal(field: &Field) -> Vec<u8> {
     fs::read(segment(&field.data(), 1)).unwrap()
@@ -131,4 +132,85 @@ fn a_server_that_cannot_read_a_statement_takes_what_phones_hold_and_goes_on() {
     let acknowledge = ["findings", "--acknowledge", &finding];
     field.admin(&[&acknowledge[..], &note].concat()).ok();
     field.verify();
+}
+
+#[test]
+fn what_is_accepted_beside_damage_in_the_last_segment_outlives_it_and_the_bytes_come_back() {
+    let door = Door::open();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("no-scrub.toml");
+    fs::write(&config, "scrub_kib_per_s = 0\n").unwrap();
+    let url = door.url();
+    let options = ["--config", config.to_str().unwrap(), "--public-url", &url];
+    let mut field = Field::open(&options);
+    door.proxy.lead_to(field.address());
+    let sari = field.phone("Sari", "officer", VILLAGE);
+    let budi = field.phone("Budi", "officer", VILLAGE);
+    let before = journal(&field);
+    new_evidence(&sari, "Rusak");
+    sari.run(&["sync"]).ok();
+    let after = journal(&field);
+    let group = (0..after.len()).find(|at| before[*at] != after[*at]);
+    let backup = field.path("backup");
+    let backup = ["backup", "--to", backup.to_str().unwrap()];
+    field.admin(&backup).ok();
+    new_evidence(&sari, "Sesudah cadangan");
+    sari.run(&["sync"]).ok();
+    flip(&segment(&field.data(), 1), group.unwrap() + 200);
+    budi.run(&["sync"]).ok();
+    is_told(&field);
+
+    new_evidence(&budi, "Sesudah rusak");
+    budi.run(&["sync"]).ok();
+    field.admin(&["revoke", &device_of(&field, "Sari")]).ok();
+    let refused = field.admin(&backup);
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    assert!(
+        refused.stderr.contains("bukti-server repair"),
+        "{refused:?}"
+    );
+    let serving = field.admin(&["repair", "--from", backup[2]]);
+    assert!(
+        serving.stderr.contains("stop the server first"),
+        "{serving:?}"
+    );
+
+    // What came since stands in a segment of its own, so the next start is one.
+    field.stop();
+    field.serve(&options);
+    field.stop();
+    let damaged = journal(&field);
+    let repaired = field.admin(&["repair", "--from", backup[2]]).ok();
+    assert!(repaired.stdout.starts_with("repaired "), "{repaired:?}");
+    assert!(
+        repaired.stdout.contains("0000000001.seg.damaged-1"),
+        "{repaired:?}"
+    );
+    assert_eq!(
+        fs::read(field.data().join("0000000001.seg.damaged-1")).unwrap(),
+        damaged
+    );
+    let again = field.admin(&["repair", "--from", backup[2]]).ok();
+    assert_eq!(again.stdout, "Nothing is damaged.\n");
+
+    field.serve(&options);
+    door.proxy.lead_to(field.address());
+    let found = field.admin(&["findings", "--json"]).ok().json();
+    let codes: Vec<String> = found["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| text(&row["code"]))
+        .collect();
+    assert!(codes.contains(&"repaired".to_owned()), "{found}");
+    acknowledge_all(&field);
+    field.verify();
+    field.admin(&backup).ok();
+    budi.run(&["sync"]).ok();
+    assert_eq!(
+        titles(&budi),
+        ["Rusak", "Sesudah cadangan", "Sesudah rusak"]
+    );
+    let kept_out = sari.run(&["sync"]);
+    assert!(kept_out.stderr.contains("revoked"), "{kept_out:?}");
 }

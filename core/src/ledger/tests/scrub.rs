@@ -6,7 +6,7 @@ fn damage(ledger: &MemoryLedger) -> Vec<(String, String)> {
     let mut scrub = ledger.reader().scrub();
     let mut damage = Vec::new();
     while let Some(step) = scrub.step() {
-        damage.extend(step.damage);
+        damage.extend(step.damage.into_iter().map(|one| (one.place, one.fault)));
     }
     damage
 }

@@ -72,7 +72,14 @@ impl Place {
 
     fn restore(&self, folder: &Folder) -> Result<Seen, Failure> {
         let (from, key) = (self.path("backup"), self.path("key"));
-        make(folder, &from, Some(&key), &config(), &mut |_| {})
+        make(
+            folder,
+            &from,
+            Some(&key),
+            WithManifest(true),
+            &config(),
+            &mut |_| {},
+        )
     }
 }
 
@@ -181,13 +188,20 @@ fn end_at(step: usize, place: &Path) {
     let folder = Folder::new(place.join(format!("restored-{step}")));
     let mut count = 0;
     let (from, key) = (place.join("backup"), place.join("key"));
-    make(&folder, &from, Some(&key), &config(), &mut |name| {
-        count += 1;
-        if count == step {
-            println!("\nended at {name}");
-            std::process::exit(ENDED);
-        }
-    })
+    make(
+        &folder,
+        &from,
+        Some(&key),
+        WithManifest(true),
+        &config(),
+        &mut |name| {
+            count += 1;
+            if count == step {
+                println!("\nended at {name}");
+                std::process::exit(ENDED);
+            }
+        },
+    )
     .unwrap();
 }
 
@@ -197,12 +211,21 @@ fn a_restore_that_fails_leaves_the_folder_as_it_was_though_one_was_interrupted_b
     let folder = Folder::new(place.path("restored"));
     let half = folder.root().join("restoring/journal");
     fs::create_dir_all(&half).unwrap();
+    fs::write(folder.root().join("restoring/unfinished-restore"), "").unwrap();
     fs::write(half.join("0000000001.seg"), "half").unwrap();
     fs::create_dir(folder.root().join("store")).unwrap();
     // Neither is touched by a restore that cannot be.
     let nowhere = place.path("nowhere");
     let make = |from: &Path, key: &Path| {
-        make(&folder, from, Some(key), &config(), &mut |_| {}).unwrap_err()
+        make(
+            &folder,
+            from,
+            Some(key),
+            WithManifest(true),
+            &config(),
+            &mut |_| {},
+        )
+        .unwrap_err()
     };
     let refused = make(&nowhere, &place.path("key"));
     assert_eq!(refused.exit, Exit::WrongUse);
@@ -259,6 +282,7 @@ fn what_a_restore_leaves_is_swept_and_never_mistaken_for_one_that_was_interrupte
     place.restore(&folder).unwrap();
     let left = folder.root().join("restoring");
     fs::create_dir(&left).unwrap();
+    fs::write(left.join("unfinished-restore"), "").unwrap();
     fs::copy(&key, left.join("server.key")).unwrap();
     drop(serve(&folder, &key).unwrap());
     assert!(!left.exists(), "nor does a second copy of the key stay");
@@ -298,4 +322,62 @@ fn where_a_server_had_listened_no_restore_begins_and_every_command_says_why() {
         assert!(!folder.root().join("restoring").exists());
         assert!(!folder.journal().exists());
     }
+}
+
+#[test]
+fn a_folder_that_is_not_of_a_restore_is_not_removed() {
+    let place = Place::make();
+    let folder = Folder::new(place.path("to"));
+    let precious = folder.root().join("restoring/precious");
+    fs::create_dir_all(precious.parent().unwrap()).unwrap();
+    fs::write(&precious, "photo").unwrap();
+    let refused = place.restore(&folder).unwrap_err();
+    assert_eq!(refused.exit, Exit::WrongUse);
+    assert!(refused.text.contains("is not of a restore"), "{refused:?}");
+    assert_eq!(fs::read(&precious).unwrap(), b"photo");
+    // Nor by the server that is there.
+    let of_a_server = place.path("data/restoring/precious");
+    fs::create_dir(of_a_server.parent().unwrap()).unwrap();
+    fs::write(&of_a_server, "photo").unwrap();
+    drop(serve(&Folder::new(place.path("data")), &place.path("key")).unwrap());
+    assert_eq!(fs::read(&of_a_server).unwrap(), b"photo");
+}
+
+#[test]
+fn a_backup_whose_manifest_is_lost_or_damaged_is_restored_when_that_is_asked_for() {
+    let place = Place::make();
+    let manifest = place.path("backup/backup.json");
+    let sound = fs::read_to_string(&manifest).unwrap();
+    let (from, key) = (place.path("backup"), place.path("key"));
+    for (number, text) in [None, Some(sound.replace("\"at\": 1", "\"at\": 2"))]
+        .iter()
+        .enumerate()
+    {
+        fs::remove_file(&manifest).unwrap();
+        if let Some(text) = text {
+            assert_ne!(*text, sound);
+        }
+        if let Some(text) = text {
+            fs::write(&manifest, text).unwrap();
+        }
+        let folder = Folder::new(place.path(&format!("to-{number}")));
+        fs::create_dir(folder.root()).unwrap();
+        let refused = place.restore(&folder).unwrap_err();
+        assert!(refused.text.contains("--without-manifest"), "{refused:?}");
+        let without = WithManifest(false);
+        make(&folder, &from, Some(&key), without, &config(), &mut |_| {}).unwrap();
+        let started = serve(&folder, &key).unwrap();
+        let reader = started.ledger.reader();
+        let mut invitations = reader.invitations();
+        let (_, invitation) = invitations.next().unwrap().unwrap();
+        assert!(reader.is_void(&invitation).unwrap());
+        fs::write(&manifest, &sound).unwrap();
+    }
+    // A folder without a segment is no backup whatever is asked.
+    fs::remove_dir_all(place.path("backup/journal")).unwrap();
+    fs::create_dir(place.path("backup/journal")).unwrap();
+    let folder = Folder::new(place.path("to-nothing"));
+    fs::create_dir(folder.root()).unwrap();
+    let refused = place.restore(&folder).unwrap_err();
+    assert!(refused.text.contains("has no segment"), "{refused:?}");
 }

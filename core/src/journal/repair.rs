@@ -1,0 +1,229 @@
+//! Putting damaged bytes of a journal back from a copy that was made earlier.
+//!
+//! A copy of a segment that was open then holds the beginning of it. What the copy has whole takes
+//! the place of the same bytes, and what comes behind stays: the chain, which every group continues,
+//! says whether the two belong together. So the copy need not be trusted, and nothing that it lacks
+//! is lost.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use super::format::{Damage, Finding, segment_name, segment_number, unfinished_name};
+use super::segment::{self, Cursor, Step};
+use super::storage::{Doing, FOLDER, Storage, StorageError};
+use super::verify::{Extent, Findings, verify, verify_segments};
+
+/// What a repair did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// What was wrong and is put right, the first of each segment.
+    pub mended: Vec<Finding>,
+    /// What is seen now.
+    pub left: Findings,
+}
+
+/// Puts right what is damaged in `own`, whose owner appends nothing meanwhile, with what `copy` holds.
+/// `keep` is given the name and the bytes of each segment before it is replaced.
+///
+/// # Errors
+/// A storage failed, or `keep` did. What was replaced until then is whole.
+pub fn repair<S: Storage, C: Storage>(
+    own: &S,
+    copy: &C,
+    keep: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
+) -> Result<Repair, StorageError> {
+    let extent = Extent {
+        from: 1,
+        ..Extent::default()
+    };
+    let mut mended = Vec::new();
+    for number in damaged(own, &verify(own, &extent))? {
+        let name = segment_name(number);
+        let there = match own.list().doing("list", FOLDER)?.contains(&name) {
+            true => read(own, &name)?,
+            false => Vec::new(),
+        };
+        // What the next segment says of this one counts, too.
+        let names = BTreeSet::from([name.clone(), segment_name(number.saturating_add(1))]);
+        let before = verify_segments(own, &extent, &names);
+        let better = offered(copy, number, &there).into_iter().find(|offer| {
+            let replaced = Replaced {
+                own,
+                name: &name,
+                bytes: &offer.bytes,
+            };
+            let after = verify_segments(&replaced, &extent, &names);
+            is_better(&before, &after, number, offer)
+        });
+        let Some(Offer { bytes, .. }) = better else {
+            continue;
+        };
+        if !there.is_empty() {
+            keep(&name, &there).doing("keep a copy of", &name)?;
+        }
+        let unfinished = unfinished_name(&name);
+        if own.list().doing("list", FOLDER)?.contains(&unfinished) {
+            own.remove(&unfinished).doing("remove", &unfinished)?;
+        }
+        let length = u32::try_from(bytes.len()).expect("segments are at most 64 MiB");
+        segment::publish(own, &name, length, &bytes)?;
+        mended.extend(before.findings.into_iter().next());
+    }
+    let left = verify(own, &extent);
+    Ok(Repair { mended, left })
+}
+
+/// Numbers of the segments with something wrong, those that are missing included.
+fn damaged<S: Storage>(own: &S, found: &Findings) -> Result<BTreeSet<u32>, StorageError> {
+    let held: BTreeSet<u32> = own
+        .list()
+        .doing("list", FOLDER)?
+        .iter()
+        .filter_map(|name| segment_number(name))
+        .collect();
+    let last = held.last().copied().unwrap_or(1);
+    let mut damaged: BTreeSet<u32> = (1..=last).filter(|one| !held.contains(one)).collect();
+    for finding in &found.findings {
+        damaged.extend(segment_number(&finding.file));
+    }
+    Ok(damaged)
+}
+
+/// What a segment may be replaced with.
+struct Offer {
+    bytes: Vec<u8>,
+    /// How many of them are the copy's, from the first on.
+    given: usize,
+}
+
+/// The beginning of a segment that the copy has whole, with what stands behind it here; then all that
+/// the copy has of it. Nothing where the copy has nothing whole.
+fn offered<C: Storage>(copy: &C, number: u32, there: &[u8]) -> Vec<Offer> {
+    let name = segment_name(number);
+    let header = segment::inspect(copy, number).ok();
+    let header = header.and_then(|(header, _)| header);
+    let (Some(header), Ok(mut bytes)) = (header, read(copy, &name)) else {
+        return Vec::new();
+    };
+    let mut cursor = Cursor::start(&header);
+    let is_whole = loop {
+        match segment::step(&bytes, &header, &mut cursor) {
+            Step::Group(..) => {}
+            Step::End => break true,
+            Step::Broken(_) => break false,
+        }
+    };
+    let given = cursor.offset;
+    let mut joined = bytes[..given].to_vec();
+    joined.extend(there.get(given..).unwrap_or_default());
+    let length = header.length as usize;
+    joined.resize(length, 0);
+    bytes.resize(length, 0);
+    let joined = Offer {
+        bytes: joined,
+        given,
+    };
+    let whole = Offer {
+        bytes,
+        given: length,
+    };
+    let is_there = there.len() > given;
+    let offers = [is_there.then_some(joined), is_whole.then_some(whole)];
+    offers.into_iter().flatten().collect()
+}
+
+/// Whether a segment is better replaced: less is wrong, nothing in what the copy gave, and nothing that
+/// was reached is not. Where the copy gave all of it, the next segment has to begin where it ends: it
+/// may have ended earlier then.
+fn is_better(before: &Findings, after: &Findings, number: u32, offer: &Offer) -> bool {
+    let (name, next) = (segment_name(number), segment_name(number.saturating_add(1)));
+    let wrong = |findings: &Findings| findings.findings.len() as u64 + findings.more;
+    let is_whole = offer.given == offer.bytes.len();
+    let blamed = |finding: &Finding| {
+        finding.file == name && finding.offset < offer.given as u64
+            || is_whole && finding.file == next && finding.offset == 0
+    };
+    let reached = |findings: &Findings| findings.head.map_or(0, |head| head.position);
+    wrong(after) < wrong(before)
+        && !after.findings.iter().any(blamed)
+        && reached(after) >= reached(before)
+        && !before.scarce
+        && !after.scarce
+}
+
+/// Whether what is left is only what the next opening cuts by itself.
+pub fn is_mended(left: &Findings) -> bool {
+    let torn = |finding: &Finding| matches!(finding.damage, Damage::TornTail { .. });
+    left.findings.iter().all(torn) && left.more == 0 && !left.scarce
+}
+
+fn read<S: Storage>(storage: &S, name: &str) -> Result<Vec<u8>, StorageError> {
+    let length = storage.length(name).doing("measure", name)?;
+    let most = u64::from(crate::limits::SEGMENT_BYTES_MAX);
+    segment::read_whole(storage, name, length.min(most))
+}
+
+/// A journal with other bytes in one segment, to look at.
+struct Replaced<'a, S> {
+    own: &'a S,
+    name: &'a str,
+    bytes: &'a [u8],
+}
+
+impl<S: Storage> Storage for Replaced<'_, S> {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = self.own.list()?;
+        if !names.iter().any(|name| name == self.name) {
+            names.push(self.name.to_owned());
+        }
+        Ok(names)
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        match name == self.name {
+            true => Ok(self.bytes.len() as u64),
+            false => self.own.length(name),
+        }
+    }
+
+    fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        if name != self.name {
+            return self.own.read_at(name, offset, buffer);
+        }
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let part = self
+            .bytes
+            .get(offset..)
+            .and_then(|rest| rest.get(..buffer.len()));
+        buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn create(&self, _: &str, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn write_at(&self, _: &str, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn sync(&self, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}

@@ -1,0 +1,179 @@
+//! Damaged bytes that come back from an earlier copy.
+
+use std::io;
+
+use super::super::format::{SEGMENT_HEADER_BYTES, segment_name};
+use super::super::memory::{Fault, MemoryStorage};
+use super::super::repair::{Repair, is_mended, repair};
+use super::super::verify::{Extent, verify};
+use super::super::{Journal, JournalFailure, Storage, StorageError};
+use super::{ID, SMALL, record, small_journal};
+
+fn mend(own: &MemoryStorage, copy: &MemoryStorage) -> Result<Repair, StorageError> {
+    repair(own, copy, &mut |_, _| Ok(()))
+}
+
+fn all(disk: &MemoryStorage) -> Vec<Vec<u8>> {
+    [1, 2, 3]
+        .iter()
+        .filter_map(|number| disk.content(&segment_name(*number)))
+        .collect()
+}
+
+/// A journal of twelve records, and a copy of it as it was after so many pairs.
+fn with_copy(pairs: usize) -> (MemoryStorage, MemoryStorage) {
+    let disk = MemoryStorage::new();
+    let mut journal = Journal::create(disk.clone(), ID, SMALL, &[]).unwrap();
+    let records: Vec<_> = (1..=12).map(|number| record(number, 300)).collect();
+    let mut copy = disk.duplicate();
+    for (number, pair) in records.chunks(2).enumerate() {
+        journal.append(pair).unwrap();
+        if number + 1 == pairs {
+            copy = disk.duplicate();
+        }
+    }
+    (disk, copy)
+}
+
+#[test]
+fn whatever_byte_is_damaged_comes_back_where_the_copy_has_it_and_all_else_stays() {
+    for pairs in [1, 3, 6] {
+        let (disk, copy) = with_copy(pairs);
+        let sound = all(&disk);
+        for (number, bytes) in (1..).zip(&sound) {
+            let name = segment_name(number);
+            let had = copy.content(&name).unwrap_or_default();
+            for at in (0..bytes.len()).step_by(7) {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1;
+                disk.set_content(&name, &damaged);
+                let mut kept = Vec::new();
+                let done = repair(&disk, &copy, &mut |name, bytes| {
+                    kept.push((name.to_owned(), bytes.to_vec()));
+                    Ok(())
+                })
+                .unwrap();
+                // The copy has a byte of this place that is written to, or all of the segment.
+                let in_copy = had.get(at).is_some_and(|byte| *byte == bytes[at]);
+                let in_copy = in_copy && (bytes[at] != 0 || had == *bytes);
+                let place = format!("{pairs} {number} {at}");
+                let is_sound = all(&disk) == sound;
+                if in_copy {
+                    assert!(
+                        is_sound && is_mended(&done.left),
+                        "{place}: {:?}",
+                        done.left
+                    );
+                    assert!(kept == [(name.clone(), damaged)], "{place}");
+                    assert_eq!(done.mended.len(), 1, "{place}");
+                } else if !is_sound {
+                    assert!(disk.content(&name).unwrap() == damaged, "{place}");
+                    assert!(done.mended.is_empty() && kept.is_empty(), "{place}");
+                    assert!(!done.left.is_clean(), "{place}");
+                    disk.set_content(&name, bytes);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_is_gone_or_cut_comes_back_from_a_copy_that_has_it_whole() {
+    let (disk, copy) = with_copy(6);
+    let sound = all(&disk);
+    for number in [1, 2] {
+        disk.remove(&segment_name(number)).unwrap();
+        let done = mend(&disk, &copy).unwrap();
+        assert!(done.left.is_clean(), "{:?}", done.left);
+        assert!(all(&disk) == sound);
+        let cut = &sound[number as usize - 1][..700];
+        disk.set_content(&segment_name(number), cut);
+        assert!(mend(&disk, &copy).unwrap().left.is_clean());
+        assert!(all(&disk) == sound);
+    }
+    // Half of it would shorten the history.
+    let (_, half) = with_copy(3);
+    disk.remove(&segment_name(2)).unwrap();
+    let done = mend(&disk, &half).unwrap();
+    assert!(done.mended.is_empty() && !done.left.is_clean());
+    assert_eq!(disk.content(&segment_name(2)), None);
+}
+
+#[test]
+fn a_copy_of_another_history_gives_nothing() {
+    let (disk, _, _) = small_journal();
+    let other = MemoryStorage::new();
+    let mut journal = Journal::create(other.clone(), ID, SMALL, &[]).unwrap();
+    for number in 1..=6 {
+        let pair = [record(number, 300), record(number + 99, 300)];
+        journal.append(&pair).unwrap();
+    }
+    let sound = all(&disk);
+    for number in [1, 2] {
+        let name = segment_name(number);
+        let mut damaged = sound[number as usize - 1].clone();
+        damaged[SEGMENT_HEADER_BYTES + 99] ^= 1;
+        disk.set_content(&name, &damaged);
+        let done = mend(&disk, &other).unwrap();
+        assert_eq!((done.mended, is_mended(&done.left)), (vec![], false));
+        assert!(disk.content(&name).unwrap() == damaged);
+        disk.set_content(&name, &sound[number as usize - 1]);
+    }
+}
+
+#[test]
+fn wherever_a_repair_fails_the_segment_is_the_damaged_one_or_the_sound_one() {
+    let (disk, copy) = with_copy(3);
+    let name = segment_name(1);
+    let sound = disk.content(&name).unwrap();
+    let mut damaged = sound.clone();
+    damaged[SEGMENT_HEADER_BYTES + 9] ^= 1;
+    for call in 1.. {
+        disk.set_content(&name, &damaged);
+        disk.fail_at(call, Fault::Io);
+        let done = mend(&disk, &copy);
+        let found = disk.content(&name).unwrap();
+        assert!(found == sound || found == damaged, "call {call}");
+        // Whatever it left does not stand in the way of the next one.
+        disk.set_content(&name, &damaged);
+        disk.fail_no_more();
+        assert!(is_mended(&mend(&disk, &copy).unwrap().left), "call {call}");
+        assert!(disk.content(&name).unwrap() == sound);
+        if done.is_ok_and(|done| done.left.is_clean()) {
+            break;
+        }
+    }
+    let refused = repair(&disk, &copy, &mut |_, _| Err(io::Error::other("full")));
+    assert!(refused.is_ok(), "nothing is kept where nothing is damaged");
+    disk.set_content(&name, &damaged);
+    let refused = repair(&disk, &copy, &mut |_, _| Err(io::Error::other("full")));
+    assert!(refused.is_err());
+    assert!(disk.content(&name).unwrap() == damaged);
+}
+
+#[test]
+fn a_damaged_segment_is_left_and_the_journal_opens_again() {
+    let disk = MemoryStorage::new();
+    let mut journal = Journal::create(disk.clone(), ID, SMALL, &[record(1, 300)]).unwrap();
+    journal.append(&[record(2, 300)]).unwrap();
+    let name = segment_name(1);
+    let mut damaged = disk.content(&name).unwrap();
+    damaged[SEGMENT_HEADER_BYTES + 99] ^= 1;
+    disk.set_content(&name, &damaged);
+    assert!(Journal::open(disk.duplicate(), SMALL).is_err());
+
+    assert!(!journal.leave_segment(2).unwrap());
+    assert!(journal.leave_segment(1).unwrap());
+    assert!(!journal.leave_segment(2).unwrap(), "there is nothing in it");
+    journal.append(&[record(3, 300)]).unwrap();
+    let (opened, _) = Journal::open(disk.duplicate(), SMALL).unwrap();
+    assert_eq!((opened.head(), opened.head().0), (journal.head(), 3));
+
+    disk.set_free_bytes(0);
+    assert!(matches!(
+        journal.leave_segment(2),
+        Err(JournalFailure::Full { .. })
+    ));
+    assert!(journal.failure().is_none());
+    assert_eq!(verify(&disk, &Extent::default()).findings.len(), 1);
+}
