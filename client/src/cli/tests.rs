@@ -22,6 +22,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod damage;
+
 const VILLAGE: &str = "32.04.05.2001";
 const JOURNAL: JournalId = JournalId([9; 16]);
 const SERVER_TIME: WallMs = 4_102_444_800_000;

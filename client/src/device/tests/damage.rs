@@ -1,0 +1,117 @@
+//! Files of a device's own folders that a disk changed.
+
+use bukti_core::authority::Role;
+use bukti_core::evidence::Edit;
+use bukti_core::journal::segment_name;
+use bukti_core::kv::MemoryKv;
+
+use super::world::{NOW, Phone, WARD, World};
+use crate::device::Finding;
+
+/// A phone whose only unsent edit stands alone in the last group of its tail, and the bytes of that
+/// group in the segment.
+fn with_an_unsent_edit(world: &mut World) -> (Phone, std::ops::Range<usize>) {
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut phone, "Papan");
+    world.sync(&mut phone);
+    let before = used(&phone);
+    let edit = [Edit::Title("Papan baru".into())];
+    phone.device().edit(NOW, &id, &edit).unwrap().unwrap();
+    let group = before..used(&phone);
+    (phone, group)
+}
+
+fn segment(phone: &Phone) -> Vec<u8> {
+    phone.tail.content(&segment_name(1)).unwrap()
+}
+
+/// Bytes of the tail's only segment up to the last that is not zero.
+fn used(phone: &Phone) -> usize {
+    let bytes = segment(phone);
+    bytes.iter().rposition(|&byte| byte != 0).unwrap() + 1
+}
+
+/// Ends the process, flips a bit of the tail and starts again.
+fn flip_in_tail(phone: &mut Phone, bit: usize) -> Result<(), String> {
+    let rows = phone.close();
+    let mut bytes = segment(phone);
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    phone.tail.set_content(&segment_name(1), &bytes);
+    let opened = phone.try_open(rows);
+    opened.map_err(|error| bukti_core::causes::with_causes(&error))
+}
+
+fn findings(phone: &mut Phone) -> Vec<Finding> {
+    phone.device().findings().unwrap()
+}
+
+#[test]
+fn an_edit_that_a_flipped_bit_takes_from_the_tail_is_told_for_as_long_as_its_file_lies_there() {
+    let mut world = World::new();
+    let (mut phone, group) = with_an_unsent_edit(&mut world);
+    flip_in_tail(&mut phone, 8 * (group.end - 20)).unwrap();
+    assert_eq!(phone.titles(), ["Papan"]);
+    let told = findings(&mut phone);
+    let [finding] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(finding.code, "damaged-end");
+    let place = finding.place.clone().unwrap();
+    let kept = place.strip_prefix("tail/").unwrap();
+    assert!(phone.tail.content(kept).is_some(), "{place}");
+    let said = &finding.sentence;
+    assert!(
+        said.starts_with("An edit that was kept here may be lost") && said.contains(&place),
+        "{said}"
+    );
+    let status = phone.device().status().unwrap();
+    assert_eq!((status.findings, status.may_be_lost), (1, 1));
+
+    // It is not told twice, and not by the store.
+    phone.reopen();
+    world.sync(&mut phone);
+    assert_eq!(findings(&mut phone), told);
+    phone.close();
+    phone.open(MemoryKv::new());
+    assert_eq!(findings(&mut phone), told);
+}
+
+#[test]
+fn wherever_the_last_group_of_a_tail_is_damaged_opening_tells_of_it() {
+    let mut world = World::new();
+    let (mut phone, group) = with_an_unsent_edit(&mut world);
+    // Bits of every number within a byte, and of each byte of the header.
+    for bit in (8 * group.start..8 * group.end).step_by(23) {
+        let mut copy = phone.duplicate();
+        match flip_in_tail(&mut copy, bit) {
+            Ok(()) => {
+                assert_eq!(copy.device().unsent(), 0, "bit {bit}");
+                assert_eq!(findings(&mut copy).len(), 1, "bit {bit}");
+            }
+            Err(said) => assert!(said.contains("at byte"), "bit {bit}: {said}"),
+        }
+    }
+}
+
+#[test]
+fn what_earlier_openings_cut_is_told_as_what_it_looks_like() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let names = ["stray-9-1-700-1.bin", "torn-9-1-700-2.bin"];
+    for name in names {
+        phone.tail.set_content(name, b"x");
+    }
+    phone.reopen();
+    let told = findings(&mut phone);
+    let of = |code: &str| told.iter().find(|finding| finding.code == code).unwrap();
+    let [stray, torn] = [of("stray-bytes"), of("torn")];
+    assert!(stray.sentence.contains("No edit was there"), "{stray:?}");
+    assert!(
+        torn.sentence
+            .contains("looks like a write that was interrupted"),
+        "{torn:?}"
+    );
+    assert_eq!(torn.place.as_deref(), Some("tail/torn-9-1-700-2.bin"));
+    let status = phone.device().status().unwrap();
+    assert_eq!((status.findings, status.may_be_lost), (2, 1));
+}
