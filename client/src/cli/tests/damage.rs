@@ -44,3 +44,41 @@ fn status_and_sync_say_that_work_may_be_lost_and_name_the_file() {
     assert!(!said.contains("Nothing waits."), "{said}");
     assert!(said.contains("may be lost: 'bukti status' names"), "{said}");
 }
+
+#[test]
+fn a_damaged_beginning_of_unsent_work_is_not_called_a_missing_folder() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    spoil(&ani.segment());
+    for typed in ["status", "evidence list", "quarantine list"] {
+        let reply = ani.bukti(typed);
+        let said = &reply.stderr;
+        assert_eq!(
+            (reply.exit, said.lines().count()),
+            (Exit::Failed, 1),
+            "{said}"
+        );
+        assert!(
+            said.contains("0000000001.seg at byte 112")
+                && said.contains("tail/damaged-1-1-112-1.bin"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn damage_before_the_end_of_unsent_work_stops_with_the_place() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    ani.new_evidence(PERDES);
+    let mut bytes = fs::read(ani.segment()).unwrap();
+    bytes[200] ^= 1;
+    fs::write(ani.segment(), bytes).unwrap();
+    let reply = ani.bukti("status");
+    assert_eq!(reply.exit, Exit::Failed);
+    assert!(
+        reply.stderr.contains("0000000001.seg at byte 112"),
+        "{}",
+        reply.stderr
+    );
+}

@@ -115,3 +115,35 @@ fn what_earlier_openings_cut_is_told_as_what_it_looks_like() {
     let status = phone.device().status().unwrap();
     assert_eq!((status.findings, status.may_be_lost), (2, 1));
 }
+
+#[test]
+fn a_tail_whose_beginning_is_damaged_says_so_until_the_device_is_enrolled_again() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let group = used(&phone);
+    let place = "0000000001.seg at byte 112";
+    let said = flip_in_tail(&mut phone, 8 * (group - 20)).unwrap_err();
+    for said in [
+        said,
+        phone.try_open(MemoryKv::new()).unwrap_err().to_string(),
+    ] {
+        assert!(
+            said.starts_with("the beginning of the unsent work is damaged"),
+            "{said}"
+        );
+        assert!(
+            said.contains(place) && said.contains("tail/damaged-1-1-112-1.bin"),
+            "{said}"
+        );
+        assert!(said.contains("open a new invitation link"), "{said}");
+    }
+
+    let secret = world.draw();
+    world
+        .enrol(&mut phone, secret, "Siti", Role::Officer, WARD)
+        .unwrap();
+    world.create(&mut phone, "Papan");
+    world.sync(&mut phone);
+    assert_eq!(phone.device().unsent(), 0);
+    assert_eq!(findings(&mut phone)[0].code, "damaged-end");
+}
