@@ -226,12 +226,14 @@ impl<S: Storage, K: Kv> Device<S, K> {
             // incarnation; what else the store lost is found by comparing.
             confirmed.void_cursor()?;
         }
+        let (quarantine, unusable) = Quarantine::open(folders.quarantine, tail.head())?;
+        let cut = aside::cut_tails(&recovery.side_files);
         let mut device = Self {
             home: folders.home,
             grants: Vec::new(),
             placements: Placements::default(),
-            quarantine: Quarantine::open(folders.quarantine)?,
-            aside: aside::cut_tails(&recovery.side_files).collect(),
+            quarantine,
+            aside: cut.chain(unusable).collect(),
             open: BTreeMap::new(),
             local_checks: true,
             session: Session::default(),

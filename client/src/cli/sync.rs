@@ -37,7 +37,7 @@ const NOT_ENTERED_AGAIN: &str = "edits of this copied or restored folder are ent
 
 /// What was damaged on the device is no matter of the server's, and stays until somebody looks.
 const MAY_BE_LOST: &str = "Work that was kept on this device was damaged and may be lost: \
-                           'bukti status' names the files that hold what was cut.\n";
+                           'bukti status' names the files to look into.\n";
 
 /// What a sync did and what it left.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -4,6 +4,9 @@
 //! an opening cut that ended before it could say so is told by the next one, and a confirmed store
 //! that is thrown away takes nothing of it along.
 
+use std::io;
+
+use bukti_core::id::RunId;
 use bukti_core::journal::{SideFile, TailKind};
 
 use super::confirmed::Finding;
@@ -16,6 +19,12 @@ const DAMAGED_END: &str = "damaged-end";
 
 /// Bytes stood behind the tail's end where no record was.
 const STRAY_BYTES: &str = "stray-bytes";
+
+/// A file of the quarantine was put aside.
+const QUARANTINE_DAMAGED: &str = "quarantine-damaged";
+
+/// The disk does not give a file of the quarantine.
+const QUARANTINE_UNREAD: &str = "quarantine-unread";
 
 /// Something that lies beside what is sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +73,38 @@ fn cut_tail(side: &SideFile) -> Aside {
     Aside {
         finding: finding(code, sentence, place),
         may_be_lost,
+    }
+}
+
+/// A damaged file of the quarantine under the name that it has since.
+pub(super) fn damaged_refusal(run: Option<RunId>, name: &str) -> Aside {
+    let place = format!("quarantine/{name}");
+    let sentence = format!(
+        "Edits that the server had refused were damaged and cannot be shown or entered again. The file \
+         was put aside as {place}; show it to the server's administrator."
+    );
+    Aside {
+        finding: Finding {
+            run,
+            ..finding(QUARANTINE_DAMAGED, sentence, place)
+        },
+        may_be_lost: true,
+    }
+}
+
+/// A file of the quarantine that this opening went on without.
+pub(super) fn unread_refusal(run: Option<RunId>, name: &str, why: &io::Error) -> Aside {
+    let place = format!("quarantine/{name}");
+    let sentence = format!(
+        "Edits that the server had refused are not shown, since the disk does not give {place}: {why}. \
+         They are shown again when it does; show it to the server's administrator."
+    );
+    Aside {
+        finding: Finding {
+            run,
+            ..finding(QUARANTINE_UNREAD, sentence, place)
+        },
+        may_be_lost: true,
     }
 }
 

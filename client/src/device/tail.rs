@@ -283,6 +283,11 @@ impl<S: Storage> Tail<S> {
         self.state.incarnation
     }
 
+    /// The position of its last record.
+    pub(super) fn head(&self) -> Position {
+        self.journal.head().0
+    }
+
     pub(super) fn last(&self) -> Option<Last> {
         self.state.last
     }

@@ -82,3 +82,23 @@ fn damage_before_the_end_of_unsent_work_stops_with_the_place() {
         reply.stderr
     );
 }
+
+#[test]
+fn a_damaged_file_in_quarantine_stops_no_command() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    ani.new_evidence(PERDES);
+    ani.refuse("The device was not allowed to.");
+    let mut files = fs::read_dir(ani.folder.join("quarantine")).unwrap();
+    spoil(&files.next().unwrap().unwrap().path());
+    assert_eq!(
+        ani.json("quarantine list")["quarantine"],
+        serde_json::json!([])
+    );
+    ani.new_evidence(PERDES);
+    let status = ani.text("status");
+    assert!(
+        status.contains("quarantine-damaged: Edits that the server had refused"),
+        "{status}"
+    );
+}

@@ -2,11 +2,14 @@
 
 use bukti_core::authority::Role;
 use bukti_core::evidence::Edit;
-use bukti_core::journal::segment_name;
+use bukti_core::id::RunId;
+use bukti_core::journal::memory::Fault;
+use bukti_core::journal::{Storage, segment_name};
 use bukti_core::kv::MemoryKv;
 
 use super::world::{NOW, Phone, WARD, World};
 use crate::device::Finding;
+use crate::limits::QUARANTINE_BYTES_MAX;
 
 /// A phone whose only unsent edit stands alone in the last group of its tail, and the bytes of that
 /// group in the segment.
@@ -146,4 +149,110 @@ fn a_tail_whose_beginning_is_damaged_says_so_until_the_device_is_enrolled_again(
     world.sync(&mut phone);
     assert_eq!(phone.device().unsent(), 0);
     assert_eq!(findings(&mut phone)[0].code, "damaged-end");
+}
+
+/// A phone with one refused run, and the name of its file.
+fn with_a_refused_run(world: &mut World) -> (Phone, String) {
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    refuse_another(world, &mut phone);
+    let name = format!("{}.cbor", phone.device().quarantined()[0].run);
+    (phone, name)
+}
+
+fn refuse_another(world: &mut World, phone: &mut Phone) {
+    phone.device().set_local_checks(false);
+    let (random, elsewhere) = (world.draw(), "13.76.02.1002".parse().unwrap());
+    let new = super::world::evidence("Papan di tempat lain");
+    let created = phone.device().create(NOW, random, &elsewhere, &new);
+    created.unwrap();
+    world.sync(phone);
+}
+
+fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    bytes
+}
+
+#[test]
+fn one_damaged_file_of_the_quarantine_is_put_aside_and_told_and_everything_goes_on() {
+    let mut world = World::new();
+    let (mut phone, name) = with_a_refused_run(&mut world);
+    refuse_another(&mut world, &mut phone);
+    let run: RunId = name.strip_suffix(".cbor").unwrap().parse().unwrap();
+    let sound = phone.quarantine.content(&name).unwrap();
+    let damaged = [
+        flipped(&sound, 900),
+        vec![0; QUARANTINE_BYTES_MAX as usize + 1],
+        Vec::new(),
+    ];
+    let mut places = Vec::new();
+    for bytes in &damaged {
+        phone.quarantine.set_content(&name, bytes);
+        phone.reopen();
+        assert_eq!(phone.device().quarantined().len(), 1);
+        let told = findings(&mut phone);
+        let new = told.iter().find(|told| !places.contains(&told.place));
+        let new = new.unwrap();
+        assert_eq!(
+            (new.code.as_str(), new.run),
+            ("quarantine-damaged", Some(run))
+        );
+        let place = new.place.clone().unwrap();
+        assert!(new.sentence.contains(&place), "{}", new.sentence);
+        let kept = place.strip_prefix("quarantine/").unwrap();
+        assert_eq!(phone.quarantine.content(kept).as_ref(), Some(bytes));
+        places.push(Some(place));
+        // Enters and sends as before.
+        world.create(&mut phone, "Papan");
+        world.sync(&mut phone);
+        assert_eq!(phone.device().unsent(), 0);
+    }
+    phone.crash(&mut |_| 0);
+    assert_eq!(findings(&mut phone).len(), 3);
+    assert_eq!(phone.device().status().unwrap().may_be_lost, 3);
+}
+
+#[test]
+fn a_name_under_which_a_file_was_put_aside_is_not_used_again_once_that_is_gone() {
+    let mut world = World::new();
+    let (mut phone, name) = with_a_refused_run(&mut world);
+    let mut names = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        phone.quarantine.set_content(&name, b"x");
+        phone.reopen();
+        let place = findings(&mut phone)[0].place.clone().unwrap();
+        let kept = place.strip_prefix("quarantine/").unwrap();
+        phone.quarantine.remove(kept).unwrap();
+        assert!(names.insert(place));
+        // What writes such a file again writes to the tail.
+        world.create(&mut phone, "Papan");
+    }
+}
+
+#[test]
+fn what_is_not_read_of_the_quarantine_stays_where_it_is() {
+    let mut world = World::new();
+    let (mut phone, name) = with_a_refused_run(&mut world);
+    let rows = phone.close();
+    // Names are settled and listed, then a length is asked and bytes are.
+    for call in [3, 4] {
+        phone.quarantine.fail_at(call, Fault::Scarce);
+        phone.try_open(rows.clone()).unwrap_err();
+        assert!(phone.quarantine.content(&name).is_some());
+
+        phone.quarantine.fail_at(call, Fault::Io);
+        phone.open(rows.clone());
+        assert_eq!(findings(&mut phone)[0].code, "quarantine-unread");
+        assert_eq!(phone.device().quarantined(), []);
+        phone.reopen();
+        assert_eq!(
+            (
+                findings(&mut phone).len(),
+                phone.device().quarantined().len()
+            ),
+            (0, 1)
+        );
+        phone.close();
+    }
 }
