@@ -9,9 +9,11 @@ use std::io;
 use std::sync::Arc;
 
 use bukti_core::envelope::{Run, decode_exactly};
+use bukti_core::hash::{Hasher, domain};
 use bukti_core::id::{ChangeHash, DocumentId, RunId, WallMs};
 use bukti_core::journal::{Storage, is_scarce};
 use bukti_core::kv::number_aside;
+use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
 use super::aside::{self, Aside};
@@ -19,7 +21,10 @@ use super::file::{self, FileError};
 use super::tail::Pending;
 use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_EDIT_BYTES_MAX, QUARANTINE_EDITS_MAX};
 
-const FORMAT: &str = "bukti.quarantine.1";
+const FORMAT: &str = "bukti.quarantine.2";
+
+/// The format of before, without a sum. No one flipped bit makes either of the other.
+const FORMAT_WITHOUT_SUM: &str = "bukti.quarantine.1";
 
 const SUFFIX: &str = ".cbor";
 
@@ -54,6 +59,25 @@ struct Stored {
     edits: Vec<String>,
     #[n(7)]
     entered_again: Option<RunId>,
+    /// Over the other values, as they are written without it.
+    #[n(8)]
+    sum: Option<ByteArray<32>>,
+}
+
+impl Stored {
+    /// In the present format, with the sum over everything else.
+    fn summed(self) -> Self {
+        let plain = Self {
+            format: FORMAT.into(),
+            sum: None,
+            ..self
+        };
+        let sum = Hasher::new(domain::QUARANTINE).variable(&encode(&plain));
+        Self {
+            sum: Some(sum.finish().into()),
+            ..plain
+        }
+    }
 }
 
 /// What a file of the quarantine turned out to be.
@@ -161,6 +185,7 @@ impl<S: Storage> Quarantine<S> {
             title: edits.title,
             edits: lines,
             entered_again: None,
+            sum: None,
         };
         self.write(pending.clone(), stored)
     }
@@ -175,7 +200,7 @@ impl<S: Storage> Quarantine<S> {
     }
 
     fn write(&mut self, pending: Pending, stored: Stored) -> Result<(), QuarantineError> {
-        let run = pending.id();
+        let (run, stored) = (pending.id(), stored.summed());
         file::replace(&*self.folder, &name_of(&run), &encode(&stored))?;
         self.runs.insert(run, (stored, pending));
         Ok(())
@@ -255,7 +280,12 @@ fn look<S: Storage>(folder: &S, name: &str) -> Result<Looked, FileError> {
 /// What a file says, if it is as it was written.
 fn read(name: &str, bytes: &[u8]) -> Option<(Stored, Pending)> {
     let stored: Stored = decode_exactly(bytes).ok()?;
-    let run = Run::open(&stored.run).ok().filter(|_| stored.format == FORMAT)?;
+    let is_whole = match stored.format.as_str() {
+        FORMAT => encode(&stored.clone().summed()) == bytes,
+        FORMAT_WITHOUT_SUM => stored.sum.is_none(),
+        _other => false,
+    };
+    let run = Run::open(&stored.run).ok().filter(|_| is_whole)?;
     let pending = Pending::new(run, true).ok()?;
     (name_of(&pending.id()) == name).then_some((stored, pending))
 }
@@ -297,4 +327,15 @@ fn name_of(run: &RunId) -> String {
 
 fn encode(stored: &Stored) -> Vec<u8> {
     minicbor::to_vec(stored).expect("writing to a vector cannot fail")
+}
+
+/// A file as a former version wrote it.
+#[cfg(test)]
+pub(super) fn without_sum(bytes: &[u8]) -> Vec<u8> {
+    let stored: Stored = decode_exactly(bytes).expect("it was just written");
+    encode(&Stored {
+        format: FORMAT_WITHOUT_SUM.into(),
+        sum: None,
+        ..stored
+    })
 }

@@ -2,13 +2,13 @@
 
 use bukti_core::authority::Role;
 use bukti_core::evidence::Edit;
-use bukti_core::id::RunId;
+use bukti_core::id::{Incarnation, RunId};
 use bukti_core::journal::memory::Fault;
 use bukti_core::journal::{Storage, segment_name};
 use bukti_core::kv::MemoryKv;
 
 use super::world::{NOW, Phone, WARD, World};
-use crate::device::Finding;
+use crate::device::{Finding, Quarantined};
 use crate::limits::QUARANTINE_BYTES_MAX;
 
 /// A phone whose only unsent edit stands alone in the last group of its tail, and the bytes of that
@@ -255,4 +255,52 @@ fn what_is_not_read_of_the_quarantine_stays_where_it_is() {
         );
         phone.close();
     }
+}
+
+#[test]
+fn every_flipped_bit_of_a_refused_run_is_noticed() {
+    let mut world = World::new();
+    let (mut phone, name) = with_a_refused_run(&mut world);
+    phone.close();
+    let sound = phone.quarantine.content(&name).unwrap();
+    let (copy, number) = (std::sync::Arc::new(phone.quarantine.duplicate()), 1);
+    for bit in 0..8 * sound.len() {
+        copy.set_content(&name, &flipped(&sound, bit));
+        let folder = std::sync::Arc::clone(&copy);
+        let (kept, told) = crate::device::quarantine::Quarantine::open(folder, number).unwrap();
+        assert_eq!((kept.list().len(), told.len()), (0, 1), "bit {bit}");
+        let place = told[0].finding.place.clone().unwrap();
+        copy.remove(place.strip_prefix("quarantine/").unwrap())
+            .unwrap();
+    }
+    // Nor does a file count under the name of another run.
+    copy.set_content(&format!("{}.cbor", RunId([7; 16])), &sound);
+    copy.set_content(&name, &sound);
+    let opened = crate::device::quarantine::Quarantine::open(copy, number).unwrap();
+    assert_eq!((opened.0.list().len(), opened.1.len()), (1, 1));
+}
+
+#[test]
+fn a_refused_run_of_before_is_read_and_has_a_sum_once_it_is_written_again() {
+    let mut world = World::new();
+    let (mut phone, name) = with_a_refused_run(&mut world);
+    let written: Vec<Quarantined> = phone.device().quarantined();
+    let sound = phone.quarantine.content(&name).unwrap();
+    let former = crate::device::quarantine::without_sum(&sound);
+    phone.quarantine.set_content(&name, &former);
+    phone.reopen();
+    assert_eq!(phone.device().quarantined(), written);
+    assert_eq!(findings(&mut phone), []);
+
+    let (incarnation, random) = (Incarnation(world.draw()), world.draw());
+    phone.device().set_local_checks(false);
+    let again = phone
+        .device()
+        .enter_again(NOW, incarnation, random, &written[0].run);
+    again.unwrap();
+    let next = phone.quarantine.content(&name).unwrap();
+    assert!(next.windows(18).any(|part| part == b"bukti.quarantine.2"));
+    phone.quarantine.set_content(&name, &flipped(&next, 900));
+    phone.reopen();
+    assert_eq!(findings(&mut phone).len(), 1);
 }
