@@ -36,8 +36,8 @@ const NOT_ENTERED_AGAIN: &str = "edits of this copied or restored folder are ent
                                  entered is kept";
 
 /// What was damaged on the device is no matter of the server's, and stays until somebody looks.
-const MAY_BE_LOST: &str = "Work that was kept on this device was damaged and may be lost: \
-                           'bukti status' names the files to look into.\n";
+const MAY_BE_LOST: &str = "Something in this device's folder was cut off or damaged, and work that was \
+                           kept in it may be lost: 'bukti status' says what and names the files.\n";
 
 /// What a sync did and what it left.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

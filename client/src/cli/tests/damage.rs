@@ -42,7 +42,10 @@ fn status_and_sync_say_that_work_may_be_lost_and_name_the_file() {
     summary.stand(&device.status().unwrap());
     let said = summary.reply(false).stdout;
     assert!(!said.contains("Nothing waits."), "{said}");
-    assert!(said.contains("may be lost: 'bukti status' names"), "{said}");
+    assert!(
+        said.contains("may be lost: 'bukti status' says what"),
+        "{said}"
+    );
 }
 
 #[test]
