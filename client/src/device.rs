@@ -15,6 +15,7 @@
 //! After any error other than a refusal of what was asked, the device is dropped and opened again:
 //! what is on the disk then counts.
 
+mod aside;
 mod comparing;
 mod confirmed;
 mod edit;
@@ -44,11 +45,12 @@ use bukti_core::evidence::EditError;
 use bukti_core::framework::Framework;
 use bukti_core::id::{DeviceId, DocumentId, Incarnation, RunId};
 use bukti_core::journal::disk::DiskStorage;
-use bukti_core::journal::{JournalFailure, Recovery, Storage};
+use bukti_core::journal::{JournalFailure, Storage};
 use bukti_core::kv::Kv;
 use bukti_core::placement::Placements;
 use bukti_core::region::Regions;
 
+use self::aside::Aside;
 pub use self::comparing::{Compare, Survived};
 use self::confirmed::Confirmed;
 pub use self::confirmed::{ConfirmedError, Finding};
@@ -192,7 +194,8 @@ pub struct Device<S: Storage, K: Kv> {
     tail: Tail<S>,
     confirmed: Confirmed<K>,
     quarantine: Quarantine<S>,
-    recovery: Option<Recovery>,
+    /// What lies beside what is sound in the folders.
+    aside: Vec<Aside>,
     /// Confirmed + tail, as far as it was asked for in this process.
     open: BTreeMap<DocumentId, Automerge>,
     grants: Vec<Grant>,
@@ -223,12 +226,14 @@ impl<S: Storage, K: Kv> Device<S, K> {
             // incarnation; what else the store lost is found by comparing.
             confirmed.void_cursor()?;
         }
+        let (quarantine, unusable) = Quarantine::open(folders.quarantine, tail.head())?;
+        let cut = aside::cut_tails(&recovery.side_files);
         let mut device = Self {
             home: folders.home,
             grants: Vec::new(),
             placements: Placements::default(),
-            quarantine: Quarantine::open(folders.quarantine)?,
-            recovery: Some(recovery),
+            quarantine,
+            aside: cut.chain(unusable).collect(),
             open: BTreeMap::new(),
             local_checks: true,
             session: Session::default(),
@@ -266,11 +271,6 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// The present life of its store.
     pub fn incarnation(&self) -> Incarnation {
         self.tail.incarnation()
-    }
-
-    /// What opening the tail found and did.
-    pub fn recovery(&self) -> Option<&Recovery> {
-        self.recovery.as_ref()
     }
 
     /// Lets edits through that the person's grants do not allow, as a dishonest app would. The

@@ -42,6 +42,8 @@ pub mod domain {
     pub const CONFLICT: &str = "bukti.conflict.1";
     /// Sum of a device's identity file.
     pub const IDENTITY: &str = "bukti.identity.1";
+    /// Sum of a file that keeps a refused run.
+    pub const QUARANTINE: &str = "bukti.quarantine.2";
 }
 
 /// A SHA-256 under construction for one domain.

@@ -197,16 +197,18 @@ pub(super) enum Quarantine {
     List,
     /// Shows one refused run with its readable edits
     Show {
-        /// Its number in the list
-        number: usize,
+        /// Its number in the list, or its id
+        #[arg(value_name = "NUMBER|RUN")]
+        entry: String,
     },
     /// Enters the readable edits of a refused run again, as new ones
     ///
     /// Refused runs that it builds on, or that build on it, are entered with it. They stay in
     /// quarantine, marked as entered again.
     Reenter {
-        /// Its number in the list
-        number: usize,
+        /// Its number in the list, or its id
+        #[arg(value_name = "NUMBER|RUN")]
+        entry: String,
     },
     /// Writes everything in quarantine to a new JSON file
     Export {

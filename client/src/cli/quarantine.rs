@@ -8,7 +8,7 @@ use bukti_client::clock;
 use bukti_client::device::Quarantined;
 use bukti_command::show::{count, plain, show_time};
 use bukti_command::{Column, Reply, Table};
-use bukti_core::id::Incarnation;
+use bukti_core::id::{Incarnation, RunId};
 use serde::Serialize;
 use serde_json::json;
 
@@ -27,25 +27,28 @@ pub(super) fn run(desk: &mut Desk<'_>, command: &line::Quarantine) -> Result<Rep
     let entries = desk.device.quarantined();
     match command {
         line::Quarantine::List => Ok(list(desk, &entries)),
-        line::Quarantine::Show { number } => {
-            let entry = at(&entries, *number)?;
-            let shown = Numbered {
-                number: *number,
-                entry,
-            };
+        line::Quarantine::Show { entry } => {
+            let shown = named(&entries, entry)?;
             Ok(desk.answer(&shown, || text(&shown)))
         }
-        line::Quarantine::Reenter { number } => reenter(desk, at(&entries, *number)?),
+        line::Quarantine::Reenter { entry } => reenter(desk, named(&entries, entry)?.entry),
         line::Quarantine::Export { file } => export(desk, &entries, file),
     }
 }
 
-fn at(entries: &[Quarantined], number: usize) -> Result<&Quarantined, Failure> {
-    let found = number.checked_sub(1).and_then(|at| entries.get(at));
+/// The run that is typed as its number in the list or as its id.
+fn named<'e>(entries: &'e [Quarantined], typed: &str) -> Result<Numbered<'e>, Failure> {
+    let (number, run) = (typed.parse::<usize>().ok(), typed.parse::<RunId>().ok());
+    let mut listed = numbered(entries).into_iter();
+    let found =
+        listed.find(|listed| number == Some(listed.number) || run == Some(listed.entry.run));
     found.ok_or_else(|| {
         Failure::Wrong(match entries.len() {
             0 => "nothing is in quarantine".to_owned(),
-            held => format!("'{number}' is not in quarantine: expected a number from 1 to {held}"),
+            held => format!(
+                "'{typed}' is not in quarantine: expected a number from 1 to {held}, or the id of a \
+                 run as 'bukti quarantine list --json' gives it"
+            ),
         })
     })
 }

@@ -96,7 +96,7 @@ fn text(answer: &Answer, now: WallMs) -> String {
             &advise(status.quarantined, "see 'bukti quarantine list'"),
         ),
         fact("Differences", &differences(status)),
-        fact("Findings", &status.findings.to_string()),
+        fact("Findings", &advise(status.findings, "see below")),
     ];
     if status.revoked {
         lines.push("The server revoked this device: it can neither send nor receive.".to_owned());
@@ -111,9 +111,10 @@ fn text(answer: &Answer, now: WallMs) -> String {
         ));
     }
     for finding in found.iter().rev().take(FINDINGS_SHOWN) {
+        let at = finding.at.map(|at| show_time(at) + " ");
         lines.push(plain(&format!(
-            "  {} {}: {}",
-            show_time(finding.at),
+            "  {}{}: {}",
+            at.unwrap_or_default(),
             finding.code,
             finding.sentence
         )));

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
-use bukti_client::device::Tally;
+use bukti_client::device::{Status, Tally};
 use bukti_client::driver::{self, Progress, Settings, SyncError, Synced, Traffic};
 use bukti_client::limits::SYNC_ATTEMPTS_MAX;
 use bukti_command::show::{count, plain, show_bytes};
@@ -35,6 +35,10 @@ const NOT_ENTERED_AGAIN: &str = "edits of this copied or restored folder are ent
                                  all that the server holds for this device came here; everything \
                                  entered is kept";
 
+/// What was damaged on the device is no matter of the server's, and stays until somebody looks.
+const MAY_BE_LOST: &str = "Something in this device's folder was cut off or damaged, and work that was \
+                           kept in it may be lost: 'bukti status' says what and names the files.\n";
+
 /// What a sync did and what it left.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Summary {
@@ -63,6 +67,10 @@ pub(super) struct Summary {
     pub(super) quarantined: usize,
     /// Whether the server only takes until an administrator confirms this device.
     pub(super) awaits_confirmation: bool,
+    /// Things that should not be.
+    pub(super) findings: usize,
+    /// Files with what was cut or damaged here and may be nowhere else.
+    pub(super) may_be_lost: usize,
     #[serde(skip)]
     sightings: Sightings,
 }
@@ -187,6 +195,7 @@ impl Summary {
 
     fn text(&self) -> String {
         let waits = match (self.unsent, self.quarantined) {
+            (0, 0) if self.may_be_lost > 0 => "Nothing that can be read waits.".to_owned(),
             (0, 0) => "Nothing waits.".to_owned(),
             (unsent, 0) => format!("{} still to send.", count(unsent, "run")),
             (0, refused) => format!(
@@ -224,6 +233,17 @@ impl Summary {
                 true => format!("{AWAITS_CONFIRMATION}\n"),
                 false => String::new(),
             }
+            + match self.may_be_lost {
+                0 => "",
+                _ => MAY_BE_LOST,
+            }
+    }
+
+    /// How the device stands behind all that was done.
+    pub(super) fn stand(&mut self, status: &Status) {
+        (self.unsent, self.quarantined) = (status.unsent, status.quarantined);
+        self.awaits_confirmation = status.awaits_confirmation;
+        (self.findings, self.may_be_lost) = (status.findings, status.may_be_lost);
     }
 
     /// What is no longer this device's to read, and why.
@@ -284,8 +304,7 @@ pub(super) fn run(
         Err(SyncError::Device(_)) => *device = folder::open(folder)?,
     }
     let status = device.status()?;
-    (summary.unsent, summary.quarantined) = (status.unsent, status.quarantined);
-    summary.awaits_confirmation = status.awaits_confirmation;
+    summary.stand(&status);
     summary.up_to_date = ended.is_ok() && summary.unsent == 0 && !summary.awaits_confirmation;
     Ok(match ended {
         Ok(_synced) if summary.unsent > 0 => {

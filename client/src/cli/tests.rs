@@ -22,6 +22,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod damage;
+
 const VILLAGE: &str = "32.04.05.2001";
 const JOURNAL: JournalId = JournalId([9; 16]);
 const SERVER_TIME: WallMs = 4_102_444_800_000;
@@ -675,6 +677,36 @@ fn what_the_server_refused_is_shown_exported_and_entered_again() {
     assert!(
         ani.wrong("quarantine reenter 1")
             .contains("entered again already")
+    );
+}
+
+#[test]
+fn a_refused_run_goes_by_its_number_and_by_its_id() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    ani.new_evidence(PERDES);
+    ani.refuse("The device was not allowed to.");
+    let listed = ani.json("quarantine list");
+    let run = listed["quarantine"][0]["run"].as_str().unwrap();
+    let shown = ani.json(&format!("quarantine show {run}"));
+    assert_eq!(shown, ani.json("quarantine show 1"));
+    for typed in ["2", "0", "abc", &"0".repeat(32), &run[..31]] {
+        let said = ani.wrong(&format!("quarantine show {typed}"));
+        assert_eq!(
+            said,
+            format!(
+                "'{typed}' is not in quarantine: expected a number from 1 to 1, or the id of a run as \
+                 'bukti quarantine list --json' gives it"
+            )
+        );
+    }
+    ani.text(&format!("quarantine reenter {run}"));
+    assert_eq!(
+        ani.json("evidence list")["evidence"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
     );
 }
 

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bukti_client::clock;
+use bukti_client::device::Finding;
 use bukti_client::driver::{self, Progress, SyncError};
 use bukti_client::limits::{REQUESTS_QUEUED, SYNC_LOOK_EVERY_MS};
 use bukti_command::control::{ControlServer, Request};
@@ -42,6 +43,8 @@ pub(super) fn run(folder: &Path, json: bool) -> Result<Reply, Failure> {
     let control = ControlServer::bind(&lock)
         .map_err(|error| Failure::Failed(format!("cannot take commands: {error}")))?;
     let mut device = folder::open(folder)?;
+    let findings = device.findings()?;
+    News::aside(&findings).for_each(|news| news.print(json));
     let (sender, requests) = tokio::sync::mpsc::channel(REQUESTS_QUEUED);
     let hub = Arc::new(Hub {
         folder: folder.to_owned(),
@@ -229,8 +232,7 @@ impl Hub {
             let status = self.ask(FieldDevice::status)??;
             let view = self.view().clone();
             let mut summary = view.summary.since(&before.summary);
-            (summary.unsent, summary.quarantined) = (status.unsent, status.quarantined);
-            summary.awaits_confirmation = status.awaits_confirmation;
+            summary.stand(&status);
             if view.up_to_date && status.unsent == 0 {
                 summary.up_to_date = !status.awaits_confirmation;
                 return Ok(summary.reply(json));
@@ -301,6 +303,15 @@ impl News {
         (since.not_granted > 0).then(|| Self {
             text: since.left_text(),
             json: json!({ "event": "not_granted", "documents": since.not_granted }),
+        })
+    }
+
+    /// What lies aside in the data folder, before anything else is told.
+    fn aside(findings: &[Finding]) -> impl Iterator<Item = Self> {
+        let aside = findings.iter().filter(|finding| finding.place.is_some());
+        aside.map(|finding| Self {
+            text: finding.sentence.clone(),
+            json: json!({ "event": "finding", "finding": finding }),
         })
     }
 

@@ -230,7 +230,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 ),
                 document: None,
                 run: None,
-                at: now,
+                at: Some(now),
+                place: None,
             });
         }
         let survived = &mut change.meta().survived;

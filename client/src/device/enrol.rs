@@ -7,7 +7,7 @@ use bukti_sync_protocol::link::InvitationLink;
 use ed25519_dalek::SigningKey;
 
 use super::identity::{self, Found};
-use super::tail::Tail;
+use super::tail::{Tail, TailError};
 use super::{Device, DeviceError, Folders};
 
 /// The device is enrolled elsewhere and holds work that only that server may have.
@@ -131,8 +131,12 @@ impl<S: Storage> Applicant<S> {
 }
 
 fn refuse_unsent<S: Storage>(folders: &Folders<S>, url: &str) -> Result<(), DeviceError> {
-    let tail = Tail::open(std::sync::Arc::clone(&folders.tail))?;
-    let unsent = tail.map_or(0, |(tail, _)| tail.pending().len());
+    let unsent = match Tail::open(std::sync::Arc::clone(&folders.tail)) {
+        Ok(tail) => tail.map_or(0, |(tail, _)| tail.pending().len()),
+        // Nothing of it can be sent anywhere.
+        Err(TailError::Beginning { .. }) => 0,
+        Err(error) => return Err(error.into()),
+    };
     if unsent > 0 {
         let url = url.to_owned();
         return Err(OtherServer { unsent, url }.into());

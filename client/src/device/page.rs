@@ -369,7 +369,8 @@ impl Unsound {
             sentence: self.sentence,
             document: self.document,
             run: self.run,
-            at,
+            at: Some(at),
+            place: None,
         }
     }
 }

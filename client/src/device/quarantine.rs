@@ -1,22 +1,35 @@
 //! Runs that a server refused, with the reason, until somebody deals with them.
 //!
 //! One file for each run, named after it and durable before the run leaves the tail. The bytes are
-//! one CBOR map that says what it is, so an exported file can be read on its own.
+//! one CBOR map that says what it is, so an exported file can be read on its own. One that is not as
+//! it was written is put aside and told ([`super::aside`]); the others go on.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
-use bukti_core::envelope::{EnvelopeError, Run, decode_exactly};
+use bukti_core::envelope::{Run, decode_exactly};
+use bukti_core::hash::{Hasher, domain};
 use bukti_core::id::{ChangeHash, DocumentId, RunId, WallMs};
-use bukti_core::journal::Storage;
+use bukti_core::journal::{Storage, is_scarce};
+use bukti_core::kv::number_aside;
+use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
+use super::aside::{self, Aside};
 use super::file::{self, FileError};
 use super::tail::Pending;
 use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_EDIT_BYTES_MAX, QUARANTINE_EDITS_MAX};
 
-const FORMAT: &str = "bukti.quarantine.1";
+const FORMAT: &str = "bukti.quarantine.2";
+
+/// The format of before, without a sum. No one flipped bit makes either of the other.
+const FORMAT_WITHOUT_SUM: &str = "bukti.quarantine.1";
+
 const SUFFIX: &str = ".cbor";
+
+/// What stands between the name of a file and a number once it was put aside.
+const ASIDE: &str = ".damaged-";
 
 /// Why the quarantine cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,14 +37,6 @@ pub enum QuarantineError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file is not what its name says.
-    #[error("the quarantined run in {name} is damaged: {reason}")]
-    Damaged {
-        /// The file.
-        name: String,
-        /// What is wrong.
-        reason: String,
-    },
 }
 
 /// A refused run as it is kept and exported.
@@ -54,6 +59,34 @@ struct Stored {
     edits: Vec<String>,
     #[n(7)]
     entered_again: Option<RunId>,
+    /// Over the other values, as they are written without it.
+    #[n(8)]
+    sum: Option<ByteArray<32>>,
+}
+
+impl Stored {
+    /// In the present format, with the sum over everything else.
+    fn summed(self) -> Self {
+        let plain = Self {
+            format: FORMAT.into(),
+            sum: None,
+            ..self
+        };
+        let sum = Hasher::new(domain::QUARANTINE).variable(&encode(&plain));
+        Self {
+            sum: Some(sum.finish().into()),
+            ..plain
+        }
+    }
+}
+
+/// What a file of the quarantine turned out to be.
+enum Looked {
+    Sound(Box<(Stored, Pending)>),
+    /// It is not as it was written.
+    Damaged,
+    /// The disk does not give it, and may do so later.
+    Unreadable(io::Error),
 }
 
 /// What was in a refused run, for people.
@@ -96,22 +129,36 @@ pub(super) struct Quarantine<S: Storage> {
 }
 
 impl<S: Storage> Quarantine<S> {
-    pub(super) fn open(folder: Arc<S>) -> Result<Self, QuarantineError> {
+    /// Opens what is kept, and answers what cannot be used of it. What is damaged is put aside under
+    /// a number from `number_min` on, which grows with all that is written here.
+    pub(super) fn open(
+        folder: Arc<S>,
+        number_min: u64,
+    ) -> Result<(Self, Vec<Aside>), QuarantineError> {
         file::settle_names(&*folder)?;
-        let names = folder.list().map_err(|source| FileError {
+        let mut names = folder.list().map_err(|source| FileError {
             act: "list",
             name: "the quarantine".into(),
             source,
         })?;
-        let mut runs = BTreeMap::new();
-        for name in names.into_iter().filter(|name| name.ends_with(SUFFIX)) {
-            let Some(bytes) = file::read(&*folder, &name, QUARANTINE_BYTES_MAX)? else {
-                continue;
-            };
-            let entry = read(&bytes).map_err(|reason| QuarantineError::Damaged { name, reason })?;
-            runs.insert(entry.1.id(), entry);
+        names.sort_unstable();
+        let (mut runs, mut unusable) = (BTreeMap::new(), Vec::new());
+        for name in names.iter().filter(|name| name.ends_with(SUFFIX)) {
+            match look(&*folder, name)? {
+                Looked::Sound(entry) => drop(runs.insert(entry.1.id(), *entry)),
+                Looked::Damaged => {
+                    let kept = put_aside(&*folder, name, &names, number_min)?;
+                    unusable.push(aside::damaged_refusal(run_in(name), &kept));
+                }
+                Looked::Unreadable(why) => {
+                    unusable.push(aside::unread_refusal(run_in(name), name, &why));
+                }
+            }
         }
-        Ok(Self { folder, runs })
+        // Of earlier openings.
+        let earlier = names.iter().filter(|name| number_in(name).is_some());
+        unusable.extend(earlier.map(|name| aside::damaged_refusal(run_in(name), name)));
+        Ok((Self { folder, runs }, unusable))
     }
 
     /// Keeps a refused run; it is on the disk when this returns.
@@ -138,6 +185,7 @@ impl<S: Storage> Quarantine<S> {
             title: edits.title,
             edits: lines,
             entered_again: None,
+            sum: None,
         };
         self.write(pending.clone(), stored)
     }
@@ -152,7 +200,7 @@ impl<S: Storage> Quarantine<S> {
     }
 
     fn write(&mut self, pending: Pending, stored: Stored) -> Result<(), QuarantineError> {
-        let run = pending.id();
+        let (run, stored) = (pending.id(), stored.summed());
         file::replace(&*self.folder, &name_of(&run), &encode(&stored))?;
         self.runs.insert(run, (stored, pending));
         Ok(())
@@ -204,14 +252,73 @@ fn shown((stored, pending): &(Stored, Pending)) -> Quarantined {
     }
 }
 
-fn read(bytes: &[u8]) -> Result<(Stored, Pending), String> {
-    let stored: Stored = decode_exactly(bytes).map_err(|error| error.to_string())?;
-    if stored.format != FORMAT {
-        return Err(format!("it is '{}', not '{FORMAT}'", stored.format));
+fn look<S: Storage>(folder: &S, name: &str) -> Result<Looked, FileError> {
+    let bytes = || -> io::Result<Option<Vec<u8>>> {
+        let length = folder.length(name)?;
+        if length > QUARANTINE_BYTES_MAX {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; length as usize];
+        folder.read_at(name, 0, &mut bytes)?;
+        Ok(Some(bytes))
+    };
+    match bytes() {
+        Ok(bytes) => {
+            let entry = bytes.and_then(|bytes| read(name, &bytes));
+            Ok(entry.map_or(Looked::Damaged, |entry| Looked::Sound(Box::new(entry))))
+        }
+        // That says nothing about the file.
+        Err(source) if is_scarce(&source) => Err(FileError {
+            act: "read",
+            name: name.to_owned(),
+            source,
+        }),
+        Err(source) => Ok(Looked::Unreadable(source)),
     }
-    let run = Run::open(&stored.run).map_err(|error: EnvelopeError| error.to_string())?;
-    let pending = Pending::new(run, true)?;
-    Ok((stored, pending))
+}
+
+/// What a file says, if it is as it was written.
+fn read(name: &str, bytes: &[u8]) -> Option<(Stored, Pending)> {
+    let stored: Stored = decode_exactly(bytes).ok()?;
+    let is_whole = match stored.format.as_str() {
+        FORMAT => encode(&stored.clone().summed()) == bytes,
+        FORMAT_WITHOUT_SUM => stored.sum.is_none(),
+        _other => false,
+    };
+    let run = Run::open(&stored.run).ok().filter(|_| is_whole)?;
+    let pending = Pending::new(run, true).ok()?;
+    (name_of(&pending.id()) == name).then_some((stored, pending))
+}
+
+/// Gives a damaged file a name that none of `names` is, and answers it.
+fn put_aside<S: Storage>(
+    folder: &S,
+    name: &str,
+    names: &[String],
+    number_min: u64,
+) -> Result<String, FileError> {
+    let of_name = names.iter().filter(|other| run_in(other) == run_in(name));
+    let numbers: Vec<u64> = of_name.filter_map(|other| number_in(other)).collect();
+    let kept = format!("{name}{ASIDE}{}", number_aside(&numbers, number_min));
+    let renamed = folder.rename(name, &kept);
+    let renamed = renamed.and_then(|()| folder.sync_folder());
+    renamed.map_err(|source| FileError {
+        act: "put aside",
+        name: name.to_owned(),
+        source,
+    })?;
+    Ok(kept)
+}
+
+/// The number under which a file was put aside, if it was.
+fn number_in(name: &str) -> Option<u64> {
+    let (file, number) = name.rsplit_once(ASIDE)?;
+    number.parse().ok().filter(|_| file.ends_with(SUFFIX))
+}
+
+/// The run that a file is named after.
+fn run_in(name: &str) -> Option<RunId> {
+    name.split_once(SUFFIX)?.0.parse().ok()
 }
 
 fn name_of(run: &RunId) -> String {
@@ -220,4 +327,15 @@ fn name_of(run: &RunId) -> String {
 
 fn encode(stored: &Stored) -> Vec<u8> {
     minicbor::to_vec(stored).expect("writing to a vector cannot fail")
+}
+
+/// A file as a former version wrote it.
+#[cfg(test)]
+pub(super) fn without_sum(bytes: &[u8]) -> Vec<u8> {
+    let stored: Stored = decode_exactly(bytes).expect("it was just written");
+    encode(&Stored {
+        format: FORMAT_WITHOUT_SUM.into(),
+        sum: None,
+        ..stored
+    })
 }

@@ -13,10 +13,12 @@ use bukti_core::envelope::{Body, Run, decode_exactly};
 use bukti_core::hash::{Hasher, domain};
 use bukti_core::id::{ChangeHash, DocumentId, Incarnation, JournalId, Position, RunId};
 use bukti_core::journal::{
-    CreateError, Journal, JournalFailure, OpenError, Options, ReadError, Recovery, Storage,
+    CreateError, Journal, JournalFailure, OpenError, Options, ReadError, Recovery, SideFile,
+    Storage,
 };
 use minicbor::{Decode, Encode};
 
+use super::aside::place_in_tail;
 use crate::limits::{TAIL_RESERVE_BYTES, TAIL_SETTLED_BYTES};
 
 /// Why the tail cannot be used.
@@ -34,6 +36,17 @@ pub enum TailError {
     /// Nothing was added to it.
     #[error("cannot write the tail")]
     Append(#[from] JournalFailure),
+    /// What all of it rests on was damaged, and opening cut it.
+    #[error(
+        "the beginning of the unsent work is damaged, {}, and what stood there is kept in {}: show \
+         it to the server's administrator, then {}", .cut, place_in_tail(.cut), going_on(*.begins_anew)
+    )]
+    Beginning {
+        /// The file that keeps it.
+        cut: SideFile,
+        /// Whether a tail can begin in the same folder.
+        begins_anew: bool,
+    },
     /// A record of it cannot be understood.
     #[error("record {position} of the tail cannot be read: {reason}")]
     Record {
@@ -42,6 +55,13 @@ pub enum TailError {
         /// What is wrong.
         reason: String,
     },
+}
+
+fn going_on(begins_anew: bool) -> &'static str {
+    match begins_anew {
+        true => "open a new invitation link, with which this device begins anew",
+        false => "enrol in a new folder and have this device revoked",
+    }
 }
 
 /// How a run left the tail.
@@ -199,8 +219,14 @@ impl<S: Storage> Tail<S> {
         storage: Arc<S>,
         incarnation: Incarnation,
     ) -> Result<Self, TailError> {
-        if let Some((tail, _)) = Self::open(Arc::clone(&storage))? {
-            return Ok(tail);
+        match Self::open(Arc::clone(&storage)) {
+            Ok(Some((tail, _))) => return Ok(tail),
+            // What was cut stays beside the one that begins here.
+            Ok(None)
+            | Err(TailError::Beginning {
+                begins_anew: true, ..
+            }) => {}
+            Err(error) => return Err(error),
         }
         let state = State::start(incarnation);
         // The journal's own id only binds its segments to each other.
@@ -214,7 +240,7 @@ impl<S: Storage> Tail<S> {
         })
     }
 
-    /// Opens the tail after whatever happened; `None` where nothing was ever sealed.
+    /// Opens the tail after whatever happened; `None` where none ever began.
     pub(super) fn open(storage: Arc<S>) -> Result<Option<(Self, Recovery)>, TailError> {
         let options = Options::device(TAIL_RESERVE_BYTES);
         let (journal, recovery) = match Journal::open(storage, options) {
@@ -222,8 +248,9 @@ impl<S: Storage> Tail<S> {
             Err(OpenError::NoJournal) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        let beginning = beginning_cut(&recovery);
         if recovery.head == 0 {
-            return Ok(None);
+            return beginning.map_or(Ok(None), Err);
         }
         let mut replay = Replay::default();
         for scanned in journal.reader().scan(recovery.first) {
@@ -239,10 +266,11 @@ impl<S: Storage> Tail<S> {
                 .map_err(failed)?;
         }
         let settled_bytes = replay.settled_bytes;
-        let state = replay.state.ok_or_else(|| TailError::Record {
+        let no_base = TailError::Record {
             position: recovery.first,
             reason: "there is no base record".into(),
-        })?;
+        };
+        let state = replay.state.ok_or(beginning.unwrap_or(no_base))?;
         let tail = Self {
             journal,
             state,
@@ -253,6 +281,11 @@ impl<S: Storage> Tail<S> {
 
     pub(super) fn incarnation(&self) -> Incarnation {
         self.state.incarnation
+    }
+
+    /// The position of its last record.
+    pub(super) fn head(&self) -> Position {
+        self.journal.head().0
     }
 
     pub(super) fn last(&self) -> Option<Last> {
@@ -504,6 +537,18 @@ impl Replay {
         }
         Ok(())
     }
+}
+
+/// Says of a tail without a base what was cut where it ends, by this opening or an earlier one.
+fn beginning_cut(recovery: &Recovery) -> Option<TailError> {
+    let names = recovery.side_files.iter();
+    let cut = names.filter_map(|name| SideFile::parse(name));
+    let cut = cut.filter(|cut| cut.position == recovery.head + 1);
+    cut.max_by_key(|cut| cut.number)
+        .map(|cut| TailError::Beginning {
+            cut,
+            begins_anew: recovery.head == 0,
+        })
 }
 
 fn encode(record: &TailRecord) -> Vec<u8> {

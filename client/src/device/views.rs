@@ -218,6 +218,9 @@ pub struct Status {
     pub differs: Vec<Scope>,
     /// Things that should not be.
     pub findings: usize,
+    /// Files in the data folder with what was cut or damaged there, in which may be work that is
+    /// nowhere else.
+    pub may_be_lost: usize,
     /// Whether the server said that this device was revoked.
     pub revoked: bool,
     /// Whether the server only takes until an administrator confirms this device.
@@ -406,19 +409,26 @@ impl<S: Storage, K: Kv> Device<S, K> {
             position: meta.up_to_date_position,
             up_to_date_at: meta.up_to_date_at,
             differs: meta.differs.clone(),
-            findings: self.confirmed.findings()?.len(),
+            findings: self.findings()?.len(),
+            may_be_lost: self.aside.iter().filter(|aside| aside.may_be_lost).count(),
             revoked: meta.revoked,
             awaits_confirmation: meta.unconfirmed,
             not_taken_back: self.confirmed.unreturned()?,
         })
     }
 
-    /// What should not be and was found, the oldest first.
+    /// What should not be and was found, the oldest first; last what lies aside in the data folder.
     ///
     /// # Errors
     /// The confirmed store failed.
     pub fn findings(&self) -> Result<Vec<super::Finding>, DeviceError> {
-        Ok(self.confirmed.findings()?)
+        let aside = self.aside.iter().map(|aside| aside.finding.clone());
+        Ok(self
+            .confirmed
+            .findings()?
+            .into_iter()
+            .chain(aside)
+            .collect())
     }
 
     /// What sessions did since the device was opened.

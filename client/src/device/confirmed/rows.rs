@@ -231,9 +231,13 @@ pub struct Finding {
     #[n(3)]
     #[serde(serialize_with = "crate::device::views::as_text_option")]
     pub run: Option<RunId>,
-    /// This device's clock when it was found.
+    /// This device's clock when it was found; nothing where it is told for as long as a file lies
+    /// in the data folder.
     #[n(4)]
-    pub at: WallMs,
+    pub at: Option<WallMs>,
+    /// The file in the data folder that keeps what it is about.
+    #[n(5)]
+    pub place: Option<String>,
 }
 
 /// The beginning of a large item of the feed.

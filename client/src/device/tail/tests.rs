@@ -5,12 +5,12 @@ use std::sync::Arc;
 use automerge::transaction::Transactable;
 use automerge::{ActorId, Automerge, ROOT};
 use bukti_core::envelope::{Body, Envelope, Run};
-use bukti_core::id::{ChangeHash, DeviceId, DocumentId, Incarnation, RunId};
-use bukti_core::journal::Storage;
+use bukti_core::id::{ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, RunId};
 use bukti_core::journal::memory::{Fault, MemoryStorage};
+use bukti_core::journal::{Journal, Options, Storage, segment_name};
 use ed25519_dalek::SigningKey;
 
-use super::{Settled, Tail};
+use super::{Settled, State, Tail, TailError};
 use crate::limits::TAIL_SETTLED_BYTES;
 
 const LIFE: Incarnation = Incarnation([1; 16]);
@@ -168,4 +168,48 @@ fn a_new_life_numbers_from_the_start_and_marks_what_was_sealed_before() {
     let tail = open(&disk);
     assert_eq!(waiting(&tail), [new.id()]);
     assert!(!tail.pending()[0].reenter);
+}
+
+#[test]
+fn a_tail_that_was_written_anew_and_damaged_at_its_beginning_is_not_begun_over() {
+    let disk = MemoryStorage::new();
+    let base = State::start(LIFE).base();
+    let options = Options {
+        segment_bytes: 4096,
+        ..Options::device(0)
+    };
+    let journal = Journal::create(disk.clone(), JournalId(LIFE.0), options, &base);
+    let mut journal = journal.unwrap();
+    let mut last = 1;
+    while disk.list().unwrap().len() == 1 {
+        last = journal.append(&base).unwrap().first;
+    }
+    journal.remove_before(last).unwrap();
+    drop(journal);
+    let name = segment_name(2);
+    assert!(disk.list().unwrap().iter().eq([&name]));
+
+    let mut bytes = disk.content(&name).unwrap();
+    let last = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    bytes[last] ^= 1;
+    disk.set_content(&name, &bytes);
+    for _ in 0..2 {
+        let refused = Tail::open_or_create(Arc::new(disk.clone()), LIFE).unwrap_err();
+        let said = refused.to_string();
+        assert!(
+            matches!(
+                refused,
+                TailError::Beginning {
+                    begins_anew: false,
+                    ..
+                }
+            ),
+            "{said}"
+        );
+        assert!(said.contains("0000000002.seg at byte 112"), "{said}");
+        assert!(
+            said.ends_with("enrol in a new folder and have this device revoked"),
+            "{said}"
+        );
+    }
 }

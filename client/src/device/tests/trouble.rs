@@ -48,7 +48,7 @@ fn a_refused_run_and_what_builds_on_it_lie_in_quarantine_with_their_words() {
     budi.crash(&mut |_| 0);
     assert_eq!(budi.device().quarantined(), refused);
     let bytes = budi.device().export_quarantined(&refused[0].run).unwrap();
-    assert!(bytes.windows(18).any(|part| part == b"bukti.quarantine.1"));
+    assert!(bytes.windows(18).any(|part| part == b"bukti.quarantine.2"));
 }
 
 #[test]

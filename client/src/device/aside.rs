@@ -1,0 +1,125 @@
+//! What was cut or put aside in the device's own folders, as findings.
+//!
+//! They are made from the names of the files at each opening and last as long as the files do: what
+//! an opening cut that ended before it could say so is told by the next one, and a confirmed store
+//! that is thrown away takes nothing of it along.
+
+use std::io;
+
+use bukti_core::id::RunId;
+use bukti_core::journal::{SideFile, TailKind};
+
+use super::confirmed::Finding;
+
+/// What looks like an unfinished write was cut from the tail's end.
+const TORN: &str = "torn";
+
+/// A group that was written to its end was cut from the tail's end.
+const DAMAGED_END: &str = "damaged-end";
+
+/// Bytes stood behind the tail's end where no record was.
+const STRAY_BYTES: &str = "stray-bytes";
+
+/// A file of the quarantine was put aside.
+const QUARANTINE_DAMAGED: &str = "quarantine-damaged";
+
+/// The disk does not give a file of the quarantine.
+const QUARANTINE_UNREAD: &str = "quarantine-unread";
+
+/// Something that lies beside what is sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Aside {
+    pub(super) finding: Finding,
+    /// Whether work that was kept here may be in it and nowhere else.
+    pub(super) may_be_lost: bool,
+}
+
+/// What openings cut from the end of the tail, one for each file that keeps some of it.
+pub(super) fn cut_tails(side_files: &[String]) -> impl Iterator<Item = Aside> {
+    let parsed = side_files.iter().filter_map(|name| SideFile::parse(name));
+    parsed.map(|side| cut_tail(&side))
+}
+
+fn cut_tail(side: &SideFile) -> Aside {
+    let place = place_in_tail(side);
+    let (code, may_be_lost, sentence) = match side.kind {
+        TailKind::Damaged => (
+            DAMAGED_END,
+            true,
+            format!(
+                "An edit that was kept here may be lost: the end of the unsent work was damaged and \
+                 cut, {side}. What was cut is in {place}; show it to the server's administrator."
+            ),
+        ),
+        TailKind::Torn => (
+            TORN,
+            true,
+            format!(
+                "The end of the unsent work was not whole and was cut, {side}. It looks like a write \
+                 that was interrupted, of which nobody was told that it is kept; if the disk damaged \
+                 it later, an edit that was kept here may be lost. What was cut is in {place}; show it \
+                 to the server's administrator."
+            ),
+        ),
+        TailKind::Stray => (
+            STRAY_BYTES,
+            false,
+            format!(
+                "Bytes stood behind the end of the unsent work where only zeros may be, {side}; the \
+                 disk changed them. No edit was there. They are in {place}."
+            ),
+        ),
+    };
+    Aside {
+        finding: finding(code, sentence, place),
+        may_be_lost,
+    }
+}
+
+/// A damaged file of the quarantine under the name that it has since.
+pub(super) fn damaged_refusal(run: Option<RunId>, name: &str) -> Aside {
+    let place = format!("quarantine/{name}");
+    let sentence = format!(
+        "Edits that the server had refused were damaged and cannot be shown or entered again. The file \
+         was put aside as {place}; show it to the server's administrator."
+    );
+    Aside {
+        finding: Finding {
+            run,
+            ..finding(QUARANTINE_DAMAGED, sentence, place)
+        },
+        may_be_lost: true,
+    }
+}
+
+/// A file of the quarantine that this opening went on without.
+pub(super) fn unread_refusal(run: Option<RunId>, name: &str, why: &io::Error) -> Aside {
+    let place = format!("quarantine/{name}");
+    let sentence = format!(
+        "Edits that the server had refused are not shown, since the disk does not give {place}: {why}. \
+         They are shown again when it does; show it to the server's administrator."
+    );
+    Aside {
+        finding: Finding {
+            run,
+            ..finding(QUARANTINE_UNREAD, sentence, place)
+        },
+        may_be_lost: true,
+    }
+}
+
+/// Where a side file of the tail lies in the data folder.
+pub(super) fn place_in_tail(side: &SideFile) -> String {
+    format!("tail/{}", side.name())
+}
+
+fn finding(code: &str, sentence: String, place: String) -> Finding {
+    Finding {
+        code: code.to_owned(),
+        sentence,
+        document: None,
+        run: None,
+        at: None,
+        place: Some(place),
+    }
+}
