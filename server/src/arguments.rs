@@ -59,8 +59,7 @@ pub enum Command {
         #[arg(long)]
         accept_loss: bool,
     },
-    /// Put damaged bytes of the journal back from a backup; what was written since stays (server
-    /// stopped)
+    /// Put damaged bytes of the journal back from a backup (server stopped)
     Repair {
         /// Folder that backup made
         #[arg(long, value_name = "DIR")]

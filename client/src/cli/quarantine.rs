@@ -44,7 +44,7 @@ fn named<'e>(entries: &'e [Quarantined], typed: &str) -> Result<Numbered<'e>, Fa
         listed.find(|listed| number == Some(listed.number) || run == Some(listed.entry.run));
     found.ok_or_else(|| {
         Failure::Wrong(match entries.len() {
-            0 => "nothing is in quarantine".to_owned(),
+            0 => format!("'{typed}' is not in quarantine: nothing is"),
             held => format!(
                 "'{typed}' is not in quarantine: expected a number from 1 to {held}, or the id of a \
                  run as 'bukti quarantine list --json' gives it"

@@ -411,11 +411,8 @@ fn whatever_is_typed_wrongly_is_one_line_and_changes_nothing() {
             ani.wrong(&format!("resolve {id} title --keep 1")),
             "has no conflict",
         ),
-        (ani.wrong("quarantine show 1"), "nothing is in quarantine"),
-        (
-            ani.wrong("quarantine reenter 1"),
-            "nothing is in quarantine",
-        ),
+        (ani.wrong("quarantine show 1"), "quarantine: nothing is"),
+        (ani.wrong("quarantine reenter 1"), "quarantine: nothing is"),
         (ani.wrong("indicators I.9"), "expected perhaps I."),
     ];
     for (said, expected) in cases {

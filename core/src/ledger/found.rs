@@ -72,6 +72,7 @@ impl Found {
                 code::DAMAGED_END,
                 code::STRAY_BYTES,
                 code::DAMAGE,
+                code::REPAIRED,
                 code::STORE_DAMAGED,
                 code::SMALL_FILE,
                 code::OTHER_HISTORY,

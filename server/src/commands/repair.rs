@@ -105,7 +105,7 @@ fn text(report: &Report, is_mended: bool, from: &Path) -> String {
     if is_mended {
         text.push_str(match report.repaired.is_empty() {
             true => "Nothing is damaged.\n",
-            false => "The journal is as it was written. Run bukti-server verify, then serve.\n",
+            false => "The journal is as it was written. What was found and repaired waits to be acknowledged.\n",
         });
         return text;
     }

@@ -322,3 +322,36 @@ fn a_pipe_in_place_of_a_segment_is_refused_and_waited_for_by_nobody() {
     let written = open().write_at(&name, 0, b"?").unwrap_err();
     assert_eq!(written.to_string(), "it is no regular file");
 }
+
+#[test]
+fn a_segment_that_another_file_replaces_takes_nothing_more_and_is_read_as_it_is_now() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("journal");
+    let mut journal = Journal::create(DiskStorage::open(&folder).unwrap(), ID, SMALL, &[]).unwrap();
+    for number in 1..=3 {
+        journal.append(&[record(number, 600)]).unwrap();
+    }
+    let extent = Extent {
+        up_to: Some(journal.reader().watermark()),
+        ..Extent::default()
+    };
+    let storage = DiskStorage::open(&folder).unwrap();
+    assert!(verify(&storage, &extent).is_clean());
+    // A copy of it as it was, under a name that the journal holds open.
+    let replace = |number: u32| {
+        let segment = folder.join(segment_name(number));
+        let mut bytes = fs::read(&segment).unwrap();
+        let middle = bytes.len() / 4;
+        bytes[middle] ^= 1;
+        fs::write(home.path().join("other"), bytes).unwrap();
+        fs::rename(home.path().join("other"), segment).unwrap();
+    };
+    replace(1);
+    assert!(!verify(&storage, &extent).is_clean());
+    journal.append(&[record(4, 10)]).unwrap();
+    let (last, _) = journal.head();
+    replace(journal.reader().locate(last).unwrap().segment);
+    let failed = journal.append(&[record(5, 10)]).unwrap_err();
+    assert!(failed.is_final());
+    assert!(format!("{failed:?}").contains("another file"), "{failed:?}");
+}
