@@ -157,7 +157,7 @@ impl From<FolderError> for Failure {
         };
         Self {
             exit,
-            text: with_causes(&error),
+            text: error.told(),
         }
     }
 }

@@ -22,9 +22,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bukti_core::causes::with_causes;
 use bukti_core::id::{JournalId, Position, WallMs};
-use bukti_core::journal::SideFile;
 use bukti_core::journal::disk::DiskStorage;
+use bukti_core::journal::{OpenError, ReadError, SideFile};
 use bukti_core::kv::{KvError, SledKv, move_aside};
 use bukti_core::ledger::{self, LedgerError, Opened, Progress};
 use ed25519_dalek::SigningKey;
@@ -108,6 +109,27 @@ pub enum FolderError {
     /// The ledger refuses.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+impl FolderError {
+    /// What it is, why, and what can be done about it.
+    pub fn told(&self) -> String {
+        let text = with_causes(self);
+        let is_damaged = matches!(
+            self,
+            Self::Ledger(
+                LedgerError::Open(OpenError::Damaged(_))
+                    | LedgerError::Read(ledger::ReadError::Journal(ReadError::Damaged(_)))
+            )
+        );
+        match is_damaged {
+            true => format!(
+                "{text}; put the bytes back with bukti-server repair --from BACKUP, or restore the newest \
+                 backup into a new folder"
+            ),
+            false => text,
+        }
+    }
 }
 
 /// Names records from one to another.

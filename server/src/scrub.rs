@@ -156,22 +156,33 @@ pub async fn look(
     mut alarms: mpsc::Receiver<u32>,
     stopping: CancellationToken,
 ) {
-    let mut looked: BTreeMap<u32, Instant> = BTreeMap::new();
+    let mut looked = Looked::default();
     loop {
         let segment = tokio::select! {
             () = stopping.cancelled() => return,
             segment = alarms.recv() => segment,
         };
         let Some(segment) = segment else { return };
-        looked.retain(|_, at| at.elapsed() < LOOKED_FOR);
-        if looked.contains_key(&segment) {
+        if looked.is_recent(segment, Instant::now()) {
             continue;
         }
         tokio::select! {
             () = stopping.cancelled() => return,
             () = look_into(&accepting, &scrubbing, segment) => {}
         }
-        looked.insert(segment, Instant::now());
+        looked.0.insert(segment, Instant::now());
+    }
+}
+
+/// Segments that were read for an alarm, and when.
+#[derive(Debug, Default)]
+struct Looked(BTreeMap<u32, Instant>);
+
+impl Looked {
+    /// Whether a segment was read so lately that another alarm says nothing more. Forgets the others.
+    fn is_recent(&mut self, segment: u32, now: Instant) -> bool {
+        self.0.retain(|_, at| now.duration_since(*at) < LOOKED_FOR);
+        self.0.contains_key(&segment)
     }
 }
 
@@ -340,6 +351,19 @@ mod tests {
         let pace = Pace::of(&config(3)).unwrap();
         let of = (pace.bytes_per_second, pace.every);
         assert_eq!(of, (3 * 1024, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn of_many_alarms_in_one_segment_one_a_minute_is_looked_into() {
+        let begun = Instant::now();
+        let mut looked = Looked::default();
+        assert!(!looked.is_recent(1, begun));
+        looked.0.insert(1, begun);
+        let almost = begun + LOOKED_FOR - Duration::from_millis(1);
+        assert!(looked.is_recent(1, begun) && looked.is_recent(1, almost));
+        assert!(!looked.is_recent(2, almost));
+        assert!(!looked.is_recent(1, begun + LOOKED_FOR));
+        assert!(looked.0.is_empty(), "nothing is remembered for ever");
     }
 
     #[test]

@@ -77,7 +77,7 @@ async fn run(
     let mut progress = commands::log_progress();
     let started = folder
         .open(key, Some(wall_now()), &config, &metrics, &mut progress)
-        .map_err(|error| with_causes(&error))?;
+        .map_err(|error| error.told())?;
     if let Some(path) = key {
         folder
             .remember_key(path)

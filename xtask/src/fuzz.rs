@@ -74,7 +74,13 @@ pub(crate) fn fuzz(asked: &Asked<'_>) -> bool {
             eprintln!("{}: {error}", found.display());
             return false;
         }
-        if !run(&mut target(
+        if !run(&mut fuzzer(&folder, "build", name)) {
+            eprintln!("── {name}: it was not built, and no input was tried");
+            return false;
+        }
+        let mut fuzzing = fuzzer(&folder, "run", name);
+        if !run(with_limits(
+            &mut fuzzing,
             &folder,
             name,
             *bytes_max,
@@ -88,13 +94,25 @@ pub(crate) fn fuzz(asked: &Asked<'_>) -> bool {
     true
 }
 
-fn target(folder: &Path, name: &str, bytes_max: u32, found: &Path, minutes: u32) -> Command {
+fn fuzzer(folder: &Path, act: &str, name: &str) -> Command {
     let mut command = Command::new(cargo_path());
     command
         .current_dir(folder)
         // Instrumentation is not offered by a stable compiler otherwise.
         .env("RUSTC_BOOTSTRAP", "1")
-        .args(["fuzz", "run", "--sanitizer", "none", name])
+        .args(["fuzz", act, "--sanitizer", "none", name]);
+    command
+}
+
+fn with_limits<'c>(
+    command: &'c mut Command,
+    folder: &Path,
+    name: &str,
+    bytes_max: u32,
+    found: &Path,
+    minutes: u32,
+) -> &'c mut Command {
+    command
         .arg(found)
         .arg(folder.join("corpus").join(name))
         .arg("--")
@@ -102,6 +120,5 @@ fn target(folder: &Path, name: &str, bytes_max: u32, found: &Path, minutes: u32)
         .arg(format!("-max_len={bytes_max}"))
         .arg(format!("-rss_limit_mb={RESIDENT_MIB_MAX}"))
         .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
-        .args(["-print_final_stats=1", "-verbosity=0"]);
-    command
+        .args(["-print_final_stats=1", "-verbosity=0"])
 }

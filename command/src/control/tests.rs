@@ -3,7 +3,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::mpsc::{self, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -114,7 +114,7 @@ fn a_command_runs_in_the_process_that_holds_the_folder() {
 #[test]
 fn progress_reaches_the_caller_before_the_reply() {
     let temp = TempDir::new().unwrap();
-    let (go_on, wait) = mpsc::channel::<()>();
+    let (go_on, wait) = channel::<()>();
     let wait = Mutex::new(wait);
     let _holder = Holder::start(&data(&temp), move |_, progress| {
         progress.say("half\n");
@@ -248,7 +248,7 @@ fn a_holder_that_falls_silent_is_said_not_to_answer() {
 #[test]
 fn a_holder_at_work_gives_signs_of_life() {
     let temp = TempDir::new().unwrap();
-    let (go_on, wait) = mpsc::channel::<()>();
+    let (go_on, wait) = channel::<()>();
     let wait = Mutex::new(wait);
     let _holder = Holder::start(&data(&temp), move |request, progress| {
         wait.lock().unwrap().recv_timeout(WAIT).unwrap();
@@ -364,7 +364,7 @@ fn twenty_callers_at_once_are_all_answered_though_sixteen_commands_run() {
 fn a_caller_too_many_is_told_so() {
     let temp = TempDir::new().unwrap();
     let dir = data(&temp);
-    let (entered, entries) = mpsc::channel();
+    let (entered, entries) = channel();
     let gate = Arc::new(Barrier::new(CALLS_MAX + 1));
     let inner = Arc::clone(&gate);
     let _holder = Holder::start(&dir, move |request, progress| {
@@ -393,8 +393,8 @@ fn a_caller_too_many_is_told_so() {
 fn a_server_that_stops_finishes_the_command_it_runs() {
     let temp = TempDir::new().unwrap();
     let dir = data(&temp);
-    let (entered, entries) = mpsc::channel();
-    let (go_on, wait) = mpsc::channel::<()>();
+    let (entered, entries) = channel();
+    let (go_on, wait) = channel::<()>();
     let wait = Mutex::new(wait);
     let mut holder = Holder::start(&dir, move |request, progress| {
         entered.send(()).unwrap();
@@ -419,8 +419,8 @@ fn a_server_that_stops_finishes_the_command_it_runs() {
 fn a_server_that_stops_ends_after_the_command_it_runs() {
     let temp = TempDir::new().unwrap();
     let dir = data(&temp);
-    let (entered, entries) = mpsc::channel();
-    let (ended, server_ended) = mpsc::channel::<()>();
+    let (entered, entries) = channel();
+    let (ended, server_ended) = channel::<()>();
     let (server_ended, overtaken) = (Mutex::new(server_ended), Arc::new(Mutex::new(None)));
     let seen = Arc::clone(&overtaken);
     let mut holder = Holder::start(&dir, move |request, progress| {
@@ -452,8 +452,8 @@ fn a_server_that_stops_waits_for_a_command_without_end_only_for_a_while() {
 fn a_command_keeps_its_place_though_its_caller_is_gone() {
     let temp = TempDir::new().unwrap();
     let dir = data(&temp);
-    let (entered, entries) = mpsc::channel();
-    let (go_on, wait) = mpsc::channel::<()>();
+    let (entered, entries) = channel();
+    let (go_on, wait) = channel::<()>();
     let wait = Mutex::new(wait);
     let gone = Arc::new(Barrier::new(CALLS_MAX + 1));
     let gate = Arc::clone(&gone);

@@ -2,8 +2,9 @@
 //!
 //! A copy of a segment that was open then holds the beginning of it. What the copy has whole takes
 //! the place of the same bytes, and what comes behind stays: the chain, which every group continues,
-//! says whether the two belong together. So the copy need not be trusted, and nothing that it lacks
-//! is lost.
+//! says whether the two belong together. So nothing that the copy lacks is lost, and nothing that it
+//! has otherwise gets in. Where the damage is the end of the journal, nothing of it continues what the
+//! copy gave: whoever opens it holds its end against what the rows say.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -84,6 +85,10 @@ fn damaged<S: Storage>(own: &S, found: &Findings) -> Result<BTreeSet<u32>, Stora
     let last = held.last().copied().unwrap_or(1);
     let mut damaged: BTreeSet<u32> = (1..=last).filter(|one| !held.contains(one)).collect();
     for finding in &found.findings {
+        // Whose the journal is was read from its first segment.
+        if let Damage::OtherJournal { .. } = finding.damage {
+            return Ok((1..=last).collect());
+        }
         damaged.extend(segment_number(&finding.file));
     }
     Ok(damaged)

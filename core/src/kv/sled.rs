@@ -46,6 +46,7 @@ impl SledKv {
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, KvError> {
         // First, since a failed handle holds its files until the process ends.
         refuse_if_damaged(path)?;
+        #[expect(clippy::disallowed_methods, reason = "sled reads the clock next")]
         refuse_before_1970(SystemTime::now())?;
         wait_until_free(path)?;
         let config = ::sled::Config::new()

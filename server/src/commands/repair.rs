@@ -104,7 +104,7 @@ fn text(report: &Report, is_mended: bool, from: &Path) -> String {
     }
     if is_mended {
         text.push_str(match report.repaired.is_empty() {
-            true => "Nothing is damaged.\n",
+            true => "No file of the journal is damaged; bukti-server verify looks at all the rest.\n",
             false => "The journal is as it was written. What was found and repaired waits to be acknowledged.\n",
         });
         return text;

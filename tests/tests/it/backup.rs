@@ -295,6 +295,7 @@ fn a_damaged_backup_is_repaired_if_it_is_known_to_be_this_servers_and_left_other
 fn interrupt(data: &Path, is_early: bool) {
     let half = data.join("restoring");
     fs::create_dir(&half).unwrap();
+    fs::write(half.join("unfinished-restore"), "").unwrap();
     fs::rename(data.join("journal"), half.join("journal")).unwrap();
     if is_early {
         fs::rename(data.join("store"), half.join("store")).unwrap();

@@ -122,24 +122,27 @@ fn segments_that_are_not_in_their_place_are_reported_as_what_they_are() {
     let stopped = Stopped::with_segments();
     let other = Field::empty(&[]);
     let other = other.data();
-    let mishaps: [(&str, Mishap, &str, &str); 9] = [
+    let mishaps: [(&str, Mishap, &str, &str, bool); 9] = [
         (
             "the first is missing",
             |data, _| fs::remove_file(segment(data, 1)).unwrap(),
             "missing-segments",
             "0000000002.seg",
+            true,
         ),
         (
             "one is missing",
             |data, _| fs::remove_file(segment(data, 2)).unwrap(),
             "missing-segments",
             "0000000003.seg",
+            true,
         ),
         (
             "the last is missing",
             |data, _| fs::remove_file(segment(data, last_segment(data))).unwrap(),
             "lost",
             "records were lost",
+            false,
         ),
         (
             "two are swapped",
@@ -151,6 +154,7 @@ fn segments_that_are_not_in_their_place_are_reported_as_what_they_are() {
             },
             "segment-number",
             "says that it is number 2",
+            true,
         ),
         (
             "one is there twice",
@@ -160,6 +164,7 @@ fn segments_that_are_not_in_their_place_are_reported_as_what_they_are() {
             },
             "segment-number",
             "the segment says that it is number",
+            false,
         ),
         (
             "one is from another journal",
@@ -168,6 +173,7 @@ fn segments_that_are_not_in_their_place_are_reported_as_what_they_are() {
             },
             "other-journal",
             "the segment belongs to journal",
+            true,
         ),
         (
             "all are from another journal",
@@ -179,12 +185,14 @@ fn segments_that_are_not_in_their_place_are_reported_as_what_they_are() {
             },
             "wrong-key",
             "the journal is signed by",
+            false,
         ),
         (
             "one has another name",
             |data, _| fs::rename(segment(data, 2), data.join("journal/2.seg")).unwrap(),
             "missing-segments",
             "missing",
+            false,
         ),
         (
             "one is cut short",
@@ -194,9 +202,10 @@ fn segments_that_are_not_in_their_place_are_reported_as_what_they_are() {
             },
             "segment-length",
             "was made with 1048576 bytes and has 500000",
+            true,
         ),
     ];
-    for (index, (what, mishap, code, says)) in mishaps.into_iter().enumerate() {
+    for (index, (what, mishap, code, says, is_mended)) in mishaps.into_iter().enumerate() {
         let data = stopped.copy(&format!("copy-{index}"));
         mishap(&data, &other);
         let before = journal_of(&data);
@@ -217,6 +226,19 @@ fn segments_that_are_not_in_their_place_are_reported_as_what_they_are() {
             .unwrap()
             .map(|entry| entry.unwrap().file_name());
         assert!(names.all(|name| !name.to_string_lossy().contains("damaged-")));
+
+        let copy = stopped.field.data();
+        let repaired = server_command(&data, &["repair", "--from", copy.to_str().unwrap()]);
+        let said = repaired.status == Some(0) && repaired.stdout.starts_with("repaired ");
+        assert_eq!(said, is_mended, "{what}: {repaired:?}");
+        if is_mended {
+            let (_, report) = verified(&data);
+            assert!(
+                codes(&report).iter().all(|code| *code == "repaired"),
+                "{what}: {report}"
+            );
+            Server::start(&data, &[]).kill();
+        }
     }
 }
 
