@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
 
 use super::{Answer, Progress, Request, frame, socket};
 use crate::limits::{
@@ -89,7 +90,7 @@ impl Iterator for Callers {
             PollFd::new(&self.stopped, PollFlags::IN),
             PollFd::new(&self.listener, PollFlags::IN),
         ];
-        match poll(&mut either, None) {
+        match retry_on_intr(|| poll(&mut either, None)) {
             Err(error) => Some(Err(error.into())),
             Ok(_) if !either[0].revents().is_empty() => None,
             Ok(_) => Some(self.listener.accept().map(|(caller, _)| caller)),
