@@ -111,13 +111,7 @@ fn offered<C: Storage>(copy: &C, number: u32, there: &[u8]) -> Vec<Offer> {
         return Vec::new();
     };
     let mut cursor = Cursor::start(&header);
-    let is_whole = loop {
-        match segment::step(&bytes, &header, &mut cursor) {
-            Step::Group(..) => {}
-            Step::End => break true,
-            Step::Broken(_) => break false,
-        }
-    };
+    while let Step::Group(..) = segment::step(&bytes, &header, &mut cursor) {}
     let given = cursor.offset;
     let mut joined = bytes[..given].to_vec();
     joined.extend(there.get(given..).unwrap_or_default());
@@ -132,9 +126,10 @@ fn offered<C: Storage>(copy: &C, number: u32, there: &[u8]) -> Vec<Offer> {
         bytes,
         given: length,
     };
-    let is_there = there.len() > given;
-    let offers = [is_there.then_some(joined), is_whole.then_some(whole)];
-    offers.into_iter().flatten().collect()
+    match there.len() > given {
+        true => vec![joined, whole],
+        false => vec![whole],
+    }
 }
 
 /// Whether a segment is better replaced: less is wrong, nothing in what the copy gave, and nothing that
