@@ -258,9 +258,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
             self.confirmed.set_receipts(&asked)?;
             self.read_receipts()?;
         }
-        let receipts: Vec<_> = left.iter().map(|(run, _)| (*run, None)).collect();
         let (runs, documents): (Vec<_>, BTreeSet<_>) = left.into_iter().unzip();
-        self.tail.settle(runs, Settled::Left)?;
+        self.tail.settle(runs.clone(), Settled::Left)?;
+        // On a full disk they stay, and so does what is known of them.
+        let gone = runs.iter().filter(|run| self.tail.find(run).is_none());
+        let receipts: Vec<_> = gone.map(|run| (*run, None)).collect();
         self.confirmed.set_receipts(&receipts)?;
         for id in documents {
             self.open.remove(&id);

@@ -194,7 +194,7 @@ pub(super) fn for_want() -> Failure {
     Failure {
         exit: Exit::Failed,
         text: "the system had no file descriptor or memory left, so not everything was read and \
-               nothing is said of it: run verify again"
+               nothing is said of it: run the command again"
             .to_owned(),
     }
 }
