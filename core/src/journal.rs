@@ -30,7 +30,7 @@ mod tests;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use self::format::{Damage, Finding, Place, segment_name};
+pub use self::format::{Damage, Finding, Place, segment_name, segment_number};
 use self::format::{
     GROUP_HEADER_BYTES, GroupHeader, InGroup, RECORD_PREFIX_BYTES, SEGMENT_HEADER_BYTES,
     SegmentHeader, chain_next, chain_start, record_hash,

@@ -12,8 +12,10 @@
 //!   sums                         what the three small files above held when they were written
 //!   restoring/                   what a restore makes until the folder is a server
 //!   *.altered-N  store.damaged-N  what was found altered or damaged, put aside
+//!   *.seg.damaged-N               segments before a repair put back what a backup holds
 //! ```
 
+pub(crate) mod replaced;
 pub mod restoring;
 pub(crate) mod small;
 
@@ -48,6 +50,10 @@ pub(crate) const INVITATION: &str = "administrator.invitation";
 const KEY_WORD: &str = "bukti-server-key-1";
 
 const MIB: u64 = 1024 * 1024;
+
+/// What helps where the journal is damaged.
+pub(crate) const WHERE_DAMAGED: &str = "put the bytes back with bukti-server repair --from BACKUP, or \
+                                        restore the newest backup into a new folder";
 
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -123,10 +129,7 @@ impl FolderError {
             )
         );
         match is_damaged {
-            true => format!(
-                "{text}; put the bytes back with bukti-server repair --from BACKUP, or restore the newest \
-                 backup into a new folder"
-            ),
+            true => format!("{text}; {WHERE_DAMAGED}"),
             false => text,
         }
     }
@@ -431,8 +434,17 @@ impl Folder {
         Ok(found::record(ledger, opened, &self.kept_aside())?)
     }
 
-    /// What lies beside the live files: tails that were cut from the journal, damaged stores, and
-    /// small files that were altered.
+    /// Keeps the bytes of a segment beside the journal before something replaces it, and none of one
+    /// that was missing; gives the name, which the next opening states as a finding.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn keep_segment(&self, name: &str, bytes: &[u8]) -> io::Result<String> {
+        replaced::keep(&self.root, name, bytes, unused_number())
+    }
+
+    /// What lies beside the live files: tails that were cut from the journal, damaged stores, small
+    /// files that were altered, and segments that were replaced.
     pub fn kept_aside(&self) -> Vec<String> {
         let names = |folder: &Path| -> Vec<String> {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -451,7 +463,8 @@ impl Folder {
             .into_iter()
             .filter(|name| name.starts_with(&damaged));
         let small = self.small_files().aside().unwrap_or_default();
-        tails.chain(stores).chain(small).collect()
+        let replaced = replaced::kept(&self.root).unwrap_or_default();
+        tails.chain(stores).chain(small).chain(replaced).collect()
     }
 
     /// Forgets everything derived from the journal.

@@ -1,7 +1,7 @@
 //! What opening a folder found becomes findings in the journal, so that nobody has to read logs.
 //!
-//! What was cut from the end of the journal lies in side files, and damaged stores and altered small
-//! files lie beside the live ones. A finding is made for each that has none, also for those of an
+//! What was cut from the end of the journal lies in side files, and damaged stores, altered small
+//! files and segments that a repair replaced lie beside the live ones. A finding is made for each that has none, also for those of an
 //! earlier opening that ended, or met a disk without room, before it could say so. Their names are
 //! never used again, so what happens again is another finding.
 
@@ -13,6 +13,7 @@ use bukti_core::record::Finding;
 
 use crate::accepting::Ledger;
 use crate::clock::wall_now;
+use crate::folder::replaced;
 use crate::folder::small::{self, SUMS};
 use crate::folder::{INVITATION, KEY_PATH, PUBLIC_URL};
 
@@ -93,15 +94,19 @@ fn finding(code: &str, sentence: String, place: String) -> Finding {
     }
 }
 
-/// One finding for each that is kept aside: what was cut from the journal, damaged stores, and small
-/// files that were altered.
+/// One finding for each that is kept aside: what was cut from the journal, damaged stores, small
+/// files that were altered, and segments that were replaced.
 pub fn aside(kept_aside: &[String]) -> impl Iterator<Item = Finding> {
     kept_aside.iter().map(|name| {
         let file = Path::new(name).file_name().and_then(|name| name.to_str());
-        match (file.and_then(SideFile::parse), small::original(name)) {
-            (Some(side), _) => cut_tail(name, &side),
-            (None, Some(original)) => small_file(name, original),
-            (None, None) => store_moved_aside(name),
+        if let Some(side) = file.and_then(SideFile::parse) {
+            cut_tail(name, &side)
+        } else if let Some(original) = small::original(name) {
+            small_file(name, original)
+        } else if let Some(segment) = replaced::segment(name) {
+            replaced_segment(name, segment)
+        } else {
+            store_moved_aside(name)
         }
     })
 }
@@ -135,6 +140,17 @@ fn store_moved_aside(name: &str) -> Finding {
         code::STORE_DAMAGED,
         "The store was damaged. It was put aside and made again from the journal.".to_owned(),
         name.to_owned(),
+    )
+}
+
+fn replaced_segment(kept: &str, segment: &str) -> Finding {
+    finding(
+        code::REPAIRED,
+        format!(
+            "The segment {segment} was not as it was written, and a repair set out to put back what a \
+             backup holds of it. This file keeps what stood there; it is empty where the segment was gone."
+        ),
+        kept.to_owned(),
     )
 }
 

@@ -106,7 +106,7 @@ pub fn segment_name(number: u32) -> String {
 }
 
 /// The number in the name of a segment's file.
-pub(crate) fn segment_number(name: &str) -> Option<u32> {
+pub fn segment_number(name: &str) -> Option<u32> {
     match file_kind(name) {
         FileKind::Segment(number) => Some(number),
         FileKind::Unfinished | FileKind::Side | FileKind::Unknown => None,

@@ -24,7 +24,8 @@ pub struct Repair {
 }
 
 /// Puts right what is damaged in `own`, whose owner appends nothing meanwhile, with what `copy` holds.
-/// `keep` is given the name and the bytes of each segment before it is replaced.
+/// `keep` is given the name and the bytes of each segment before it is replaced, and no bytes of one that
+/// is missing.
 ///
 /// # Errors
 /// A storage failed, or `keep` did. What was replaced until then is whole.
@@ -59,9 +60,7 @@ pub fn repair<S: Storage, C: Storage>(
         let Some(Offer { bytes, .. }) = better else {
             continue;
         };
-        if !there.is_empty() {
-            keep(&name, &there).doing("keep a copy of", &name)?;
-        }
+        keep(&name, &there).doing("keep a copy of", &name)?;
         let unfinished = unfinished_name(&name);
         if own.list().doing("list", FOLDER)?.contains(&unfinished) {
             own.remove(&unfinished).doing("remove", &unfinished)?;

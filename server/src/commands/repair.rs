@@ -1,22 +1,15 @@
 //! `repair`: damaged bytes of the journal come back from a backup, and what was written since stays.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bukti_command::{Exit, Progress, Reply};
-use bukti_core::causes::with_causes;
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::journal::repair::{Repair, is_mended, repair as mend};
-use bukti_core::ledger::code;
-use bukti_core::record::Finding;
 use serde::Serialize;
 
 use super::backup::JOURNAL;
 use super::verify::{Shown, in_file};
 use super::{Failure, say, tell};
-use crate::clock::wall_now;
 use crate::config::Config;
 use crate::folder::{Folder, FolderError};
 use crate::metrics::Metrics;
@@ -28,6 +21,8 @@ struct Report {
     repaired: Vec<Repaired>,
     /// What is wrong still.
     findings: Vec<Shown>,
+    /// Why the folder cannot be opened though nothing is.
+    refused: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,7 +30,7 @@ struct Repaired {
     #[serde(flatten)]
     was: Shown,
     /// The file beside the journal that keeps what stood there.
-    kept: Option<String>,
+    kept: String,
 }
 
 pub(super) fn repair(
@@ -62,45 +57,50 @@ pub(super) fn repair(
     let (own, copy) = (open(&folder.journal())?, open(&source)?);
     let mut kept = Vec::new();
     let mended = mend(&own, &copy, &mut |name, bytes| {
-        let aside = keep(folder.root(), name, bytes)?;
-        kept.push((name.to_owned(), aside));
+        kept.push(folder.keep_segment(name, bytes)?);
         Ok(())
     });
     let Repair { mended, left } = mended.map_err(|error| Failure::failed(&error))?;
     if left.scarce {
         return Err(super::verify::for_want());
     }
-    let kept_of = |file: &str| {
-        let of_file = kept.iter().rev().find(|(name, _)| name == file);
-        of_file.map(|(_, aside)| aside.clone())
-    };
-    let repaired = mended.iter().map(|finding| Repaired {
+    // One was kept for each that was replaced.
+    let repaired = mended.iter().zip(kept).map(|(finding, kept)| Repaired {
         was: in_file(finding),
-        kept: kept_of(&finding.file),
+        kept,
     });
-    let report = Report {
+    let mut report = Report {
         repaired: repaired.collect(),
         findings: left.findings.iter().map(in_file).collect(),
+        refused: None,
     };
     let is_mended = is_mended(&left);
     if is_mended && !report.repaired.is_empty() {
-        remember(folder, &report.repaired, config, progress)?;
+        // What was kept becomes a finding now, and not at the next start.
+        let metrics = Metrics::default();
+        let opened = folder.open(None, None, config, &metrics, &mut tell(progress));
+        report.refused = opened.err().map(|error| error.told());
     }
-    let mut reply = say(json, &report, || text(&report, is_mended, from));
-    if !is_mended {
-        reply.exit = Exit::Failed;
-    }
-    Ok(reply)
+    let exit = match is_mended && report.refused.is_none() {
+        true => Exit::Done,
+        false => Exit::Failed,
+    };
+    Ok(say(json, &report, || text(&report, is_mended, from)).with_exit(exit))
 }
 
 fn text(report: &Report, is_mended: bool, from: &Path) -> String {
     let mut text = String::new();
     for Repaired { was, kept } in &report.repaired {
-        text.push_str(&format!("repaired {}: {}", was.place, was.fault));
-        if let Some(kept) = kept {
-            text.push_str(&format!("; what stood there is kept in {kept}"));
-        }
-        text.push('\n');
+        text.push_str(&format!(
+            "repaired {}: {}; what stood there is kept in {kept}\n",
+            was.place, was.fault
+        ));
+    }
+    if let Some(refused) = &report.refused {
+        text.push_str(&format!(
+            "The journal is as it was written, and the folder cannot be opened: {refused}\n"
+        ));
+        return text;
     }
     if is_mended {
         text.push_str(match report.repaired.is_empty() {
@@ -118,63 +118,4 @@ fn text(report: &Report, is_mended: bool, from: &Path) -> String {
         from.display()
     ));
     text
-}
-
-/// Keeps a damaged segment beside the journal, under a name that nothing has; gives the name.
-fn keep(root: &Path, name: &str, bytes: &[u8]) -> io::Result<String> {
-    let mut number = 1_u64;
-    let (aside, mut file) = loop {
-        let aside = format!("{name}.damaged-{number}");
-        let opened = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(root.join(&aside));
-        match opened {
-            Ok(file) => break (aside, file),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-            Err(error) => return Err(error),
-        }
-    };
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    File::open(root)?.sync_all()?;
-    Ok(aside)
-}
-
-/// States in the journal what was repaired, so that it cannot be forgotten.
-fn remember(
-    folder: &Folder,
-    repaired: &[Repaired],
-    config: &Config,
-    progress: &mut Progress<'_>,
-) -> Result<(), Failure> {
-    let metrics = Metrics::default();
-    let mut started = folder.open(None, None, config, &metrics, &mut tell(progress))?;
-    for Repaired { was, kept } in repaired {
-        let kept = kept.as_ref().map_or_else(
-            || "The segment was gone.".to_owned(),
-            |kept| format!("What stood there is kept in {kept}."),
-        );
-        let finding = Finding {
-            code: code::REPAIRED.to_owned(),
-            sentence: format!(
-                "The journal was not as it was written and was repaired from a backup: {}. {kept}",
-                was.fault
-            ),
-            device: None,
-            document: None,
-            run: None,
-            place: Some(was.place.clone()),
-        };
-        let found = started.ledger.find(wall_now(), finding);
-        found.map_err(|error| Failure {
-            exit: Exit::Failed,
-            text: format!(
-                "the journal was repaired, and that cannot be stated in it: {}",
-                with_causes(&error)
-            ),
-        })?;
-    }
-    Ok(())
 }

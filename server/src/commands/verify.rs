@@ -5,6 +5,7 @@ use std::fmt;
 use bukti_command::{Exit, Progress, Reply, show};
 use bukti_core::causes::{is_for_want, with_causes};
 use bukti_core::journal::disk::DiskStorage;
+use bukti_core::journal::repair::is_mended;
 use bukti_core::journal::verify::{Extent, Findings, verify as verify_journal};
 use bukti_core::journal::{Finding, OpenError, ReadError, SideFile, TailKind};
 use bukti_core::ledger::{self, Found, LedgerError, Verification, code};
@@ -15,7 +16,7 @@ use super::{Failure, Office, findings, tell};
 use crate::accepting::Reader;
 use crate::config::Config;
 use crate::folder::small::Altered;
-use crate::folder::{Folder, FolderError, Started};
+use crate::folder::{Folder, FolderError, Started, WHERE_DAMAGED};
 use crate::found;
 use crate::metrics::Metrics;
 
@@ -177,6 +178,7 @@ fn with_reader(
     });
     shown.extend(altered.into_iter().map(small_file));
     notes.extend(torn);
+    notes.extend(advice(&journal));
     Ok(Report {
         ok: false,
         findings: shown,
@@ -281,8 +283,16 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
         findings,
         more: journal.more,
         verified: "the folder cannot be opened".to_owned(),
-        notes: Vec::new(),
+        notes: advice(&journal),
     })
+}
+
+/// What to do about files of the journal that are not as they were written.
+fn advice(journal: &Findings) -> Vec<String> {
+    match is_mended(journal) {
+        true => Vec::new(),
+        false => vec![WHERE_DAMAGED.to_owned()],
+    }
 }
 
 fn small_file(altered: Altered) -> Shown {

@@ -128,6 +128,28 @@ fn a_store_that_is_damaged_again_is_told_again_whatever_became_of_the_former() {
 }
 
 #[test]
+fn a_segment_that_a_repair_replaced_is_told_each_time_whatever_became_of_what_was_kept() {
+    let (place, folder) = founded();
+    for bytes in [&b"what stood there"[..], &[]] {
+        let kept = folder.keep_segment("0000000001.seg", bytes).unwrap();
+        let path = place.path().join(&kept);
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert!(folder.kept_aside().contains(&kept));
+        let found = found_anew(&folder);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].finding.code, code::REPAIRED);
+        assert_eq!(found[0].finding.place, Some(kept));
+        assert_eq!(found_anew(&folder), []);
+        fs::remove_file(path).unwrap();
+    }
+    // Nor is anything else taken for one.
+    for name in ["1.seg.damaged-1", "0000000001.seg.damaged-", "damaged-1"] {
+        fs::write(place.path().join(name), "").unwrap();
+    }
+    assert_eq!(found_anew(&folder), []);
+}
+
+#[test]
 fn an_altered_address_is_not_used_and_is_found_once_each_time() {
     let (place, folder) = founded();
     let path = place.path().join(PUBLIC_URL);

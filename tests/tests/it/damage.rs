@@ -233,12 +233,65 @@ fn segments_that_are_not_in_their_place_are_reported_as_what_they_are() {
         assert_eq!(said, is_mended, "{what}: {repaired:?}");
         if is_mended {
             let (_, report) = verified(&data);
+            let codes = codes(&report);
+            assert!(!codes.is_empty(), "{what}: {report}");
             assert!(
-                codes(&report).iter().all(|code| *code == "repaired"),
+                codes.iter().all(|code| *code == "repaired"),
                 "{what}: {report}"
             );
             Server::start(&data, &[]).kill();
         }
+    }
+}
+
+/// Whatever becomes of the rest.
+#[test]
+fn what_a_repair_replaced_is_a_finding_once_the_folder_opens_again() {
+    let stopped = Stopped::with_segments();
+    let (data, backup) = (stopped.copy("damaged"), stopped.copy("backup"));
+    for number in [1, 2] {
+        flip(&segment(&data, number), 5_000);
+    }
+    let damaged = fs::read(segment(&data, 1)).unwrap();
+    fs::remove_file(segment(&backup, 2)).unwrap();
+    let (_, report) = verified(&data);
+    let advice = "put the bytes back with bukti-server repair --from BACKUP";
+    assert!(report["notes"].to_string().contains(advice), "{report}");
+
+    let repair = |backup: &Path| {
+        let repair = ["repair", "--json", "--from", backup.to_str().unwrap()];
+        server_command(&data, &repair)
+    };
+    let partly = repair(&backup);
+    assert_eq!(partly.status, Some(1), "{partly:?}");
+    let partly = partly.json();
+    let kept = partly["repaired"][0]["kept"].as_str().unwrap().to_owned();
+    assert!(kept.starts_with("0000000001.seg.damaged-"), "{partly}");
+    assert!(fs::read(data.join(&kept)).unwrap() == damaged, "{kept}");
+    let place = partly["findings"][0]["place"].as_str().unwrap();
+    assert!(place.starts_with("0000000002.seg at byte "), "{partly}");
+
+    // Somebody who then has the other by other means.
+    flip(&segment(&data, 2), 5_000);
+    for _ in 0..2 {
+        let (exit, report) = verified(&data);
+        assert_eq!(exit, Some(1), "{report}");
+        assert_eq!(codes(&report), ["repaired"], "{report}");
+        assert_eq!(report["findings"][0]["place"], kept.as_str());
+        Server::start(&data, &[]).kill();
+    }
+
+    // One that is gone has nothing to keep, and is told all the same; so is the same again.
+    let mut told = 1;
+    for _ in 0..2 {
+        fs::remove_file(segment(&data, 1)).unwrap();
+        let repaired = repair(&stopped.field.data()).ok().json();
+        let kept = repaired["repaired"][0]["kept"].as_str().unwrap();
+        assert_eq!(fs::read(data.join(kept)).unwrap(), [0; 0]);
+        fs::remove_file(data.join(kept)).unwrap();
+        told += 1;
+        let (_, report) = verified(&data);
+        assert_eq!(codes(&report), vec!["repaired"; told], "{report}");
     }
 }
 
