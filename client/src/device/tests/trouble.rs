@@ -11,6 +11,7 @@ use bukti_sync_protocol::item::Item;
 
 use super::world::{NOW, Phone, WARD, World, evidence};
 use crate::device::{Delivery, DeviceError, Reaction};
+use crate::limits::TAIL_RESERVE_BYTES;
 
 /// A person without the right to write uses an app that does not care.
 fn dishonest(world: &mut World) -> Phone {
@@ -606,6 +607,24 @@ fn an_accepted_edit_does_not_keep_evidence_that_is_not_to_be_read_any_more() {
         world.sync(&mut siti);
         assert_eq!(waiting(&mut siti), (0, 0, 0));
     }
+}
+
+#[test]
+fn an_accepted_edit_that_a_full_disk_keeps_is_not_called_unsent() {
+    let (mut world, mut siti, _, _) = an_accepted_edit_without_its_page();
+    grant(&mut world, &mut siti, &[]);
+    siti.tail.set_free_bytes(TAIL_RESERVE_BYTES - 1);
+    world.sync(&mut siti);
+    for _ in 0..2 {
+        let device = siti.device();
+        assert_eq!((device.accepted_runs().count(), device.unsent()), (1, 0));
+        siti.reopen();
+    }
+    siti.tail.set_free_bytes(u64::MAX);
+    siti.reopen();
+    world.sync(&mut siti);
+    assert_eq!(siti.device().accepted_runs().count(), 0);
+    assert_eq!(siti.titles(), [""; 0]);
 }
 
 #[test]
