@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use bukti_client::clock;
 use bukti_command::control::{self, Progress, Request};
-use bukti_command::{Reply, log, parse};
+use bukti_command::{Reply, log, parse, signals};
 
 use self::desk::{Desk, FieldDevice};
 use self::failure::Failure;
@@ -41,6 +41,7 @@ mod words;
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
+    signals::outlive_file_size_limit();
     // Warnings do not mix with what a command prints.
     log::start(tracing::Level::WARN, log::Lines::Bare);
     run(&env::args_os().collect::<Vec<_>>()).print()

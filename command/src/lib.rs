@@ -3,7 +3,7 @@
 //! A command line is read once ([`wrong_use`]), run by whoever holds the data folder ([`lock`],
 //! [`control`]), and answered with a [`Reply`], so a command prints and exits alike whether it ran
 //! in its own process or in a server. [`mod@file`] reads what a person named. [`table`] and [`show`]
-//! say how things look to people.
+//! say how things look to people. [`signals`] keeps what would end a process without a word.
 #![warn(missing_docs)]
 
 pub mod control;
@@ -13,6 +13,7 @@ pub mod lock;
 pub mod log;
 pub mod reply;
 pub mod show;
+pub mod signals;
 pub mod table;
 pub mod wrong_use;
 

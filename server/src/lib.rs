@@ -31,7 +31,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use bukti_command::{Exit, FolderLock, LockError, Progress, Reply, Request, control, log, parse};
+use bukti_command::{
+    Exit, FolderLock, LockError, Progress, Reply, Request, control, log, parse, signals,
+};
 use bukti_core::causes::with_causes;
 
 use crate::arguments::{Arguments, Command, Serve};
@@ -40,6 +42,7 @@ use crate::folder::{Folder, FolderError};
 
 /// Runs one command line to its end.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    signals::outlive_file_size_limit();
     let mut texts = Vec::new();
     for arg in args {
         match arg.into_string() {

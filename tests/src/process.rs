@@ -234,11 +234,22 @@ pub fn server_command_within(descriptors: usize, data: &Path, arguments: &[&str]
     printed(server_within(descriptors).args(with_data(data, arguments)))
 }
 
-/// Sets the limit and the most that it may be raised to.
+/// The same where the system lets no file grow beyond so many KiB.
+pub fn server_command_with_files_of(kib: usize, data: &Path, arguments: &[&str]) -> Printed {
+    // Blocks of the shell's builtin are 512 bytes.
+    let mut program = limited(&format!("ulimit -f {}", kib * 2), "bukti-server");
+    printed(program.args(with_data(data, arguments)))
+}
+
 fn server_within(descriptors: usize) -> Command {
+    limited(&format!("ulimit -n {descriptors}"), "bukti-server")
+}
+
+/// Sets the limit and the most that it may be raised to.
+fn limited(limit: &str, program: &str) -> Command {
     let mut shell = Command::new("sh");
-    let script = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
-    shell.args(["-c", &script]).arg(binary("bukti-server"));
+    let script = format!("{limit}; exec \"$0\" \"$@\"");
+    shell.args(["-c", &script]).arg(binary(program));
     shell
 }
 

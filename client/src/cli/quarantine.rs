@@ -64,11 +64,11 @@ fn numbered(entries: &[Quarantined]) -> Vec<Numbered<'_>> {
 fn list(desk: &Desk<'_>, entries: &[Quarantined]) -> Reply {
     let listed = numbered(entries);
     desk.answer(&json!({ "quarantine": listed }), || {
-        table(&listed, desk.columns)
+        table(&listed, desk.columns, desk.device.is_revoked())
     })
 }
 
-fn table(listed: &[Numbered<'_>], columns: Option<u16>) -> String {
+fn table(listed: &[Numbered<'_>], columns: Option<u16>, is_revoked: bool) -> String {
     if listed.is_empty() {
         return "Nothing is in quarantine.\n".to_owned();
     }
@@ -88,10 +88,11 @@ fn table(listed: &[Numbered<'_>], columns: Option<u16>) -> String {
         let edits = entry.edits.len().to_string();
         table.row([number.to_string(), show_time(entry.at), title, edits, why]);
     }
-    format!(
-        "{}\nEnter edits again, as new ones, with: bukti quarantine reenter NUMBER\n",
-        table.draw(columns)
-    )
+    let then = match is_revoked {
+        false => "Enter edits again, as new ones, with: bukti quarantine reenter NUMBER",
+        true => "The server revoked this device: edits that are entered again stay on it.",
+    };
+    format!("{}\n{then}\n", table.draw(columns))
 }
 
 fn text(Numbered { number, entry }: &Numbered<'_>) -> String {

@@ -87,7 +87,10 @@ fn text(answer: &Answer, now: WallMs) -> String {
         fact("Last contact", &last_contact(status.up_to_date_at, now)),
         fact(
             "Evidence",
-            &format!("{}, {received} on the server", status.documents),
+            &format!(
+                "{}, {received} with every edit on the server",
+                status.documents
+            ),
         ),
         fact("Unsent", &unsent(status)),
         fact("Conflicts", &advise(*conflicts, "see 'bukti conflicts'")),

@@ -38,6 +38,9 @@ pub enum CopyError {
     /// The target failed, or something in it is no file.
     #[error("the folder of the copy cannot be used")]
     Target(#[source] StorageError),
+    /// The system had no descriptor or memory left to look at the copy with, which says nothing of it.
+    #[error("the system had no file descriptor or memory left to look at the copy with")]
+    Scarce,
     /// The copy was written and is not good.
     #[error("the copy is not as it was written: {}", first_of(.0))]
     Findings(Box<Findings>),
@@ -126,6 +129,9 @@ impl<S: Storage> JournalReader<S> {
                 prefix_removable: parts[0].header.number != 1,
             },
         );
+        if verified.scarce {
+            return Err(CopyError::Scarce);
+        }
         if verified.is_clean() && verified.head == Some(up_to) {
             return Ok(Copied {
                 written,

@@ -242,8 +242,11 @@ impl<T: Storage> Judging<'_, T> {
         goes_on_behind: Option<Position>,
     ) -> CopyError {
         let (file, offset) = (file.to_owned(), offset as u64);
-        let there = verify(self.target, &Extent::default()).head;
-        let there = there.map_or(0, |head| head.position);
+        let there = verify(self.target, &Extent::default());
+        if there.scarce {
+            return CopyError::Scarce;
+        }
+        let there = there.head.map_or(0, |head| head.position);
         let refused = match goes_on_behind {
             Some(here) if there > here => Refused::Later {
                 file,

@@ -9,7 +9,7 @@
 //! The store is not copied, since it follows from the journal, nor the key, which whoever keeps the
 //! backup should not have.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
@@ -47,14 +47,12 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
         )));
     }
     refuse_other_content(to)?;
+    let _alone = take(to)?;
     let Vouched {
         position: vouched,
         is_altered,
     } = vouched_for(office, to)?;
-    let target = make(to).and_then(|()| DiskStorage::open(to.join(JOURNAL)));
-    let target = target.map_err(|error| {
-        Failure::wrong_use(format!("cannot write to {}: {error}", to.display()))
-    })?;
+    let target = DiskStorage::open(to.join(JOURNAL)).map_err(|error| not_written_to(to, &error))?;
     let (copied, upto) = office
         .reader()
         .copy_journal(&target, vouched)
@@ -129,6 +127,24 @@ fn told(repaired: &[Shown]) -> String {
     )
 }
 
+/// Makes the folder and keeps other backups out of it until the answer is dropped, where its file
+/// system knows of locks.
+fn take(to: &Path) -> Result<File, Failure> {
+    let folder = make(to).and_then(|()| File::open(to));
+    let folder = folder.map_err(|error| not_written_to(to, &error))?;
+    match folder.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Failure {
+            exit: Exit::Failed,
+            text: format!("another backup writes to {} at this moment", to.display()),
+        }),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(folder),
+    }
+}
+
+fn not_written_to(to: &Path, error: &io::Error) -> Failure {
+    Failure::wrong_use(format!("cannot write to {}: {error}", to.display()))
+}
+
 /// Whether a path that need not exist yet is below `folder`.
 fn lies_in(path: &Path, folder: &Path) -> bool {
     let known = path
@@ -140,7 +156,8 @@ fn lies_in(path: &Path, folder: &Path) -> bool {
 /// A backup goes to a new or empty folder, or onto an earlier backup of the same journal, whose
 /// segments are then kept.
 fn refuse_other_content(to: &Path) -> Result<(), Failure> {
-    if fs::metadata(to).is_ok_and(|found| !found.is_dir()) {
+    let leads_nowhere = fs::symlink_metadata(to).is_ok() && !to.exists();
+    if leads_nowhere || fs::metadata(to).is_ok_and(|found| !found.is_dir()) {
         return Err(Failure::wrong_use(format!(
             "{} is no folder: expected a new or empty one, or an earlier backup",
             to.display()
@@ -226,6 +243,9 @@ fn holds_segments(journal: &Path) -> bool {
 
 /// Why nothing was copied, and what to do instead.
 fn not_copied(office: &Office, to: &Path, error: &CopyError) -> Failure {
+    if let CopyError::Scarce = error {
+        return super::verify::for_want();
+    }
     let CopyError::Refused(refused) = error else {
         let Failure { exit, mut text } = Failure::failed(error);
         if matches!(error, CopyError::Source(read) if read.is_damage()) {

@@ -236,10 +236,12 @@ fn scrub_text(scrub: Option<&Seen>) -> String {
         0 => String::new(),
         places => format!(", {places} damaged"),
     };
-    format!(
-        "{} %, record {} of {}, {pace}, {last}{damaged}",
-        seen.percent, seen.position, seen.end
-    )
+    let (position, end) = (seen.position, seen.end);
+    let pass = match position == end {
+        true => format!("up to record {end}"),
+        false => format!("{} %, record {position} of {end}", seen.percent),
+    };
+    format!("{pass}, {pace}, {last}{damaged}")
 }
 
 /// What is left to do about a finding.

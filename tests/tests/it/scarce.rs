@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use bukti_tests::process::server_command_within;
+use bukti_tests::process::{server_command_with_files_of, server_command_within};
 use futures_util::future::join_all;
 
 use crate::field::{Field, VILLAGE, listed, new_evidence, text};
@@ -117,6 +117,46 @@ fn a_command_without_descriptors_accuses_nothing() {
         );
         assert!(is_sound || descriptors < ENOUGH, "{verified:?}");
     }
+}
+
+#[test]
+fn a_backup_without_descriptors_accuses_no_copy() {
+    let mut field = Field::open(&[]);
+    field.stop();
+    let sound = field.path("sound");
+    let args = |to: &Path| ["backup", "--to", to.to_str().unwrap()].map(str::to_owned);
+    field
+        .admin(&args(&sound).each_ref().map(String::as_str))
+        .ok();
+    for descriptors in 4..=ENOUGH {
+        for to in [&field.path(&format!("new-{descriptors}")), &sound] {
+            let args = args(to);
+            let args = args.each_ref().map(String::as_str);
+            let said = server_command_within(descriptors, &field.data(), &args);
+            let is_done = said.status == Some(0);
+            assert!(
+                is_done || said.status != Some(101),
+                "{descriptors}: {said:?}"
+            );
+            let accuses = ["not as it was written", "damaged", "history"];
+            let accuses = accuses.iter().any(|word| said.stderr.contains(word));
+            assert!(!accuses, "{descriptors}: {said:?}");
+            assert!(is_done || descriptors < ENOUGH, "{said:?}");
+        }
+    }
+}
+
+/// The system ends a process that does not mind.
+#[test]
+fn a_file_that_may_not_grow_is_told_as_a_write_that_failed() {
+    let mut field = Field::open(&[]);
+    field.stop();
+    let to = field.path("backup");
+    let backup = ["backup", "--to", to.to_str().unwrap()];
+    let refused = server_command_with_files_of(100, &field.data(), &backup);
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("File too large"), "{refused:?}");
+    field.admin(&backup).ok();
 }
 
 fn names_in(folder: &Path) -> BTreeSet<OsString> {

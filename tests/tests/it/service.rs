@@ -451,6 +451,11 @@ fn revocation_ends_a_live_session_at_once_and_later_work_is_quarantined() {
         assert_eq!(entry["code"], "revoked");
         assert_eq!(text(&entry["document"]), late);
     }
+    let told = lost.run(&["quarantine", "list"]).ok().stdout;
+    assert!(told.contains("entered again stay on it"), "{told}");
+    let status = lost.run(&["status"]).ok().stdout;
+    let evidence = "1, 1 with every edit on the server";
+    assert!(status.contains(evidence), "{status}");
 
     other.run(&["sync"]).ok();
     let seen: Vec<String> = listed(&other).iter().map(|row| text(&row["id"])).collect();

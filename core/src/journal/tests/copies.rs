@@ -2,7 +2,8 @@
 
 use super::super::copy::CopyError;
 use super::super::format::{SEGMENT_HEADER_BYTES, segment_name};
-use super::super::memory::MemoryStorage;
+use super::super::memory::{Fault, MemoryStorage};
+use super::super::target::Refused;
 use super::super::{Damage, Finding, Journal, ReadError, Storage, Watermark};
 use super::{SMALL, contents, record, small_journal};
 
@@ -100,6 +101,40 @@ fn a_copy_removes_what_an_interrupted_one_left() {
     target.set_content("0000000009.seg.new", b"half");
     reader.copy_to(&target, reader.watermark(), 0).unwrap();
     assert_eq!(target.list().unwrap(), [1, 2, 3].map(segment_name));
+}
+
+/// Into a new folder, and into one whose records were lost here.
+#[test]
+fn for_want_of_descriptors_nothing_is_said_of_a_copy() {
+    for is_later in [false, true] {
+        let mut call = 0;
+        loop {
+            let (_disk, journal, _records) = small_journal();
+            let target = MemoryStorage::new();
+            let reader = journal.reader();
+            if is_later {
+                reader.copy_to(&target, reader.watermark(), 0).unwrap();
+            }
+            let up_to = match is_later {
+                true => Watermark {
+                    position: 4,
+                    chain: reader.chain_at(4).unwrap(),
+                },
+                false => reader.watermark(),
+            };
+            call += 1;
+            target.fail_at(call, Fault::Scarce);
+            let said = reader.copy_to(&target, up_to, 0);
+            match said {
+                Err(CopyError::Scarce) => {}
+                Err(CopyError::Target(error)) => assert!(error.scarce, "call {call}: {error:?}"),
+                // It came to its end before.
+                Ok(_) | Err(CopyError::Refused(Refused::Later { .. })) => break,
+                said => panic!("call {call}: {said:?}"),
+            }
+        }
+        assert!(call > 5, "hardly anything failed");
+    }
 }
 
 #[test]

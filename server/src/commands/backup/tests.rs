@@ -47,6 +47,32 @@ fn server(id: u8, seed: u64, devices: u64) -> TempDir {
     folder
 }
 
+#[test]
+fn two_backups_do_not_write_to_one_folder() {
+    let server = server(1, 1, 1);
+    let to = server.path().join("backup");
+    let other = take(&to).unwrap();
+    let refused = back_up(&server, &to);
+    assert_eq!(refused.exit, Exit::Failed);
+    assert!(
+        refused.stderr.contains("another backup writes to"),
+        "{refused:?}"
+    );
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
+    drop(other);
+    assert_eq!(back_up(&server, &to).exit, Exit::Done);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_no_place_for_a_backup() {
+    let server = server(1, 1, 1);
+    let to = server.path().join("link");
+    std::os::unix::fs::symlink("nowhere", &to).unwrap();
+    let refused = back_up(&server, &to);
+    assert_eq!(refused.exit, Exit::WrongUse);
+    assert!(refused.stderr.contains("is no folder"), "{refused:?}");
+}
+
 fn back_up(server: &TempDir, to: &Path) -> Reply {
     let line = format!("backup --to {}", to.display());
     run(&server.path().join("data"), &line)
