@@ -61,6 +61,8 @@ pub struct Phone {
     /// What befell it.
     pub troubles: Troubles,
     faults: Vec<String>,
+    /// Whether the world comes to rest.
+    at_rest: bool,
 }
 
 /// A crash that is planned.
@@ -127,6 +129,7 @@ impl Phone {
             random,
             troubles: Troubles::default(),
             faults: Vec::new(),
+            at_rest: false,
         })
     }
 
@@ -532,7 +535,7 @@ impl Phone {
         if self.device.is_some() {
             return true;
         }
-        if self.dooms.is_empty() && self.random.chance(START_FAILS_PERCENT) {
+        if !self.at_rest && self.dooms.is_empty() && self.random.chance(START_FAILS_PERCENT) {
             let disk =
                 self.random
                     .weighted(&[(1, Disk::Home), (2, Disk::Tail), (1, Disk::Quarantine)]);
@@ -577,8 +580,10 @@ impl Phone {
         }
     }
 
-    /// Makes space and ends the process once more, so that the world can come to rest.
+    /// Makes space and ends the process once more, so that the world can come to rest. Nothing fails
+    /// when it starts again: a refused run whose file could not be read is back then.
     pub fn calm(&mut self, effects: &mut Vec<Effect>) {
+        self.at_rest = true;
         self.set_room(Room::Plenty);
         if self.device.is_some() {
             self.lose_power(Rows::Stay, Ended::AtRest, effects);
