@@ -277,6 +277,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
                 match rebuild::catch_up(&*kv, &records, meta, options.threads, progress) {
                     Ok(meta) => (meta, behind, None),
                     Err(error) if error.blames_rows() => {
+                        rebuild::mark_damaged(&*kv)?;
                         let meta = rebuild::rebuild(&*kv, &records, options.threads, progress)?;
                         (meta, end.position, Some(RebuildReason::Damaged))
                     }
@@ -299,11 +300,12 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         ))
     }
 
-    /// Opens a ledger whose journal lost its end, once somebody decided to go on without it: makes
-    /// the rows anew from what is left and keeps the loss as a finding.
+    /// Opens a ledger whose journal lost its end, once somebody decided to go on without it: keeps the
+    /// loss as a finding, then makes the rows anew from what is left. Until the finding is on the disk,
+    /// nothing changes that the store knows of the loss.
     ///
     /// # Errors
-    /// As [`Ledger::open`].
+    /// As [`Ledger::open`]; [`LedgerError::Failed`] if the loss could not be recorded.
     pub fn open_after_loss(
         storage: S,
         kv: Arc<K>,
@@ -312,7 +314,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         options: Options,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Self, Opened), LedgerError> {
-        let (journal, recovery) = Journal::open(storage, options.journal)?;
+        let (mut journal, recovery) = Journal::open(storage, options.journal)?;
         let founding = founding_record(&journal, &key, &*kv)?;
         let (position, chain) = journal.head();
         let end = Seen { position, chain };
@@ -327,11 +329,18 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             ),
             rebuild::Plan::Rebuild { reason } => (None, reason),
         };
-        let meta = rebuild::rebuild(&*kv, &journal.reader(), options.threads, progress)?;
-        let mut ledger = Self::over(journal, kv, key, founding, meta, options)?;
-        if let Some(store) = store {
-            ledger.record_loss(now, store, end)?;
-        }
+        let meta = if let Some(store) = store {
+            rebuild::read_through(&journal.reader(), progress)?;
+            let records = found::loss(store, end).map(|fact| {
+                Record::Server(Signed::new(Statement { at: now, fact }, &key)).to_bytes()
+            });
+            let recorded = journal.append_to_reserve(&records);
+            recorded.map_err(|error| failed("record the loss", error))?;
+            rebuild::anew(&*kv, &journal.reader(), options.threads, progress)?
+        } else {
+            rebuild::rebuild(&*kv, &journal.reader(), options.threads, progress)?
+        };
+        let ledger = Self::over(journal, kv, key, founding, meta, options)?;
         let opened = Opened {
             recovery,
             caught_up: end.position,

@@ -418,6 +418,7 @@ fn rebuild(
         Some(RebuildReason::AfterLoss { store }) => Some((opened.caught_up + 1, store.position)),
         Some(
             RebuildReason::NoRows
+            | RebuildReason::Unfinished
             | RebuildReason::Format { .. }
             | RebuildReason::Damaged
             | RebuildReason::OtherJournal { .. }

@@ -179,6 +179,7 @@ fn rebuilt(reason: RebuildReason) -> Option<Finding> {
             code::OTHER_HISTORY
         }
         RebuildReason::NoRows
+        | RebuildReason::Unfinished
         | RebuildReason::Format { .. }
         | RebuildReason::AfterLoss { .. }
         | RebuildReason::Asked { .. } => return None,

@@ -1,7 +1,6 @@
 //! Statements the server signs: who may enrol, who did, what they may do, what they need to know.
 
 use super::apply::framework_name;
-use super::found::code;
 use super::{Committed, Ledger, LedgerError, Room};
 use crate::authority::Grant;
 use crate::envelope::Seen;
@@ -362,34 +361,6 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         match self.checkpoint(now) {
             Ok(_) | Err(AdminError::Full | AdminError::Invalid(_)) => Ok(()),
             Err(AdminError::Ledger(error)) => Err(error),
-        }
-    }
-
-    pub(super) fn record_loss(
-        &mut self,
-        now: WallMs,
-        store: Seen,
-        end: Seen,
-    ) -> Result<(), LedgerError> {
-        let finding = Finding {
-            code: code::LOST.to_owned(),
-            sentence: format!(
-                "The journal ends at record {} with chain {}; the store had seen record {} with \
-                 chain {}. What lay between is lost unless devices still hold it.",
-                end.position, end.chain, store.position, store.chain
-            ),
-            device: None,
-            document: None,
-            run: None,
-            place: None,
-        };
-        let facts = vec![Fact::Finding(finding), Fact::Restored(end)];
-        match self.state(now, facts) {
-            Ok(_) => Ok(()),
-            Err(AdminError::Ledger(error)) => Err(error),
-            Err(error @ (AdminError::Full | AdminError::Invalid(_))) => {
-                Err(self.fail("record the loss", error))
-            }
         }
     }
 

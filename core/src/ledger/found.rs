@@ -8,6 +8,7 @@ use super::admin::AdminError;
 use super::apply::finding_key;
 use super::reader::{ReadError, Reader};
 use super::{Ledger, keys};
+use crate::envelope::Seen;
 use crate::id::{Position, WallMs};
 use crate::journal::Storage;
 use crate::kv::Kv;
@@ -38,6 +39,23 @@ pub mod code {
     pub const OTHER_HISTORY: &str = "other-history";
     /// Somebody has looked into the finding that is named as the place.
     pub(super) const ACKNOWLEDGED: &str = "acknowledged";
+}
+
+/// What is stated of a journal that ends before what the store had seen.
+pub(super) fn loss(store: Seen, end: Seen) -> [Fact; 2] {
+    let finding = Finding {
+        code: code::LOST.to_owned(),
+        sentence: format!(
+            "The journal ends at record {} with chain {}; the store had seen record {} with chain {}. \
+             What lay between is lost unless devices still hold it.",
+            end.position, end.chain, store.position, store.chain
+        ),
+        device: None,
+        document: None,
+        run: None,
+        place: None,
+    };
+    [Fact::Finding(finding), Fact::Restored(end)]
 }
 
 /// A finding with what belongs to it.

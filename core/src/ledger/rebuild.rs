@@ -10,7 +10,7 @@ use super::accept::in_parallel;
 use super::apply::Fold;
 use super::keys;
 use super::reader::{self, ReadError};
-use super::rows::{DocumentRow, EnvelopeRow, FORMAT, MetaRow};
+use super::rows::{DocumentRow, EnvelopeRow, FORMAT, MetaRow, UNFINISHED};
 use super::{LedgerError, Settled};
 use crate::envelope::Seen;
 use crate::id::{DocumentId, JournalId, Position};
@@ -62,6 +62,8 @@ pub enum RebuildReason {
     NoRows,
     /// A row cannot be read, or could not while the ledger ran.
     Damaged,
+    /// Making them anew was interrupted.
+    Unfinished,
     /// Rows of another version of this program.
     Format {
         /// Version of the rows.
@@ -94,6 +96,7 @@ impl fmt::Display for RebuildReason {
         match self {
             Self::NoRows => f.write_str("the store was empty"),
             Self::Damaged => f.write_str("the store was damaged"),
+            Self::Unfinished => f.write_str("making it again was interrupted"),
             Self::Format { found } => write!(f, "the store was of version {found}"),
             Self::OtherJournal { found } => write!(f, "the store was of journal {found}"),
             Self::OtherHistory { applied } => {
@@ -128,16 +131,14 @@ pub(super) fn plan<S: Storage, K: Kv>(
     end: Seen,
 ) -> Result<Plan, LedgerError> {
     let rebuild = |reason| Ok(Plan::Rebuild { reason });
+    let is_damaged = kv.get(keys::DAMAGED)?.is_some();
     let meta = match reader::meta_row(kv) {
         Ok(Some(meta)) => meta,
+        Ok(None) if is_damaged => return rebuild(RebuildReason::Damaged),
         Ok(None) => return rebuild(RebuildReason::NoRows),
         Err(ReadError::Row { .. }) => return rebuild(RebuildReason::Damaged),
         Err(error) => return Err(error.into()),
     };
-    if meta.format != FORMAT {
-        let found = meta.format;
-        return rebuild(RebuildReason::Format { found });
-    }
     if meta.journal != journal.id() {
         let found = meta.journal;
         return rebuild(RebuildReason::OtherJournal { found });
@@ -152,10 +153,12 @@ pub(super) fn plan<S: Storage, K: Kv>(
     if chain != applied.chain {
         return rebuild(RebuildReason::OtherHistory { applied });
     }
-    if kv.get(keys::DAMAGED)?.is_some() {
-        return rebuild(RebuildReason::Damaged);
+    match meta.format {
+        _any if is_damaged => rebuild(RebuildReason::Damaged),
+        FORMAT => Ok(Plan::CatchUp { meta }),
+        UNFINISHED => rebuild(RebuildReason::Unfinished),
+        found => rebuild(RebuildReason::Format { found }),
     }
-    Ok(Plan::CatchUp { meta })
 }
 
 /// Lets the next opening make all rows anew. What they reflect stays known, so that a journal that
@@ -177,16 +180,32 @@ pub(super) fn holds_rows<K: Kv>(kv: &K) -> Result<bool, LedgerError> {
     }
 }
 
-/// Removes all rows, what they reflect first, so that half of them never pass for all.
+/// Removes all rows that were made of records. What they reflected stays known until others are made,
+/// marked first, so that half of them never pass for all, and so that no interruption makes the store
+/// forget a journal that lost its end, or that it was damaged.
 pub(super) fn clear<K: Kv>(kv: &K) -> Result<(), LedgerError> {
     let mut batch = Batch::new();
-    batch.delete(keys::META);
+    match reader::meta_row(kv) {
+        Ok(Some(meta)) => {
+            let format = UNFINISHED;
+            let meta = MetaRow { format, ..meta };
+            batch.put(keys::META, super::rows::encode(&meta));
+        }
+        Ok(None) => {}
+        Err(ReadError::Row { .. }) => {
+            batch.delete(keys::META);
+            batch.put(keys::DAMAGED, []);
+        }
+        Err(error) => return Err(error.into()),
+    }
     kv.apply(&batch)?;
     let (from, to) = keys::everything();
+    let stays = |key: &[u8]| key == keys::META || key == keys::DAMAGED;
     loop {
         let mut batch = Batch::new();
-        for row in kv
-            .scan(&from, &to, Direction::Ascending)
+        let rows = kv.scan(&from, &to, Direction::Ascending);
+        for row in rows
+            .filter(|row| !row.as_ref().is_ok_and(|(key, _)| stays(key)))
             .take(FOLD_RECORDS_MAX)
         {
             batch.delete(row?.0);
@@ -263,6 +282,16 @@ pub(super) fn rebuild<S: Storage, K: Kv>(
     if holds_rows(kv)? {
         read_through(journal, progress)?;
     }
+    anew(kv, journal, threads, progress)
+}
+
+/// The same once every record was read.
+pub(super) fn anew<S: Storage, K: Kv>(
+    kv: &K,
+    journal: &JournalReader<S>,
+    threads: usize,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<MetaRow, LedgerError> {
     clear(kv)?;
     let mut meta = MetaRow {
         format: FORMAT,
@@ -277,12 +306,13 @@ pub(super) fn rebuild<S: Storage, K: Kv>(
     build_documents(kv, journal, threads, runs, progress)?;
     let mut batch = Batch::new();
     batch.put(keys::META, super::rows::encode(&meta));
+    batch.delete(keys::DAMAGED);
     kv.apply(&batch)?;
     Ok(meta)
 }
 
 /// Reads every record.
-fn read_through<S: Storage>(
+pub(super) fn read_through<S: Storage>(
     journal: &JournalReader<S>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), LedgerError> {

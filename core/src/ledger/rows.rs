@@ -16,6 +16,9 @@ use crate::scope::Scope;
 /// Version of keys and rows. A store with another one is rebuilt.
 pub(super) const FORMAT: u32 = 4;
 
+/// What stands for it while rows are made anew.
+pub(super) const UNFINISHED: u32 = 0;
+
 /// Which journal the rows were made from, and how far.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]

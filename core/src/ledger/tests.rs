@@ -19,6 +19,7 @@ mod accepting;
 mod clocks;
 mod faults;
 mod given_back;
+mod losing;
 mod moving;
 mod opening;
 mod reading;
