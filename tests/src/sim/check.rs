@@ -15,6 +15,9 @@ use bukti_sync_protocol::item::Item;
 use super::phone::{Phone, SimDevice};
 use super::server::{Server, SimReader};
 
+/// The word by which a device tells of a refused run whose file it cannot read.
+const QUARANTINE_UNREAD: &str = "quarantine-unread";
+
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -237,10 +240,16 @@ impl Oracle {
         if self.renewed.contains(&device) {
             return Ok(());
         }
+        // A refused run whose file the disk did not give is told as that until the next opening.
+        let told = owner.findings()?.into_iter();
+        let unread: BTreeSet<RunId> = told
+            .filter(|finding| finding.code == QUARANTINE_UNREAD)
+            .filter_map(|finding| finding.run)
+            .collect();
         let mut said: BTreeMap<DocumentId, bool> = BTreeMap::new();
         let theirs = self.promises.iter().rev().take(8);
         for promise in theirs.filter(|promise| promise.device == device && !promise.rolled_back) {
-            if reader.position_of(&promise.run)?.is_some() {
+            if reader.position_of(&promise.run)?.is_some() || unread.contains(&promise.run) {
                 continue;
             }
             let received = match said.get(&promise.document) {
