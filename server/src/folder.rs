@@ -24,7 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bukti_core::causes::with_causes;
+use bukti_core::causes::{WHERE_FULL, is_for_want_of_space, with_causes};
 use bukti_core::id::{JournalId, Position, WallMs};
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::journal::{OpenError, ReadError, SideFile};
@@ -130,6 +130,7 @@ impl FolderError {
         );
         match is_damaged {
             true => format!("{text}; {WHERE_DAMAGED}"),
+            false if is_for_want_of_space(self) => format!("{text}; {WHERE_FULL}"),
             false => text,
         }
     }

@@ -413,9 +413,9 @@ impl Connection {
                 self.session.handle(&cx, Input::Frame(&bytes));
                 Ok(())
             }
-            Message::Text(text) => {
-                // Text is no frame of this protocol; the session says so in its own words.
-                self.session.handle(&cx, Input::Frame(text.as_bytes()));
+            Message::Text(_) => {
+                let bye = Bye::new(ByeCode::Malformed, "A frame is a binary message, not text.");
+                self.session.handle(&cx, Input::End(bye));
                 Ok(())
             }
             Message::Ping(_) | Message::Pong(_) => {

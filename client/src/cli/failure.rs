@@ -4,7 +4,7 @@ use std::fmt;
 
 use bukti_command::show::plain;
 use bukti_command::{Exit, Reply};
-use bukti_core::causes::with_causes;
+use bukti_core::causes::{WHERE_FULL, is_for_want_of_space, with_causes};
 
 /// A command that was not carried out. What was kept before stays as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,12 @@ impl Failure {
     }
 
     /// An error with everything that caused it.
-    pub(super) fn failed(error: &dyn std::error::Error) -> Self {
-        Self::Failed(with_causes(error))
+    pub(super) fn failed(error: &(dyn std::error::Error + 'static)) -> Self {
+        let text = with_causes(error);
+        Self::Failed(match is_for_want_of_space(error) {
+            true => format!("{text}; {WHERE_FULL}"),
+            false => text,
+        })
     }
 
     pub(super) fn reply(&self) -> Reply {
@@ -96,5 +100,10 @@ mod tests {
             Failure::failed(&error),
             Failure::Failed("cannot read the letter: the disk is gone".into())
         );
+        let full = Unreadable(std::io::ErrorKind::StorageFull.into());
+        let Failure::Failed(text) = Failure::failed(&full) else {
+            panic!("it was not called wrongly")
+        };
+        assert!(text.ends_with("so free some space and try again"), "{text}");
     }
 }

@@ -100,6 +100,13 @@ pub(super) enum FileKind {
     Unknown,
 }
 
+fn before_missing(count: u32) -> String {
+    match count {
+        1 => "the segment before this one is missing".to_owned(),
+        _ => format!("{count} segments before this one are missing"),
+    }
+}
+
 /// The name of a segment's file.
 pub fn segment_name(number: u32) -> String {
     format!("{number:010}.seg")
@@ -369,7 +376,7 @@ pub enum Damage {
     #[error("the segment is missing")]
     Missing,
     /// One or more segments before this one are gone.
-    #[error("{count} segments before this one are missing")]
+    #[error("{}", before_missing(*count))]
     MissingSegments {
         /// How many.
         count: u32,

@@ -13,12 +13,13 @@ use super::format::{Damage, Finding, segment_name, segment_number, unfinished_na
 use super::segment::{self, Cursor, Step};
 use super::storage::{Doing, FOLDER, Storage, StorageError};
 use super::verify::{Extent, Findings, verify, verify_segments};
+use crate::id::JournalId;
 
 /// What a repair did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
-    /// What was wrong and is put right, the first of each segment.
-    pub mended: Vec<Finding>,
+    /// The segments that are put right, each with what was wrong with it.
+    pub mended: Vec<Vec<Finding>>,
     /// What is seen now.
     pub left: Findings,
 }
@@ -67,10 +68,45 @@ pub fn repair<S: Storage, C: Storage>(
         }
         let length = u32::try_from(bytes.len()).expect("segments are at most 64 MiB");
         segment::publish(own, &name, length, &bytes)?;
-        mended.extend(before.findings.into_iter().next());
+        mended.push(wrong_with(&name, there.is_empty(), before));
     }
     let left = verify(own, &extent);
     Ok(Repair { mended, left })
+}
+
+/// What was wrong with a segment that came back; at least one.
+fn wrong_with(name: &str, is_gone: bool, before: Findings) -> Vec<Finding> {
+    let position = before.findings.first().map_or(0, |first| first.position);
+    let missing = Finding {
+        file: name.to_owned(),
+        offset: 0,
+        position,
+        damage: Damage::Missing,
+    };
+    let (own, others): (Vec<_>, Vec<_>) = before
+        .findings
+        .into_iter()
+        .partition(|finding| finding.file == name);
+    match (is_gone, own.is_empty()) {
+        (true, _) => vec![missing],
+        (false, true) => others,
+        (false, false) => own,
+    }
+}
+
+/// The journals of which a folder holds segments, by their headers.
+///
+/// # Errors
+/// The storage failed.
+pub fn journals<S: Storage>(storage: &S) -> Result<BTreeSet<JournalId>, StorageError> {
+    let mut journals = BTreeSet::new();
+    for name in storage.list().doing("list", FOLDER)? {
+        if let Some(number) = segment_number(&name) {
+            let (header, _) = segment::inspect(storage, number)?;
+            journals.extend(header.map(|header| header.id));
+        }
+    }
+    Ok(journals)
 }
 
 /// Numbers of the segments with something wrong, those that are missing included.

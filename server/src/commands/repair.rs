@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bukti_command::{Exit, Progress, Reply};
 use bukti_core::journal::disk::DiskStorage;
-use bukti_core::journal::repair::{Repair, is_mended, repair as mend};
+use bukti_core::journal::repair::{Repair, is_mended, journals, repair as mend};
 use serde::Serialize;
 
 use super::backup::JOURNAL;
@@ -55,6 +55,16 @@ pub(super) fn repair(
         })
     };
     let (own, copy) = (open(&folder.journal())?, open(&source)?);
+    let held = |disk| journals(disk).map_err(|error| Failure::failed(&error));
+    let (here, there) = (held(&own)?, held(&copy)?);
+    if here.is_disjoint(&there)
+        && let (Some(here), Some(other)) = (here.first(), there.first())
+    {
+        return Err(Failure::wrong_use(format!(
+            "{} is of journal {other}, and this is journal {here}: expected a backup of this server",
+            from.display()
+        )));
+    }
     let mut kept = Vec::new();
     let mended = mend(&own, &copy, &mut |name, bytes| {
         kept.push(folder.keep_segment(name, bytes)?);
@@ -65,9 +75,11 @@ pub(super) fn repair(
         return Err(super::verify::for_want());
     }
     // One was kept for each that was replaced.
-    let repaired = mended.iter().zip(kept).map(|(finding, kept)| Repaired {
-        was: in_file(finding),
-        kept,
+    let repaired = mended.iter().zip(&kept).flat_map(|(were, kept)| {
+        were.iter().map(|finding| Repaired {
+            was: in_file(finding),
+            kept: kept.clone(),
+        })
     });
     let mut report = Report {
         repaired: repaired.collect(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bukti_client::device::{Applicant, Device, DeviceError, Enrolment, Folders};
 use bukti_client::limits::TAIL_RESERVE_BYTES;
+use bukti_core::causes::is_for_want_of_space;
 use bukti_core::envelope::{Body, DocumentKind, Envelope, Root, Run};
 use bukti_core::id::{ChangeHash, DeviceId, DocumentId, Incarnation, RunId, WallMs};
 use bukti_core::journal::memory::{Fault, MemoryStorage, Skipped};
@@ -19,7 +20,7 @@ use ed25519_dalek::SigningKey;
 use super::random::Random;
 use super::script::{Forgery, Room, Rows};
 use super::server::{ConnectionId, PROCESS_ALONE_PERCENT, START_CALLS, START_FAILS_PERCENT};
-use super::troubles::{Ended, Troubles, Unstarted, is_for_want_of_space};
+use super::troubles::{Ended, Troubles, Unstarted};
 
 /// A device as the simulation runs it.
 pub type SimDevice = Device<MemoryStorage, MemoryKv>;

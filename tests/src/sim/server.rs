@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bukti_client::device::Enrolment;
 use bukti_core::authority::Grant;
+use bukti_core::causes::is_for_want_of_space;
 use bukti_core::id::{DeviceId, JournalId, Position, ServerId, WallMs};
 use bukti_core::journal::memory::{Fault, MemoryStorage, Skipped};
 use bukti_core::journal::{self};
@@ -25,7 +26,7 @@ use ed25519_dalek::SigningKey;
 use super::Planted;
 use super::random::Random;
 use super::script::{Room, Rows, SERVER_START, Stage};
-use super::troubles::{Ended, Troubles, Unstarted, is_for_want_of_space};
+use super::troubles::{Ended, Troubles, Unstarted};
 
 /// Names one connection for good.
 pub type ConnectionId = u64;

@@ -3,11 +3,8 @@
 //! Each kind has a floor in the tests: a kind that no longer happens, or that was drawn and has no
 //! effect, would otherwise leave worlds that prove nothing about it.
 
-use std::error::Error;
+use std::fmt;
 use std::ops::AddAssign;
-use std::{fmt, io};
-
-use bukti_core::journal::{CreateError, JournalFailure, StorageError};
 
 /// How a process came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,25 +176,4 @@ impl fmt::Display for Troubles {
         }
         Ok(())
     }
-}
-
-/// Whether an error comes of a disk without space.
-pub(super) fn is_for_want_of_space(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    let mut causes = std::iter::from_fn(|| {
-        let cause = next?;
-        next = cause.source();
-        Some(cause)
-    });
-    causes.any(|cause| {
-        let full = io::ErrorKind::StorageFull;
-        let system = cause.downcast_ref::<io::Error>();
-        let storage = cause.downcast_ref::<StorageError>();
-        let append = cause.downcast_ref::<JournalFailure>();
-        let create = cause.downcast_ref::<CreateError>();
-        system.is_some_and(|error| error.kind() == full)
-            || storage.is_some_and(|error| error.kind == full)
-            || append.is_some_and(|error| matches!(error, JournalFailure::Full { .. }))
-            || create.is_some_and(|error| matches!(error, CreateError::Full { .. }))
-    })
 }

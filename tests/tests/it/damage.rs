@@ -271,6 +271,12 @@ fn what_a_repair_replaced_is_a_finding_once_the_folder_opens_again() {
     let place = partly["findings"][0]["place"].as_str().unwrap();
     assert!(place.starts_with("0000000002.seg at byte "), "{partly}");
 
+    let other = Field::empty(&[]);
+    let foreign = repair(&other.data());
+    assert_eq!(foreign.status, Some(2), "{foreign:?}");
+    let says = "expected a backup of this server";
+    assert!(foreign.stderr.contains(says), "{foreign:?}");
+
     // Somebody who then has the other by other means.
     flip(&segment(&data, 2), 5_000);
     for _ in 0..2 {

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::super::format::{SEGMENT_HEADER_BYTES, segment_name};
+use super::super::format::{GROUP_HEADER_BYTES, GROUP_MAGIC, SEGMENT_HEADER_BYTES, segment_name};
 use super::super::memory::{Fault, MemoryStorage};
 use super::super::repair::{Repair, is_mended, repair};
 use super::super::verify::{Extent, verify};
-use super::super::{Journal, JournalFailure, Storage, StorageError};
+use super::super::{Damage, Journal, JournalFailure, Storage, StorageError};
 use super::{ID, SMALL, record, small_journal};
 
 fn mend(own: &MemoryStorage, copy: &MemoryStorage) -> Result<Repair, StorageError> {
@@ -66,6 +66,7 @@ fn whatever_byte_is_damaged_comes_back_where_the_copy_has_it_and_all_else_stays(
                     );
                     assert!(kept == [(name.clone(), damaged)], "{place}");
                     assert_eq!(done.mended.len(), 1, "{place}");
+                    assert!(!done.mended[0].is_empty(), "{place}");
                 } else if !is_sound {
                     assert!(disk.content(&name).unwrap() == damaged, "{place}");
                     assert!(done.mended.is_empty() && kept.is_empty(), "{place}");
@@ -86,6 +87,11 @@ fn a_segment_that_is_gone_or_cut_comes_back_from_a_copy_that_has_it_whole() {
         let done = mend(&disk, &copy).unwrap();
         assert!(done.left.is_clean(), "{:?}", done.left);
         assert!(all(&disk) == sound);
+        let [were] = &done.mended[..] else {
+            panic!("{:?}", done.mended);
+        };
+        let told: Vec<_> = were.iter().map(|was| (&*was.file, &was.damage)).collect();
+        assert_eq!(told, [(&*segment_name(number), &Damage::Missing)]);
         let cut = &sound[number as usize - 1][..700];
         disk.set_content(&segment_name(number), cut);
         assert!(mend(&disk, &copy).unwrap().left.is_clean());
@@ -97,6 +103,23 @@ fn a_segment_that_is_gone_or_cut_comes_back_from_a_copy_that_has_it_whole() {
     let done = mend(&disk, &half).unwrap();
     assert!(done.mended.is_empty() && !done.left.is_clean());
     assert_eq!(disk.content(&segment_name(2)), None);
+}
+
+#[test]
+fn all_that_was_wrong_with_a_segment_is_told() {
+    let (disk, copy) = with_copy(6);
+    let name = segment_name(1);
+    let mut damaged = disk.content(&name).unwrap();
+    let groups: Vec<usize> = (0..damaged.len())
+        .filter(|at| damaged[*at..].starts_with(GROUP_MAGIC))
+        .collect();
+    assert!(groups.len() > 1);
+    for group in &groups {
+        damaged[group + GROUP_HEADER_BYTES + 9] ^= 1;
+    }
+    disk.set_content(&name, &damaged);
+    let done = mend(&disk, &copy).unwrap();
+    assert_eq!(done.mended[0].len(), groups.len(), "{:?}", done.mended);
 }
 
 #[test]

@@ -161,8 +161,12 @@ fn is_told_until_whole(made: impl Fn() -> (MemoryStorage, Arc<MemoryKv>), reason
 
 #[test]
 fn that_a_store_was_damaged_stays_known_until_it_is_made_anew() {
-    let unreadable = |_: &MetaRow, batch: &mut Batch| drop(batch.put(keys::META, "not a row"));
-    let marked = |_: &MetaRow, batch: &mut Batch| drop(batch.put(keys::DAMAGED, []));
+    let unreadable = |_: &MetaRow, batch: &mut Batch| {
+        batch.put(keys::META, "not a row");
+    };
+    let marked = |_: &MetaRow, batch: &mut Batch| {
+        batch.put(keys::DAMAGED, []);
+    };
     is_told_until_whole(|| with_rows(unreadable), RebuildReason::Damaged);
     is_told_until_whole(|| with_rows(marked), RebuildReason::Damaged);
     let met_while_catching_up = || {
