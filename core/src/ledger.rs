@@ -209,6 +209,8 @@ pub struct Ledger<S: Storage, K> {
     cache: Cache,
     /// What was being done when the ledger ended.
     failed: Option<&'static str>,
+    /// Whether the store still says why its rows were made anew.
+    untold: bool,
 }
 
 impl<S: Storage, K: Kv> Ledger<S, K> {
@@ -245,14 +247,32 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         Self::over(journal_file, kv, key, founding, meta, options)
     }
 
+    /// [`Ledger::open_untold`] for whoever tells nobody what opening found.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open(
+        storage: S,
+        kv: Arc<K>,
+        key: SigningKey,
+        options: Options,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Self, Opened), LedgerError> {
+        let (mut ledger, opened) = Self::open_untold(storage, kv, key, options, progress)?;
+        ledger.told()?;
+        Ok((ledger, opened))
+    }
+
     /// Opens a ledger after whatever happened: recovers the journal, then brings the rows to its
-    /// end, or makes them anew where they are missing, damaged or of another history.
+    /// end, or makes them anew where they are missing, damaged or of another history. Why they were,
+    /// where that was somebody's or something's fault, the next opening finds again until
+    /// [`Ledger::told`] was called.
     ///
     /// # Errors
     /// [`LedgerError::Lost`] if the store is ahead of the journal, [`LedgerError::WrongKey`] if
     /// the key is not the journal's, [`LedgerError::StoreDamaged`] if the store has to be moved
     /// aside first, and whatever keeps the journal or the store from being read.
-    pub fn open(
+    pub fn open_untold(
         storage: S,
         kv: Arc<K>,
         key: SigningKey,
@@ -278,18 +298,22 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
                     Ok(meta) => (meta, behind, None),
                     Err(error) if error.blames_rows() => {
                         rebuild::mark_damaged(&*kv)?;
-                        let meta = rebuild::rebuild(&*kv, &records, options.threads, progress)?;
-                        (meta, end.position, Some(RebuildReason::Damaged))
+                        let reason = RebuildReason::Damaged;
+                        let meta =
+                            rebuild::rebuild(&*kv, &records, reason, options.threads, progress)?;
+                        (meta, end.position, Some(reason))
                     }
                     Err(error) => return Err(error),
                 }
             }
             rebuild::Plan::Rebuild { reason } => {
-                let meta = rebuild::rebuild(&*kv, &journal.reader(), options.threads, progress)?;
+                let records = journal.reader();
+                let meta = rebuild::rebuild(&*kv, &records, reason, options.threads, progress)?;
                 (meta, end.position, Some(reason))
             }
         };
-        let ledger = Self::over(journal, kv, key, founding, meta, options)?;
+        let mut ledger = Self::over(journal, kv, key, founding, meta, options)?;
+        ledger.untold = rebuilt.is_some_and(|reason| reason.is_a_fault());
         Ok((
             ledger,
             Opened {
@@ -305,7 +329,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
     /// nothing changes that the store knows of the loss.
     ///
     /// # Errors
-    /// As [`Ledger::open`]; [`LedgerError::Failed`] if the loss could not be recorded.
+    /// As [`Ledger::open_untold`]; [`LedgerError::Failed`] if the loss could not be recorded.
     pub fn open_after_loss(
         storage: S,
         kv: Arc<K>,
@@ -336,11 +360,12 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             });
             let recorded = journal.append_to_reserve(&records);
             recorded.map_err(|error| failed("record the loss", error))?;
-            rebuild::anew(&*kv, &journal.reader(), options.threads, progress)?
+            rebuild::anew(&*kv, &journal.reader(), reason, options.threads, progress)?
         } else {
-            rebuild::rebuild(&*kv, &journal.reader(), options.threads, progress)?
+            rebuild::rebuild(&*kv, &journal.reader(), reason, options.threads, progress)?
         };
-        let ledger = Self::over(journal, kv, key, founding, meta, options)?;
+        let mut ledger = Self::over(journal, kv, key, founding, meta, options)?;
+        ledger.untold = reason.is_a_fault();
         let opened = Opened {
             recovery,
             caught_up: end.position,
@@ -373,7 +398,20 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             options,
             meta,
             failed: None,
+            untold: false,
         })
+    }
+
+    /// Lets the store forget why its rows were made anew, now that it stands in the journal or
+    /// nobody is to know.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn told(&mut self) -> Result<(), LedgerError> {
+        if std::mem::take(&mut self.untold) {
+            rebuild::finish(&*self.reader.shared.kv, &self.meta)?;
+        }
+        Ok(())
     }
 
     /// A reader of what counts, now and later.

@@ -345,7 +345,7 @@ impl Folder {
         } else {
             let disk = self.open_journal(metrics)?;
             let (kv, key) = (kv.clone(), key.clone());
-            match ledger::Ledger::open(disk, kv, key, options(config), progress) {
+            match ledger::Ledger::open_untold(disk, kv, key, options(config), progress) {
                 Ok((mut ledger, opened)) => {
                     self.record_found(&mut ledger, Some(&opened))?;
                     (ledger, Some(opened))

@@ -27,6 +27,15 @@ pub fn record(
     opened: Option<&Opened>,
     kept_aside: &[String],
 ) -> Result<(), LedgerError> {
+    // First, since what the store still knows of it goes with the next record.
+    let rebuilt = opened.and_then(|opened| opened.rebuilt).and_then(rebuilt);
+    match rebuilt.map(|finding| ledger.record_finding(wall_now(), finding)) {
+        Some(Err(AdminError::Ledger(error))) => return Err(error),
+        Some(Err(error @ (AdminError::Full | AdminError::Invalid(_)))) => {
+            tracing::warn!(%error, "what opening found is not recorded");
+        }
+        Some(Ok(_)) | None => ledger.told()?,
+    }
     let kept = opened.and_then(|opened| cut_though_kept(opened, kept_aside));
     for finding in aside(kept_aside) {
         let finding = match kept.is_some() && finding.place.as_ref() == kept {
@@ -37,18 +46,7 @@ pub fn record(
             ledger.find(wall_now(), finding)?;
         }
     }
-    let rebuilt = opened.and_then(|opened| opened.rebuilt).and_then(rebuilt);
-    let Some(finding) = rebuilt else {
-        return Ok(());
-    };
-    match ledger.record_finding(wall_now(), finding) {
-        Err(AdminError::Ledger(error)) => Err(error),
-        Err(error @ (AdminError::Full | AdminError::Invalid(_))) => {
-            tracing::warn!(%error, "what opening found is not recorded");
-            Ok(())
-        }
-        Ok(_) => Ok(()),
-    }
+    Ok(())
 }
 
 /// The side file with records that the store had seen and somebody went on without, where it looks

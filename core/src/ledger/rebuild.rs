@@ -91,6 +91,20 @@ pub enum RebuildReason {
     },
 }
 
+impl RebuildReason {
+    /// Whether somebody has to know.
+    pub fn is_a_fault(&self) -> bool {
+        match self {
+            Self::Damaged | Self::OtherJournal { .. } | Self::OtherHistory { .. } => true,
+            Self::NoRows
+            | Self::Unfinished
+            | Self::Format { .. }
+            | Self::AfterLoss { .. }
+            | Self::Asked { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for RebuildReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -276,19 +290,22 @@ pub(super) fn catch_up<S: Storage, K: Kv>(
 pub(super) fn rebuild<S: Storage, K: Kv>(
     kv: &K,
     journal: &JournalReader<S>,
+    reason: RebuildReason,
     threads: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<MetaRow, LedgerError> {
     if holds_rows(kv)? {
         read_through(journal, progress)?;
     }
-    anew(kv, journal, threads, progress)
+    anew(kv, journal, reason, threads, progress)
 }
 
-/// The same once every record was read.
+/// The same once every record was read. What the rows reflected, and that they were damaged, is left
+/// where it is a fault, for somebody to tell first.
 pub(super) fn anew<S: Storage, K: Kv>(
     kv: &K,
     journal: &JournalReader<S>,
+    reason: RebuildReason,
     threads: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<MetaRow, LedgerError> {
@@ -304,11 +321,18 @@ pub(super) fn anew<S: Storage, K: Kv>(
     };
     let runs = index(kv, journal, &mut meta, progress)?;
     build_documents(kv, journal, threads, runs, progress)?;
-    let mut batch = Batch::new();
-    batch.put(keys::META, super::rows::encode(&meta));
-    batch.delete(keys::DAMAGED);
-    kv.apply(&batch)?;
+    if !reason.is_a_fault() {
+        finish(kv, &meta)?;
+    }
     Ok(meta)
+}
+
+/// Says what the rows reflect, so that they count.
+pub(super) fn finish<K: Kv>(kv: &K, meta: &MetaRow) -> Result<(), LedgerError> {
+    let mut batch = Batch::new();
+    batch.put(keys::META, super::rows::encode(meta));
+    batch.delete(keys::DAMAGED);
+    Ok(kv.apply(&batch)?)
 }
 
 /// Reads every record.

@@ -1,3 +1,4 @@
+use bukti_core::kv::{Batch, Kv};
 use bukti_core::ledger::{Found, code};
 use tempfile::TempDir;
 
@@ -124,6 +125,22 @@ fn a_store_that_is_damaged_again_is_told_again_whatever_became_of_the_former() {
         assert_eq!(found_anew(&folder), []);
         let aside = found[0].finding.place.as_deref().unwrap();
         fs::remove_dir_all(place.path().join(aside)).unwrap();
+    }
+}
+
+#[test]
+fn rows_that_were_damaged_are_told_once_each_time() {
+    let (place, folder) = founded();
+    for _ in 0..2 {
+        let kv = SledKv::open(&place.path().join(STORE), MIB).unwrap();
+        let mut batch = Batch::new();
+        batch.put("m", "not a row");
+        kv.apply(&batch).unwrap();
+        drop(kv);
+        let found = found_anew(&folder);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].finding.code, code::STORE_DAMAGED);
+        assert_eq!(found_anew(&folder), []);
     }
 }
 

@@ -138,6 +138,19 @@ fn with_rows(mishap: impl Fn(&MetaRow, &mut Batch)) -> (MemoryStorage, Arc<Memor
 /// Opens it with one call to the rows failing, each in turn: why they are made anew is told as long as
 /// they are not whole.
 fn is_told_until_whole(made: impl Fn() -> (MemoryStorage, Arc<MemoryKv>), reason: RebuildReason) {
+    let (storage, kv) = made();
+    // A process that ends before anybody was told, and one that tells.
+    for _ in 0..2 {
+        let (kv, key) = (Arc::clone(&kv), server_key());
+        let opened = Ledger::open_untold(storage.clone(), kv, key, options(), &mut |_| {});
+        assert_eq!(opened.unwrap().1.rebuilt, Some(reason));
+    }
+    for rebuilt in [Some(reason), None] {
+        let (_, opened) = reopen(&storage, &kv).unwrap();
+        assert_eq!(opened.rebuilt, rebuilt);
+        assert_eq!(all_rows(&kv), rebuilt_rows(&storage));
+    }
+
     let mut call = 1;
     loop {
         let (storage, kv) = made();
@@ -149,10 +162,8 @@ fn is_told_until_whole(made: impl Fn() -> (MemoryStorage, Arc<MemoryKv>), reason
             break;
         }
         drop(opened);
-        let is_whole = all_rows(&kv) == rebuilt_rows(&storage);
         let (_, opened) = reopen(&storage, &kv).unwrap();
-        let expected = (!is_whole).then_some(reason);
-        assert_eq!(opened.rebuilt, expected, "call {call}");
+        assert_eq!(opened.rebuilt, Some(reason), "call {call}");
         assert_eq!(all_rows(&kv), rebuilt_rows(&storage));
         call += 1;
     }
@@ -184,6 +195,25 @@ fn that_a_store_was_damaged_stays_known_until_it_is_made_anew() {
         (storage, kv)
     };
     is_told_until_whole(met_while_catching_up, RebuildReason::Damaged);
+}
+
+#[test]
+fn that_a_store_was_of_another_history_stays_known_until_it_is_made_anew() {
+    let (ledger, storage, kv, ..) = with_officers();
+    drop(ledger);
+    let meta = reader::meta_row(&*kv).unwrap().unwrap();
+    let mut applied = meta.applied;
+    applied.chain.0[0] ^= 1;
+    let of_another = |meta: &MetaRow, batch: &mut Batch| {
+        let meta = MetaRow {
+            applied,
+            ..meta.clone()
+        };
+        batch.put(keys::META, rows::encode(&meta));
+    };
+    let reason = RebuildReason::OtherHistory { applied };
+    drop((storage, kv));
+    is_told_until_whole(|| with_rows(of_another), reason);
 }
 
 #[test]
