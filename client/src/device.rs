@@ -221,10 +221,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
         if confirmed.own_through(tail.incarnation()) < tail.settled_through() {
             // The store was thrown back behind runs whose bytes are gone from the tail. Until they
             // come again, an edit would repeat their sequence numbers under the same actor.
-            tail.renew(tail.successor(), false)?;
             // A feed that goes on from an earlier place would bring them in full to the new
-            // incarnation; what else the store lost is found by comparing.
+            // incarnation; what else the store lost is found by comparing. That goes first: with a new
+            // incarnation nothing says any more that the store was thrown back.
             confirmed.void_cursor()?;
+            tail.renew(tail.successor(), false)?;
         }
         let (quarantine, unusable) = Quarantine::open(folders.quarantine, tail.head())?;
         let cut = aside::cut_tails(&recovery.side_files);

@@ -297,7 +297,6 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
                 match rebuild::catch_up(&*kv, &records, meta, options.threads, progress) {
                     Ok(meta) => (meta, behind, None),
                     Err(error) if error.blames_rows() => {
-                        rebuild::mark_damaged(&*kv)?;
                         let reason = RebuildReason::Damaged;
                         let meta =
                             rebuild::rebuild(&*kv, &records, reason, options.threads, progress)?;

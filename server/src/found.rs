@@ -5,8 +5,10 @@
 //! earlier opening that ended, or met a disk without room, before it could say so. Their names are
 //! never used again, so what happens again is another finding.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use bukti_core::id::Position;
 use bukti_core::journal::{SideFile, TailKind};
 use bukti_core::ledger::{AdminError, LedgerError, Opened, RebuildReason, code};
 use bukti_core::record::Finding;
@@ -36,9 +38,10 @@ pub fn record(
         }
         Some(Ok(_)) | None => ledger.told()?,
     }
-    let kept = opened.and_then(|opened| cut_though_kept(opened, kept_aside));
+    let kept = cut_though_kept(ledger, kept_aside);
     for finding in aside(kept_aside) {
-        let finding = match kept.is_some() && finding.place.as_ref() == kept {
+        let is_kept = finding.place.as_ref();
+        let finding = match is_kept.is_some_and(|place| kept.contains(place)) {
             true => acknowledged_end(finding),
             false => finding,
         };
@@ -49,18 +52,30 @@ pub fn record(
     Ok(())
 }
 
-/// The side file with records that the store had seen and somebody went on without, where it looks
-/// like an unfinished write. Earlier ones of the same place are what they look like.
-fn cut_though_kept<'a>(opened: &Opened, kept_aside: &'a [String]) -> Option<&'a String> {
-    let Some(RebuildReason::AfterLoss { .. }) = opened.rebuilt else {
-        return None;
-    };
-    let torn = kept_aside.iter().filter_map(|name| {
-        let side = SideFile::parse(Path::new(name).file_name()?.to_str()?)?;
-        let is_lost = side.position == opened.caught_up + 1;
-        (is_lost && side.kind == TailKind::Torn).then_some((side.number, name))
-    });
-    torn.max().map(|(_, name)| name)
+/// Side files with records that the store had seen and somebody went on without, where they look like
+/// unfinished writes: of each place at which the journal states a loss the last one. Earlier ones of the
+/// same place are what they look like.
+fn cut_though_kept(ledger: &Ledger, kept_aside: &[String]) -> BTreeSet<String> {
+    let (found, _) = ledger.reader().readable_findings();
+    let lost: Vec<Position> = found
+        .iter()
+        .filter(|found| found.finding.code == code::LOST)
+        .map(|found| found.position)
+        .collect();
+    let mut last: BTreeMap<Position, (u32, &String)> = BTreeMap::new();
+    for name in kept_aside {
+        let file = Path::new(name).file_name().and_then(|name| name.to_str());
+        let Some(side) = file.and_then(SideFile::parse) else {
+            continue;
+        };
+        // What is stated with a loss stands first where the records were, or right before it.
+        let is_lost = lost.contains(&side.position) || lost.contains(&(side.position + 1));
+        if is_lost && side.kind == TailKind::Torn {
+            let of_place = last.entry(side.position).or_insert((side.number, name));
+            *of_place = (*of_place).max((side.number, name));
+        }
+    }
+    last.into_values().map(|(_, name)| name.clone()).collect()
 }
 
 /// Whether an earlier opening knew that what looks like an unfinished write was none.

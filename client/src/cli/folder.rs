@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bukti_client::device::{DeviceError, Folders};
+use bukti_client::device::{ConfirmedError, DeviceError, Folders};
 use bukti_client::limits::STORE_CACHE_BYTES;
 use bukti_core::causes::with_causes;
 use bukti_core::kv::KvError;
@@ -31,7 +31,10 @@ pub(super) fn locate(named: Option<&Path>, cwd: &Path) -> Result<PathBuf, Failur
 pub(super) fn open(folder: &Path) -> Result<FieldDevice, Failure> {
     let folders = Folders::on_disk(folder).map_err(|error| cannot_use(folder, &error))?;
     match FieldDevice::open(folders.clone(), store(folder)?) {
-        Err(DeviceError::Confirmed(_)) => {
+        // What a disk does not give at this moment may be sound.
+        Err(DeviceError::Confirmed(
+            ConfirmedError::Damaged(_) | ConfirmedError::Kv(KvError::Damaged(_)),
+        )) => {
             // Everything in the store comes again with the next sync.
             aside(folder)?;
             Ok(FieldDevice::open(folders, store(folder)?)?)

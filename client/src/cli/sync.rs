@@ -301,7 +301,10 @@ pub(super) fn run(
         }
         Err(SyncError::NotReached { .. } | SyncError::Refused(_)) => {}
         // What is on the disk counts, not what this process holds.
-        Err(SyncError::Device(_)) => *device = folder::open(folder)?,
+        Err(error @ SyncError::Device(_)) => match folder::open(folder) {
+            Ok(opened) => *device = opened,
+            Err(_) => return Ok(failed(&summary, error, json)),
+        },
     }
     let status = device.status()?;
     summary.stand(&status);

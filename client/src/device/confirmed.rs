@@ -72,16 +72,19 @@ pub(super) struct Confirmed<K: Kv> {
 
 impl<K: Kv> Confirmed<K> {
     /// Opens the store for one journal. Rows of a former journal of the same server stay, without
-    /// what only that journal gave a meaning; rows of any other journal or format are removed.
+    /// what only that journal gave a meaning; rows of any other journal are removed.
+    ///
+    /// # Errors
+    /// [`ConfirmedError::Damaged`] where nobody can say what the rows are: they are not removed.
     pub(super) fn open(
         kv: K,
         journal: JournalId,
         former: &[JournalId],
     ) -> Result<Self, ConfirmedError> {
         let stored = kv.get(b"m")?;
-        let known = stored.and_then(|bytes| decode::<Meta>(&bytes));
-        let known = known.filter(|meta| meta.format == FORMAT);
-        if let Some(meta) = known {
+        if let Some(stored) = stored {
+            let meta = decode::<Meta>(&stored).filter(|meta| meta.format == FORMAT);
+            let meta = meta.ok_or_else(|| ConfirmedError::damaged("what it is"))?;
             let (is_of, was_of) = (meta.journal == journal, former.contains(&meta.journal));
             let mut store = Self { kv, meta };
             if was_of && !is_of {

@@ -106,23 +106,29 @@ impl<S: Storage> Applicant<S> {
             Found::Enrolled(identity) => Some(identity),
             Found::Nothing | Found::Key(_) => None,
         };
-        let answer = identity::Answer {
+        let mut answer = identity::Answer {
             url: &self.url,
             server: self.server,
             journal_statement: &enrolment.journal,
             certificate: &enrolment.certificate,
+            former: &[],
         };
         let next = identity::check(&self.key, &answer)?;
-        let moves = |former: JournalId| former != next.journal();
-        if let Some(former) = &former
-            && moves(former.journal())
-        {
-            refuse_unsent(&self.folders, former.url())?;
+        let known = former.as_ref();
+        let carried = known.map_or_else(Vec::new, |known| identity::former_of(known, &next));
+        answer.former = &carried;
+        let left = former.filter(|former| former.journal() != next.journal());
+        // A server that was founded anew is given back what it had, as one that lets a device in again.
+        let is_elsewhere = left
+            .as_ref()
+            .is_some_and(|left| left.server() != next.server());
+        if let Some(left) = left.as_ref().filter(|_| is_elsewhere) {
+            refuse_unsent(&self.folders, left.url())?;
         }
         let tail = std::sync::Arc::clone(&self.folders.tail);
         let mut tail = Tail::open_or_create(tail, incarnation)?;
-        if former.is_some_and(|former| moves(former.journal())) {
-            tail.renew(incarnation, true)?;
+        if left.is_some() {
+            tail.renew(incarnation, is_elsewhere)?;
         }
         drop(tail);
         identity::keep(&*self.folders.home, &self.key, &answer)?;

@@ -206,6 +206,8 @@ pub(super) struct Answer<'a> {
     pub(super) server: ServerId,
     pub(super) journal_statement: &'a [u8],
     pub(super) certificate: &'a [u8],
+    /// Journals that the same server had before.
+    pub(super) former: &'a [JournalId],
 }
 
 /// Checks what the server answered.
@@ -228,8 +230,21 @@ fn stored(answer: &Answer<'_>) -> StoredEnrolment {
         server: answer.server,
         journal_statement: answer.journal_statement.to_vec(),
         certificate: answer.certificate.to_vec(),
-        former: Vec::new(),
+        former: answer.former.to_vec(),
     }
+}
+
+/// The journals that a server had before it answers again, by what a device knows of it: what it holds
+/// of them may be the last copy.
+pub(super) fn former_of(known: &Identity, next: &Identity) -> Vec<JournalId> {
+    if known.server != next.server {
+        return Vec::new();
+    }
+    let known = known.stored.former.iter().chain([&known.journal]);
+    let mut former: Vec<JournalId> = known.copied().collect();
+    former.retain(|journal| *journal != next.journal);
+    former.drain(..former.len().saturating_sub(FORMER_JOURNALS_MAX));
+    former
 }
 
 /// Checks that a journal is the server's by its first record, signed with the server's key, and
@@ -243,8 +258,9 @@ pub(super) fn check_move(
     stored.journal_statement = journal_statement.to_vec();
     stored.former.push(identity.journal);
     if stored.former.len() > FORMER_JOURNALS_MAX {
-        // The first is the one that the certificate names.
-        stored.former.remove(1);
+        let certified = identity.certificate.journal;
+        let other = stored.former.iter().position(|one| *one != certified);
+        stored.former.remove(other.unwrap_or(0));
     }
     let moved = read_enrolment(identity.key.clone(), &stored).map_err(IdentityError::Answer)?;
     Ok(match moved.journal == identity.journal {

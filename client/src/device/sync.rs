@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::ReadDoc;
 use bukti_core::authority::Audience;
+use bukti_core::causes::is_for_want_of_space;
 use bukti_core::digest::Digest;
 use bukti_core::envelope::Seen;
 use bukti_core::id::{ChangeHash, DocumentId, Incarnation, Position, RunId, WallMs};
@@ -410,8 +411,15 @@ impl<S: Storage, K: Kv> Device<S, K> {
             return Ok(Reaction::None);
         }
         if self.tail.find(&run).is_some() {
-            self.tail.renew(Incarnation(random), false)?;
-            self.refuse(now, &[run], (code, sentence))?;
+            let renewed = self.tail.renew(Incarnation(random), false);
+            let renewed = renewed.map_err(DeviceError::from);
+            match renewed.and_then(|()| self.refuse(now, &[run], (code, sentence))) {
+                // It is refused again in the next session, and keeps nothing else away meanwhile.
+                Err(error) if is_for_want_of_space(&error) => {
+                    drop(self.session.waiting.insert(run))
+                }
+                refused => refused?,
+            }
         }
         Ok(Reaction::None)
     }

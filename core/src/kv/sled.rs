@@ -251,12 +251,12 @@ pub fn move_aside(path: &Path, number_min: u64) -> Result<PathBuf, KvError> {
     kept.sort_unstable();
     let numbers: Vec<u64> = kept.iter().map(|(number, _)| *number).collect();
     let number = number_aside(&numbers, number_min);
+    let aside = parent.join(format!("{prefix}{number}"));
+    fs::rename(path, &aside).map_err(failed)?;
     let surplus = (kept.len() + 1).saturating_sub(STORES_DAMAGED_MAX);
     for (_, old) in kept.drain(..surplus) {
         fs::remove_dir_all(parent.join(old)).map_err(failed)?;
     }
-    let aside = parent.join(format!("{prefix}{number}"));
-    fs::rename(path, &aside).map_err(failed)?;
     Ok(aside)
 }
 

@@ -55,7 +55,8 @@ pub(super) fn loss(store: Seen, end: Seen) -> [Fact; 2] {
         run: None,
         place: None,
     };
-    [Fact::Finding(finding), Fact::Restored(end)]
+    // What voids invitations first: the two may come to stand in two groups.
+    [Fact::Restored(end), Fact::Finding(finding)]
 }
 
 /// A finding with what belongs to it.

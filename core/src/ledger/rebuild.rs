@@ -175,7 +175,7 @@ pub(super) fn plan<S: Storage, K: Kv>(
     }
 }
 
-/// Lets the next opening make all rows anew. What they reflect stays known, so that a journal that
+/// Lets the next opening make all rows anew, as rows that are not to be believed. What they reflect stays known, so that a journal that
 /// lost its end meanwhile is noticed all the same.
 pub(super) fn mark_damaged<K: Kv>(kv: &K) -> Result<(), KvError> {
     let mut batch = Batch::new();
@@ -208,7 +208,6 @@ pub(super) fn clear<K: Kv>(kv: &K) -> Result<(), LedgerError> {
         Ok(None) => {}
         Err(ReadError::Row { .. }) => {
             batch.delete(keys::META);
-            batch.put(keys::DAMAGED, []);
         }
         Err(error) => return Err(error.into()),
     }
@@ -309,6 +308,9 @@ pub(super) fn anew<S: Storage, K: Kv>(
     threads: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<MetaRow, LedgerError> {
+    if reason.is_a_fault() {
+        mark_damaged(kv)?;
+    }
     clear(kv)?;
     let mut meta = MetaRow {
         format: FORMAT,

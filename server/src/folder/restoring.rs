@@ -66,7 +66,7 @@ impl Folder {
             self.remove_store()?;
             self.sync(&self.root)?;
         }
-        fs::remove_dir_all(&making).map_err(|source| self.io("remove", &making, source))?;
+        remove(&making).map_err(|source| self.io("remove", &making, source))?;
         self.sync(&self.root)
     }
 
@@ -96,7 +96,7 @@ impl Folder {
         take(super::JOURNAL)?;
         self.sync(&self.root)?;
         reached("journal placed");
-        let removed = fs::remove_dir_all(&making.root);
+        let removed = remove(&making.root);
         removed.map_err(|source| self.io("remove", &making.root, source))?;
         self.sync(&self.root)
     }
@@ -107,7 +107,7 @@ impl Folder {
         if !is_of_a_restore(&making) {
             return Ok(());
         }
-        match fs::remove_dir_all(&making) {
+        match remove(&making) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.io("remove", &making, error))
             }
@@ -132,4 +132,20 @@ fn is_of_a_restore(making: &Path) -> bool {
 fn exists(path: &Path) -> bool {
     let found = path.symlink_metadata();
     !found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Removes what a restore makes, its mark last: until then nothing but another restore opens the folder.
+fn remove(making: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(making)? {
+        let entry = entry?;
+        if entry.file_name() == MARK {
+            continue;
+        }
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    fs::File::open(making)?.sync_all()?;
+    fs::remove_dir_all(making)
 }

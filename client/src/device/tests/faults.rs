@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use automerge::Automerge;
-use bukti_core::authority::Role;
-use bukti_core::evidence::{self, Edit};
+use bukti_core::authority::{Grant, Role};
+use bukti_core::evidence::{self, Declared, Edit};
 use bukti_core::id::DocumentId;
 use bukti_core::journal::memory::{Fault, MemoryStorage};
 use bukti_core::kv::{KvFault, MemoryKv, MemorySnapshot};
@@ -415,6 +415,41 @@ fn a_refused_run_that_only_the_cache_shows_is_on_the_disk_before_it_is_shown() {
         seen_and_kept += shown;
     }
     assert!(seen_and_kept > 0, "no sync of the folder failed");
+}
+
+#[test]
+fn a_refusal_that_a_full_disk_cannot_keep_stops_nothing_else_and_comes_again() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    siti.device().set_local_checks(false);
+    let mut budi = world.phone("Budi", Role::Officer, WARD);
+    let device = siti.device().id();
+    let observer = Grant {
+        role: Role::Observer,
+        scope: WARD.parse().unwrap(),
+    };
+    world.create(&mut siti, "Papan");
+    world.ledger.grant(NOW, device, vec![observer]).unwrap();
+    world.create(&mut budi, "Baliho");
+    world.sync(&mut budi);
+    let document = budi.device().list().unwrap()[0].id;
+    let ready = [Edit::Declare(Declared::Ready)];
+    budi.device().edit(NOW, &document, &ready).unwrap();
+    world.sync(&mut budi);
+    siti.tail.set_free_bytes(TAIL_RESERVE_BYTES - 1);
+    world.sync(&mut siti);
+    assert!(siti.titles().contains(&"Baliho".to_owned()));
+    assert_eq!(
+        (siti.device().unsent(), siti.device().quarantined().len()),
+        (1, 0)
+    );
+    siti.tail.set_free_bytes(u64::MAX);
+    siti.reopen();
+    world.sync(&mut siti);
+    assert_eq!(
+        (siti.device().unsent(), siti.device().quarantined().len()),
+        (0, 1)
+    );
 }
 
 #[test]

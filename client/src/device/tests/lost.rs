@@ -236,6 +236,39 @@ fn a_server_founded_anew_with_the_same_key_is_given_everything() {
     assert!(!siti.device().status().unwrap().awaits_confirmation);
 }
 
+/// An administrator who founded the server anew sends new links; some had synced, some had not.
+#[test]
+fn a_new_link_to_a_server_founded_anew_keeps_what_only_the_device_holds() {
+    for is_offline in [false, true] {
+        let mut world = World::new();
+        let mut siti = world.phone("Siti", Role::Officer, WARD);
+        let old = world.create(&mut siti, "Papan");
+        world.sync(&mut siti);
+        if is_offline {
+            row(&mut siti, &old, "1.1");
+        }
+        let mut anew = World::founded(1, JournalId([8; 16]));
+        let secret = anew.draw();
+        anew.enrol(&mut siti, secret, "Siti", Role::Officer, WARD)
+            .unwrap();
+        assert_eq!(siti.titles(), ["Papan"], "{is_offline}");
+        siti.reopen();
+        assert_eq!(siti.titles(), ["Papan"]);
+        let new = anew.create(&mut siti, "Baru");
+        anew.sync(&mut siti);
+        assert!(holds(&anew, &old) && holds(&anew, &new));
+        agrees(&anew, &mut siti, &[old, new]);
+        assert_eq!(siti.device().status().unwrap().unsent, 0);
+        assert_eq!(siti.device().findings().unwrap(), []);
+
+        // And once more, into the journal in which it stands.
+        let secret = anew.draw();
+        anew.enrol(&mut siti, secret, "Siti", Role::UnitHead, "13.76")
+            .unwrap();
+        assert_eq!(siti.titles().len(), 2);
+    }
+}
+
 #[test]
 fn a_journal_that_the_server_did_not_sign_changes_nothing() {
     let mut world = World::new();
