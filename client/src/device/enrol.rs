@@ -1,6 +1,6 @@
 //! From an invitation to an enrolled device.
 
-use bukti_core::id::{Incarnation, JournalId, ServerId};
+use bukti_core::id::{Incarnation, ServerId};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_sync_protocol::link::InvitationLink;

@@ -416,7 +416,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             match renewed.and_then(|()| self.refuse(now, &[run], (code, sentence))) {
                 // It is refused again in the next session, and keeps nothing else away meanwhile.
                 Err(error) if is_for_want_of_space(&error) => {
-                    drop(self.session.waiting.insert(run))
+                    self.session.waiting.insert(run);
                 }
                 refused => refused?,
             }

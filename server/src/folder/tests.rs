@@ -331,9 +331,9 @@ fn a_folder_with_anything_of_a_server_is_taken() {
     }
 }
 
-#[test]
-fn what_the_store_had_seen_is_never_told_as_an_unfinished_write() {
-    let (_place, folder) = founded();
+/// A folder whose last acknowledged group was half overwritten, and the file that keeps the rest of it.
+fn torn() -> (TempDir, Folder, String) {
+    let (place, folder) = founded();
     let mut started = open(&folder, None).unwrap();
     started.ledger.record_restore(NOW).unwrap();
     drop(started);
@@ -347,24 +347,52 @@ fn what_the_store_had_seen_is_never_told_as_an_unfinished_write() {
         panic!("{lost:?}");
     };
     assert!(aside[0].starts_with("journal/torn-"), "{aside:?}");
+    let [aside] = <[String; 1]>::try_from(aside).unwrap();
+    (place, folder, aside)
+}
 
+#[track_caller]
+fn is_told_as_acknowledged(found: &[Found], aside: &str) {
+    let mut cut = found
+        .iter()
+        .filter(|found| found.finding.place.as_deref() == Some(aside));
+    let (cut, other) = (cut.next().unwrap(), cut.next());
+    assert_eq!((&*cut.finding.code, other), (code::DAMAGED_END, None));
+    let sentence = &cut.finding.sentence;
+    assert!(sentence.contains("was acknowledged"), "{sentence}");
+}
+
+#[test]
+fn what_the_store_had_seen_is_never_told_as_an_unfinished_write() {
+    let (_place, folder, aside) = torn();
     let (config, metrics) = (Config::default(), Metrics::default());
     let rebuilt = folder.rebuild(&config, &metrics, &mut |_| {});
     let found = rebuilt.unwrap().0.reader().found().unwrap();
-    let cut = found
-        .iter()
-        .find(|found| found.finding.place.as_ref() == Some(&aside[0]));
-    let cut = &cut.unwrap().finding;
-    assert_eq!(cut.code, code::DAMAGED_END);
-    assert!(cut.sentence.contains("was acknowledged"), "{cut:?}");
+    is_told_as_acknowledged(&found, &aside);
     // Nor at a later start.
-    assert_eq!(
-        open(&folder, None)
-            .unwrap()
-            .ledger
-            .reader()
-            .found()
-            .unwrap(),
-        found
-    );
+    let later = open(&folder, None).unwrap().ledger;
+    assert_eq!(later.reader().found().unwrap(), found);
+}
+
+#[test]
+fn what_the_store_had_seen_is_told_as_that_though_going_on_without_it_was_interrupted() {
+    let (_place, folder, aside) = torn();
+    let config = Config {
+        reserve_mib: 0,
+        ..Config::default()
+    };
+    let disk = folder.open_journal(&Metrics::default()).unwrap();
+    let (kv, _) = folder.open_store(&config).unwrap();
+    let key = read_key(&folder.key()).unwrap();
+    let options = options(&config);
+    let gone_on =
+        ledger::Ledger::open_after_loss(disk, Arc::new(kv), key, NOW, options, &mut |_| {});
+    drop(gone_on.unwrap());
+    let found = open(&folder, None)
+        .unwrap()
+        .ledger
+        .reader()
+        .found()
+        .unwrap();
+    is_told_as_acknowledged(&found, &aside);
 }

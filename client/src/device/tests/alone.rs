@@ -6,11 +6,11 @@ use bukti_core::authority::Role;
 use bukti_core::evidence::{Declared, Edit};
 use bukti_core::id::Incarnation;
 use bukti_core::journal::memory::{Fault, Skipped};
-use bukti_core::kv::MemoryKv;
+use bukti_core::kv::{Batch, Kv, MemoryKv};
 use bukti_core::limits::DOCUMENT_CHANGES_TAKEN;
 
 use super::world::{NOW, Phone, WARD, World, evidence};
-use crate::device::{Delivery, DeviceError};
+use crate::device::{ConfirmedError, Delivery, DeviceError};
 
 #[test]
 fn an_edit_survives_the_power_going_right_after_it() {
@@ -181,6 +181,23 @@ fn another_server_is_refused_while_work_waits_for_the_first() {
     other.sync(&mut phone);
     assert_eq!(phone.device().unsent(), 0);
     assert!(phone.device().status().unwrap().differs.is_empty());
+}
+
+#[test]
+fn a_store_of_which_nobody_can_say_what_it_is_is_not_emptied() {
+    let mut world = World::new();
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut phone, "Papan");
+    world.sync(&mut phone);
+    let kv = phone.close();
+    let mut batch = Batch::new();
+    batch.put("m", "not a row");
+    kv.apply(&batch).unwrap();
+    let before = kv.snapshot();
+    let refused = phone.try_open(kv.clone()).unwrap_err();
+    let is_damaged = matches!(refused, DeviceError::Confirmed(ConfirmedError::Damaged(_)));
+    assert!(is_damaged, "{refused:?}");
+    assert!(kv.snapshot() == before);
 }
 
 #[test]
