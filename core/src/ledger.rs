@@ -47,7 +47,7 @@ pub mod testing;
 
 pub use self::accept::{Outcome, Submission, Verdict};
 pub use self::admin::{AdminError, EnrolError, EnrolRefusal, Enrolled};
-pub use self::found::{Acknowledged, Found, code};
+pub use self::found::{Acknowledged, Found, code, lost_from};
 pub use self::reader::{ReadError, Reader, ScopeDigest, Subscription, Whole};
 pub use self::rebuild::{Progress, RebuildReason, Stage};
 pub use self::returned::{Bulk, Left, TakenBack};

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use bukti_core::id::Position;
 use bukti_core::journal::{SideFile, TailKind};
-use bukti_core::ledger::{AdminError, LedgerError, Opened, RebuildReason, code};
+use bukti_core::ledger::{AdminError, LedgerError, Opened, RebuildReason, code, lost_from};
 use bukti_core::record::Finding;
 
 use crate::accepting::Ledger;
@@ -56,26 +56,24 @@ pub fn record(
 /// unfinished writes: of each place at which the journal states a loss the last one. Earlier ones of the
 /// same place are what they look like.
 fn cut_though_kept(ledger: &Ledger, kept_aside: &[String]) -> BTreeSet<String> {
-    let (found, _) = ledger.reader().readable_findings();
-    let lost: Vec<Position> = found
-        .iter()
-        .filter(|found| found.finding.code == code::LOST)
-        .map(|found| found.position)
-        .collect();
-    let mut last: BTreeMap<Position, (u32, &String)> = BTreeMap::new();
-    for name in kept_aside {
-        let file = Path::new(name).file_name().and_then(|name| name.to_str());
-        let Some(side) = file.and_then(SideFile::parse) else {
-            continue;
-        };
-        // What is stated with a loss stands first where the records were, or right before it.
-        let is_lost = lost.contains(&side.position) || lost.contains(&(side.position + 1));
-        if is_lost && side.kind == TailKind::Torn {
-            let of_place = last.entry(side.position).or_insert((side.number, name));
-            *of_place = (*of_place).max((side.number, name));
-        }
+    let torn = kept_aside.iter().filter_map(|name| {
+        let side = SideFile::parse(Path::new(name).file_name()?.to_str()?)?;
+        (side.kind == TailKind::Torn).then_some((side.position, side.number, name))
+    });
+    let mut torn: Vec<_> = torn.collect();
+    if torn.is_empty() {
+        return BTreeSet::new();
     }
-    last.into_values().map(|(_, name)| name.clone()).collect()
+    let (found, _) = ledger.reader().readable_findings();
+    let lost = found.iter().filter_map(|found| lost_from(&found.finding));
+    let lost: BTreeSet<Position> = lost.collect();
+    torn.retain(|(position, ..)| lost.contains(position));
+    torn.sort_unstable();
+    let last: BTreeMap<Position, &String> = torn
+        .into_iter()
+        .map(|(position, _, name)| (position, name))
+        .collect();
+    last.into_values().cloned().collect()
 }
 
 /// Whether an earlier opening knew that what looks like an unfinished write was none.

@@ -41,6 +41,18 @@ pub mod code {
     pub(super) const ACKNOWLEDGED: &str = "acknowledged";
 }
 
+/// The place of a loss, before the number of the first record that was lost.
+const LOST_FROM: &str = "record ";
+
+/// The first record that a finding tells was lost.
+pub fn lost_from(finding: &Finding) -> Option<Position> {
+    let place = finding
+        .place
+        .as_deref()
+        .filter(|_| finding.code == code::LOST)?;
+    place.strip_prefix(LOST_FROM)?.parse().ok()
+}
+
 /// What is stated of a journal that ends before what the store had seen.
 pub(super) fn loss(store: Seen, end: Seen) -> [Fact; 2] {
     let finding = Finding {
@@ -53,7 +65,7 @@ pub(super) fn loss(store: Seen, end: Seen) -> [Fact; 2] {
         device: None,
         document: None,
         run: None,
-        place: None,
+        place: Some(format!("{LOST_FROM}{}", end.position + 1)),
     };
     // What voids invitations first: the two may come to stand in two groups.
     [Fact::Restored(end), Fact::Finding(finding)]
