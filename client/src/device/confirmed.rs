@@ -95,6 +95,9 @@ impl<K: Kv> Confirmed<K> {
             }
             return Self::empty(store.kv, journal);
         }
+        if kv.scan(&[], &[0xff], Direction::Ascending).next().is_some() {
+            return Err(ConfirmedError::damaged("what it is"));
+        }
         Self::empty(kv, journal)
     }
 

@@ -630,6 +630,8 @@ impl Live {
             self.grants = row.grants;
             self.outbound.revise(reader, &self.grants)?;
         }
+        // Also where its unit moved.
+        self.outbound.withhold(reader, &self.grants)?;
         self.outbound.look();
         Ok(())
     }

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use bukti_core::authority::{Audience, Grant};
+use bukti_core::authority::{Audience, Grant, audience};
+use bukti_core::envelope::Run;
 use bukti_core::id::DocumentId;
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
@@ -13,7 +14,7 @@ use crate::deflate::pack;
 use crate::feed::{self, Feed, FeedError, Page};
 use crate::fragment::{Held, Splitter};
 use crate::frame::{Features, Frame, LeftScope, ScopeDigest, UpToDate};
-use crate::item::FeedItem;
+use crate::item::{FeedItem, Item};
 use crate::limits;
 use crate::room::Seat;
 
@@ -24,8 +25,8 @@ pub(super) struct Outbound {
     /// Documents that left, and the page behind which the device no longer has them.
     left: VecDeque<DocumentId>,
     behind_left: Option<Page>,
-    /// A page that is one large item, and the session's room for it.
-    large: Option<(Splitter, Vec<u8>)>,
+    /// A page that is one large item, for which the session has room.
+    large: Option<Large>,
     seat: Seat,
     /// Digests beyond the first frame of an `up_to_date`.
     rest: Option<UpToDate>,
@@ -35,6 +36,14 @@ pub(super) struct Outbound {
     look: bool,
     /// Something was sent, or nothing yet, since the last `up_to_date`.
     announce: bool,
+}
+
+/// An item that is sent in fragments before its page.
+#[derive(Debug)]
+struct Large {
+    splitter: Splitter,
+    cursor: Vec<u8>,
+    document: Option<DocumentId>,
 }
 
 impl Outbound {
@@ -109,6 +118,37 @@ impl Outbound {
         Ok(())
     }
 
+    /// Sends no more of a large item that `grants` do not let the device receive any more: its page is
+    /// empty then, and what it brought is told to have left or comes with other grants.
+    pub(super) fn withhold<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        grants: &[Grant],
+    ) -> Result<(), FeedError> {
+        let document = self.large.as_ref().and_then(|large| large.document);
+        let Some(row) = document
+            .map(|id| reader.document(&id))
+            .transpose()?
+            .flatten()
+        else {
+            return Ok(());
+        };
+        let admitted = audience(grants, reader.placements().lineage(&row.scope));
+        let may = |of: Audience| of == Audience::Unit || row.published();
+        if admitted.is_some_and(may) {
+            return Ok(());
+        }
+        if let Some(Large { cursor, .. }) = self.large.take() {
+            self.seat.hold(0);
+            self.behind_left = Some(Page {
+                items: Vec::new(),
+                left: Vec::new(),
+                cursor,
+            });
+        }
+        Ok(())
+    }
+
     /// The next frame that `credit` allows.
     pub(super) fn next<S: Storage, K: Kv>(
         &mut self,
@@ -132,13 +172,13 @@ impl Outbound {
                 }
                 continue;
             }
-            if let Some((mut splitter, cursor)) = self.large.take() {
-                let Some(fragment) = splitter.next_fragment() else {
+            if let Some(mut large) = self.large.take() {
+                let Some(fragment) = large.splitter.next_fragment() else {
                     self.seat.hold(0);
-                    let items = vec![FeedItem::Large(splitter.item())];
-                    return Ok(Some(feed_frame(items, cursor)));
+                    let items = vec![FeedItem::Large(large.splitter.item())];
+                    return Ok(Some(feed_frame(items, large.cursor)));
                 };
-                self.large = Some((splitter, cursor));
+                self.large = Some(large);
                 return Ok(Some(fragment.into()));
             }
             let Some(feed) = self.feed.as_mut().filter(|_| self.look) else {
@@ -193,7 +233,11 @@ impl Outbound {
                 let splitter = Splitter::new(packed, &self.held);
                 // Once it has the whole item the device no longer holds the part.
                 self.held.retain(|held| held.item != splitter.item());
-                self.large = Some((splitter, cursor));
+                self.large = Some(Large {
+                    splitter,
+                    cursor,
+                    document: document_of(item),
+                });
                 return None;
             }
         }
@@ -213,6 +257,15 @@ impl Outbound {
             });
         }
         end.into()
+    }
+}
+
+/// The document that an item is about.
+fn document_of(item: &Item) -> Option<DocumentId> {
+    match item {
+        Item::Whole { document, .. } | Item::Own { document, .. } => Some(*document),
+        Item::Record { run, .. } => Run::open(run).ok().map(|run| run.envelope.body().document),
+        Item::Fact { .. } => None,
     }
 }
 

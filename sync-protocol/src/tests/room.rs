@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 
-use bukti_core::authority::Role;
+use bukti_core::authority::{Grant, Role};
 
 use super::setting::{Phone, Server, VILLAGE, noise, plain};
 use crate::bye::{Bye, ByeCode};
 use crate::frame::{Credit, Features, Frame, Hello, Subscribe};
+use crate::item::FeedItem;
 use crate::limits;
 use crate::room::{Room, Seat};
 use crate::server::{Input, ServerSession};
@@ -31,6 +32,8 @@ struct Slow {
     woken: Arc<Woken>,
     takes: bool,
     fragments: usize,
+    /// Large items that were there as a whole.
+    items: usize,
     fed: bool,
     closed: Option<Bye>,
 }
@@ -44,6 +47,7 @@ impl Slow {
             woken,
             takes: true,
             fragments: 0,
+            items: 0,
             fed: false,
             closed: None,
         };
@@ -79,6 +83,14 @@ impl Slow {
                 .any(|frame| matches!(frame, Frame::UpToDate(_)));
             let fragments = frames.iter().filter(|frame| frame.name() == "fragment");
             self.fragments += fragments.count();
+            let large = |frame: &&Frame| match frame {
+                Frame::Feed(feed) => feed
+                    .items
+                    .iter()
+                    .any(|item| matches!(item, FeedItem::Large(_))),
+                _other => false,
+            };
+            self.items += frames.iter().filter(large).count();
             self.fed |= fed;
             self.closed = self.closed.take().or(sent.closed);
             let spent = frames.iter().any(Frame::needs_credit);
@@ -96,12 +108,16 @@ impl Slow {
         server.drive(&mut self.session, Input::Frame(&credit))
     }
 
+    fn allow_one(&mut self, server: &mut Server) {
+        let bytes = limits::FRAME_BYTES_MAX as u64;
+        let credit = plain(Credit { bytes });
+        self.hear(server, Input::Frame(&credit));
+    }
+
     /// One frame more, if it holds an item, or a look if it was woken.
     fn go_on(&mut self, server: &mut Server) {
         if self.fragments > 0 && self.takes && !self.fed {
-            let bytes = limits::FRAME_BYTES_MAX as u64;
-            let credit = plain(Credit { bytes });
-            self.hear(server, Input::Frame(&credit));
+            self.allow_one(server);
         } else if self.woken.0.swap(false, Ordering::Relaxed) {
             self.hear(server, Input::Tick);
         }
@@ -197,6 +213,32 @@ fn who_leaves_gives_back_what_it_held_and_its_place() {
     assert_eq!(room.held(), 0);
     third.go_on(&mut server);
     assert_eq!(third.fragments, 1);
+}
+
+/// What may be read again comes whole.
+#[test]
+fn no_more_is_sent_of_an_item_that_may_not_be_read_any_more() {
+    let (mut server, phones) = with_readers(1);
+    let room = Room::new(ROOM);
+    let mut slow = Slow::open(&mut server, &phones[0], &room);
+    assert_eq!((slow.fragments, slow.items), (1, 0));
+    let device = phones[0].device();
+    let role = Role::Officer;
+    for (scope, items) in [("13.76.02.1001", 0), ("13.76", 1)] {
+        let scope = scope.parse().unwrap();
+        let grants = vec![Grant { role, scope }];
+        server.wall += 1;
+        server.ledger.grant(server.wall, device, grants).unwrap();
+        let before = slow.fragments;
+        slow.fed = false;
+        slow.hear(&mut server, Input::Advanced);
+        while !slow.fed {
+            slow.allow_one(&mut server);
+        }
+        assert_eq!(slow.items, items);
+        assert_eq!(slow.fragments > before, items > 0);
+        assert_eq!((room.held(), &slow.closed), (0, &None));
+    }
 }
 
 #[test]

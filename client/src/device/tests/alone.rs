@@ -190,14 +190,19 @@ fn a_store_of_which_nobody_can_say_what_it_is_is_not_emptied() {
     world.create(&mut phone, "Papan");
     world.sync(&mut phone);
     let kv = phone.close();
-    let mut batch = Batch::new();
-    batch.put("m", "not a row");
-    kv.apply(&batch).unwrap();
-    let before = kv.snapshot();
-    let refused = phone.try_open(kv.clone()).unwrap_err();
-    let is_damaged = matches!(refused, DeviceError::Confirmed(ConfirmedError::Damaged(_)));
-    assert!(is_damaged, "{refused:?}");
-    assert!(kv.snapshot() == before);
+    for is_gone in [false, true] {
+        let mut batch = Batch::new();
+        match is_gone {
+            false => batch.put("m", "not a row"),
+            true => batch.delete("m"),
+        };
+        kv.apply(&batch).unwrap();
+        let before = kv.snapshot();
+        let refused = phone.try_open(kv.clone()).unwrap_err();
+        let is_damaged = matches!(refused, DeviceError::Confirmed(ConfirmedError::Damaged(_)));
+        assert!(is_damaged, "{refused:?}");
+        assert!(kv.snapshot() == before);
+    }
 }
 
 #[test]
