@@ -84,7 +84,7 @@ impl<K: Kv> Confirmed<K> {
         let stored = kv.get(b"m")?;
         if let Some(stored) = stored {
             let meta = decode::<Meta>(&stored).filter(|meta| meta.format == FORMAT);
-            let meta = meta.ok_or_else(|| ConfirmedError::damaged("what it is"))?;
+            let meta = meta.ok_or_else(|| ConfirmedError::damaged("its first row"))?;
             let (is_of, was_of) = (meta.journal == journal, former.contains(&meta.journal));
             let mut store = Self { kv, meta };
             if was_of && !is_of {
@@ -95,8 +95,9 @@ impl<K: Kv> Confirmed<K> {
             }
             return Self::empty(store.kv, journal);
         }
-        if kv.scan(&[], &[0xff], Direction::Ascending).next().is_some() {
-            return Err(ConfirmedError::damaged("what it is"));
+        let first = kv.scan(&[], &[0xff], Direction::Ascending).next();
+        if first.transpose()?.is_some() {
+            return Err(ConfirmedError::damaged("its first row"));
         }
         Self::empty(kv, journal)
     }

@@ -6,7 +6,7 @@ use bukti_core::authority::Role;
 use bukti_core::evidence::{Declared, Edit};
 use bukti_core::id::Incarnation;
 use bukti_core::journal::memory::{Fault, Skipped};
-use bukti_core::kv::{Batch, Kv, MemoryKv};
+use bukti_core::kv::{Batch, Kv, KvError, KvFault, MemoryKv};
 use bukti_core::limits::DOCUMENT_CHANGES_TAKEN;
 
 use super::world::{NOW, Phone, WARD, World, evidence};
@@ -202,6 +202,17 @@ fn a_store_of_which_nobody_can_say_what_it_is_is_not_emptied() {
         let is_damaged = matches!(refused, DeviceError::Confirmed(ConfirmedError::Damaged(_)));
         assert!(is_damaged, "{refused:?}");
         assert!(kv.snapshot() == before);
+    }
+    // What a disk does not give at this moment says nothing of what is there.
+    for call in [1, 2] {
+        let kv = MemoryKv::new();
+        kv.fail_at(call, KvFault::Io);
+        let refused = phone.try_open(kv).unwrap_err();
+        let is_unread = matches!(
+            refused,
+            DeviceError::Confirmed(ConfirmedError::Kv(KvError::Io { .. }))
+        );
+        assert!(is_unread, "call {call}: {refused:?}");
     }
 }
 
