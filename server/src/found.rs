@@ -1,9 +1,9 @@
 //! What opening a folder found becomes findings in the journal, so that nobody has to read logs.
 //!
 //! What was cut from the end of the journal lies in side files, and damaged stores, altered small
-//! files and segments that a repair replaced lie beside the live ones. A finding is made for each that has none, also for those of an
-//! earlier opening that ended, or met a disk without room, before it could say so. Their names are
-//! never used again, so what happens again is another finding.
+//! files and segments that a repair replaced lie beside the live ones. A finding is made for each that
+//! has none, also for those of an earlier opening that ended, or met a disk without room, before it could
+//! say so. Their names are never used again, so what happens again is another finding.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,8 +19,8 @@ use crate::folder::replaced;
 use crate::folder::small::{self, SUMS};
 use crate::folder::{INVITATION, KEY_PATH, PUBLIC_URL};
 
-/// Records what was found and is not recorded yet. On a disk below its reserve nothing is; the side
-/// files wait for the next opening.
+/// Records what was found and is not recorded yet, into the disk's reserve if need be. Where not even
+/// that has room nothing is: the files wait for the next opening.
 ///
 /// # Errors
 /// The ledger ended.

@@ -175,8 +175,8 @@ pub(super) fn plan<S: Storage, K: Kv>(
     }
 }
 
-/// Lets the next opening make all rows anew, as rows that are not to be believed. What they reflect stays known, so that a journal that
-/// lost its end meanwhile is noticed all the same.
+/// Lets the next opening make all rows anew, as rows that are not to be believed. What they reflect
+/// stays known, so that a journal that lost its end meanwhile is noticed all the same.
 pub(super) fn mark_damaged<K: Kv>(kv: &K) -> Result<(), KvError> {
     let mut batch = Batch::new();
     batch.put(keys::DAMAGED, []);
