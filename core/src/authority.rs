@@ -133,6 +133,13 @@ pub struct Grant {
     pub scope: Scope,
 }
 
+impl Grant {
+    /// Whether it gives all that `other` gives, as units stand.
+    pub fn includes(&self, other: &Self, placements: &Placements) -> bool {
+        self.role == other.role && placements.lineage(&other.scope).is_below(&self.scope)
+    }
+}
+
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} on {}", self.role, self.scope)

@@ -79,6 +79,10 @@ pub const DOCUMENT_PLACES_MAX: usize = KIND_ITEMS_MAX * FIELD_ITEMS_MAX;
 /// busy cores where its history has two heads (`cargo xtask bench history`).
 pub const DOCUMENT_CHANGES_TAKEN: u64 = 20_000;
 
+/// Changes of one document with those that devices give back: as many as a history that was lost may
+/// have had, and as many again that were written meanwhile.
+pub const DOCUMENT_CHANGES_RETURNED: u64 = 2 * DOCUMENT_CHANGES_TAKEN;
+
 /// Changes of one document whenever it is built: what was accepted under another bound stays whole.
 pub const DOCUMENT_CHANGES_MAX: u64 = 100_000;
 

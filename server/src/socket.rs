@@ -251,8 +251,9 @@ impl Connection {
         self.app.tracker.spawn(async move {
             let readmit = move |ledger: &mut Ledger, now| {
                 let certified = ledger.readmit(now, device, &certificate)?;
-                let row = ledger.reader().device(&device);
-                let waits = matches!(row, Ok(Some(row)) if !row.confirmed);
+                let reader = ledger.reader();
+                let row = reader.device(&device);
+                let waits = matches!(row, Ok(Some(row)) if !reader.is_confirmed(&row));
                 Ok::<_, LedgerError>((certified, waits))
             };
             let certified = match app.accepting.ask(readmit).await {

@@ -492,6 +492,7 @@ impl ServerSession {
         };
         self.assembler.restore(items);
         let expires_at = cx.wall.saturating_add(limits::TOKEN_LIFE_MS);
+        let confirmed = cx.reader.is_confirmed(&row);
         let welcome = Welcome {
             version: limits::VERSION,
             token: cx.token_key.issue(&hello.device, expires_at).into(),
@@ -505,14 +506,15 @@ impl ServerSession {
             credit: limits::CREDIT_WINDOW,
             held: self.assembler.held(),
             features: Features::SERVER,
-            unconfirmed: !row.confirmed,
+            unconfirmed: !confirmed,
         };
         self.outputs
             .push_back(Output::Send(encode(&welcome.into(), hello.features)));
         // What is left of the flight's allowance stays, since the flight may still be under way.
         self.window.widen(limits::CREDIT_WINDOW);
         let seat = std::mem::take(&mut self.seat);
-        self.phase = Phase::Live(Box::new(Live::new(&hello, row, self.readmitted, seat)));
+        let live = Live::new(&hello, row, confirmed, self.readmitted, seat);
+        self.phase = Phase::Live(Box::new(live));
     }
 
     fn enrol<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, enrol: &Enrol) -> Result<(), End> {

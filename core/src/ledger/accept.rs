@@ -267,7 +267,9 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         let placements = self.ledger.reader.shared.placements();
         Ok(self.device(carrier)?.is_some_and(|row| {
             let reads = |scope: &Scope| audience(&row.grants, placements.lineage(scope)).is_some();
-            row.confirmed && row.revoked_at.is_none() && scope.as_ref().is_none_or(reads)
+            row.is_confirmed(&placements)
+                && row.revoked_at.is_none()
+                && scope.as_ref().is_none_or(reads)
         }))
     }
 
@@ -296,17 +298,22 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                 "Documents without a kind are not taken from devices.",
             ))));
         }
-        if returned {
-            return Ok(self.returned_quota(carrier, run)?.map(Verdict::Rejected));
-        }
-        if let Some(refusal) = self.authority(body, &known)? {
+        if !returned && let Some(refusal) = self.authority(body, &known)? {
             return Ok(Some(Verdict::Rejected(refusal)));
         }
+        let most = match returned {
+            true => limits::DOCUMENT_CHANGES_RETURNED,
+            false => limits::DOCUMENT_CHANGES_TAKEN,
+        };
         // Before anything of it is judged, since that is what takes long.
-        if known.changes + run.changes().len() as u64 > limits::DOCUMENT_CHANGES_TAKEN {
+        if known.changes + run.changes().len() as u64 > most {
             return Ok(Some(Verdict::Rejected(RefusalCode::DocumentFull.into())));
         }
-        Ok(self.quota(run)?.map(Verdict::Rejected))
+        let refusal = match returned {
+            true => self.returned_quota(carrier, run)?,
+            false => self.quota(run)?,
+        };
+        Ok(refusal.map(Verdict::Rejected))
     }
 
     /// Another run stands under the number already.

@@ -195,8 +195,8 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         self.state(now, vec![Fact::Revocation(Revocation { device })])
     }
 
-    /// Gives a device good standing that was let in again by its certificate: from here on it
-    /// receives.
+    /// Gives a device good standing that was let in again by its certificate, or to which more is
+    /// granted by what devices gave back: from here on it receives.
     ///
     /// # Errors
     /// [`AdminError::Invalid`] if the device is not enrolled, was revoked, or is in good standing.
@@ -204,7 +204,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         self.alive()?;
         self.expect_standing(&device)?;
         let row = self.read(|reader| reader.device(&device))?;
-        if row.is_some_and(|row| row.confirmed) {
+        if row.is_some_and(|row| self.reader.is_confirmed(&row)) {
             return Err(AdminError::Invalid(format!(
                 "device {device} is confirmed already"
             )));

@@ -322,6 +322,10 @@ impl<'k, K: Kv> Fold<'k, K> {
                 let row = self.device(&fact.device)?;
                 let row = row.ok_or_else(|| diverged("the device is not enrolled"))?;
                 let topic = about(fact.device, &[&row.grants, &fact.grants]);
+                let given = fact.grants.iter().filter(|it| !row.grants.contains(it));
+                if let Some(vouched) = &mut row.vouched {
+                    vouched.extend(given.cloned());
+                }
                 row.grants.clone_from(&fact.grants);
                 row.grants_at = row.grants_at.max(at);
                 self.batch
@@ -345,7 +349,7 @@ impl<'k, K: Kv> Fold<'k, K> {
             Fact::Confirmation(fact) => {
                 let row = self.device(&fact.device)?;
                 let row = row.ok_or_else(|| diverged("the device is not enrolled"))?;
-                row.confirmed = true;
+                (row.confirmed, row.vouched) = (true, None);
                 let topic = about(fact.device, &[&row.grants]);
                 self.fact(position, place, topic);
             }
@@ -437,7 +441,7 @@ impl<'k, K: Kv> Fold<'k, K> {
             enrolled: position,
             confirmed: true,
             grants_at: grants_at.into_iter().flatten().fold(at, WallMs::max),
-            admitted_at: at,
+            vouched: None,
         };
         self.devices.insert(device, Some(row));
         self.use_invitation(certificate)?;

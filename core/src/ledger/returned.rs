@@ -11,6 +11,7 @@ use minicbor::{Decode, Encode};
 
 use super::apply::framework_name;
 use super::reader::{awaited_row, quota_row, stated_at};
+use super::rows::DeviceRow;
 use super::{
     Committed, EnrolRefusal, Enrolled, Ledger, LedgerError, ReadError, Reader, Room, keys,
 };
@@ -76,7 +77,6 @@ enum Matter {
     Revocation(DeviceId),
     Certificate(DeviceId),
     Grants(DeviceId),
-    Confirmation(DeviceId),
     Move(Scope),
     Bulk(Bulk),
 }
@@ -88,7 +88,6 @@ impl Matter {
             Fact::Enrolment(certificate) => Self::Certificate(certificate.device),
             Fact::Grants(fact) => Self::Grants(fact.device),
             Fact::Revocation(fact) => Self::Revocation(fact.device),
-            Fact::Confirmation(fact) => Self::Confirmation(fact.device),
             Fact::Framework(_) | Fact::Regions(_) => Self::Bulk(Bulk::of(fact)?),
             Fact::Move(fact) => Self::Move(fact.unit.clone()),
             Fact::Journal(_)
@@ -96,7 +95,9 @@ impl Matter {
             | Fact::Checkpoint(_)
             | Fact::Finding(_)
             | Fact::Returned(_)
-            | Fact::Restored(_) => return None,
+            | Fact::Restored(_)
+            // What came behind it may be lost, a revocation or narrower grants among it.
+            | Fact::Confirmation(_) => return None,
         })
     }
 
@@ -107,10 +108,9 @@ impl Matter {
             Self::Revocation(_) => 0,
             Self::Certificate(_) => 1,
             Self::Grants(_) => 2,
-            Self::Confirmation(_) => 3,
-            Self::Move(_) => 4,
-            Self::Bulk(Bulk::Framework { .. }) => 5,
-            Self::Bulk(Bulk::Regions { .. }) => 6,
+            Self::Move(_) => 3,
+            Self::Bulk(Bulk::Framework { .. }) => 4,
+            Self::Bulk(Bulk::Regions { .. }) => 5,
         }
     }
 
@@ -126,7 +126,6 @@ impl Matter {
                 Some(row) => Some(row.grants_at),
                 None => awaited_row(kv, device)?.grants.map(|grants| grants.at),
             },
-            Self::Confirmation(device) => reader.device(device)?.map(|row| row.admitted_at),
             Self::Bulk(Bulk::Regions { parent }) => stated_at(kv, &keys::stated_regions(parent))?,
             Self::Move(unit) => stated_at(kv, &keys::stated_move(unit))?,
             Self::Revocation(_) | Self::Bulk(Bulk::Framework { .. }) => None,
@@ -150,9 +149,6 @@ impl Matter {
                     .revoked_at
                     .is_none(),
             },
-            Self::Confirmation(device) => reader
-                .device(device)?
-                .is_some_and(|row| !row.confirmed && row.admitted_at <= at),
             Self::Bulk(bulk) => reader.lacks(bulk, at)?,
         })
     }
@@ -163,6 +159,13 @@ fn is_before(known: Option<WallMs>, at: WallMs) -> bool {
 }
 
 impl<S: Storage, K: Kv> Reader<S, K> {
+    /// Whether a device is in good standing, and receives: it was enrolled here or confirmed, and
+    /// nothing that came back gives it more than was known here, as units stand. What narrowed
+    /// that may be lost.
+    pub fn is_confirmed(&self, device: &DeviceRow) -> bool {
+        device.is_confirmed(&self.placements())
+    }
+
     /// Whether a statement of this time says what the journal does not say already. A version of a
     /// framework never changes; of regions the latest counts.
     ///

@@ -11,10 +11,11 @@ use crate::digest::Digest;
 use crate::envelope::{DocumentKind, Seen, decode_exactly};
 use crate::id::{ChangeHash, DeviceId, DocumentId, JournalId, Position, WallMs};
 use crate::journal::Place;
+use crate::placement::Placements;
 use crate::scope::Scope;
 
 /// Version of keys and rows. A store with another one is rebuilt.
-pub(super) const FORMAT: u32 = 4;
+pub(super) const FORMAT: u32 = 5;
 
 /// What stands for it while rows are made anew.
 pub(super) const UNFINISHED: u32 = 0;
@@ -154,17 +155,43 @@ pub struct DeviceRow {
     /// Position of the certificate.
     #[n(5)]
     pub enrolled: Position,
-    /// Whether it is in good standing: enrolled here, or confirmed after it was let in again by
-    /// its certificate.
+    /// Whether it was enrolled here, or confirmed after it was let in again by its certificate.
     #[n(6)]
-    pub confirmed: bool,
+    pub(super) confirmed: bool,
     /// The latest time for which grants were stated. Returned ones from before say nothing.
     #[n(7)]
     pub(super) grants_at: WallMs,
-    /// When this journal learned of the device. Returned confirmations from before say nothing:
-    /// they belong to a letting in that was lost.
+    /// What it might do before grants that were returned took the place of others, and what an
+    /// administrator gave it since; nothing where no returned grants did. Not kept before it is
+    /// confirmed.
     #[n(8)]
-    pub(super) admitted_at: WallMs,
+    pub(super) vouched: Option<Vec<Grant>>,
+}
+
+impl DeviceRow {
+    /// Whether it is in good standing, and receives. Grants that were returned and give more, as
+    /// units stand, than this journal knew have to be confirmed, as a device has to: what narrowed
+    /// them may be lost.
+    pub(super) fn is_confirmed(&self, placements: &Placements) -> bool {
+        let vouched = self.vouched.as_ref();
+        self.confirmed
+            && vouched.is_none_or(|vouched| {
+                let mut grants = self.grants.iter();
+                let is_known = |grant: &Grant| {
+                    vouched
+                        .iter()
+                        .any(|known| known.includes(grant, placements))
+                };
+                grants.all(is_known)
+            })
+    }
+
+    /// Notes what the device might do, before grants that were returned are put in its place.
+    pub(super) fn vouch(&mut self) {
+        if self.confirmed && self.vouched.is_none() {
+            self.vouched = Some(self.grants.clone());
+        }
+    }
 }
 
 /// What was returned of a device before its certificate came: it binds once that does.

@@ -28,6 +28,7 @@ mod returning;
 mod scrub;
 mod statements;
 mod verifying;
+mod vouching;
 
 const VILLAGE: &str = "13.76.01.1001";
 const OTHER_VILLAGE: &str = "13.76.02.1001";

@@ -16,11 +16,13 @@ pub(super) fn devices(office: &Office, json: bool, columns: Option<u16>) -> Resu
         Column::text("enrolled"),
         Column::text("state"),
     ]);
-    for device in office.reader().devices() {
+    let reader = office.reader();
+    for device in reader.devices() {
         let (id, row) = device?;
+        let confirmed = reader.is_confirmed(&row);
         let state = match row.revoked_at {
             Some(at) => format!("revoked {}", show::show_time(at)),
-            None if !row.confirmed => "unconfirmed".to_owned(),
+            None if !confirmed => "unconfirmed".to_owned(),
             None => "active".to_owned(),
         };
         let enrolled = show::show_time(row.enrolled_at);
@@ -37,7 +39,7 @@ pub(super) fn devices(office: &Office, json: bool, columns: Option<u16>) -> Resu
             "grants": row.grants,
             "enrolled_at": row.enrolled_at,
             "revoked_at": row.revoked_at,
-            "confirmed": row.confirmed,
+            "confirmed": confirmed,
         }));
     }
     let (open, open_table) = invitations(office)?;

@@ -168,7 +168,7 @@ fn devices(reader: &Reader) -> Result<Devices, ReadError> {
     let mut devices = Devices::default();
     for device in reader.devices() {
         let (_, row) = device?;
-        devices.add(&row);
+        devices.add(&row, reader.is_confirmed(&row));
     }
     Ok(devices)
 }
@@ -182,8 +182,8 @@ struct Devices {
 }
 
 impl Devices {
-    fn add(&mut self, row: &DeviceRow) {
-        let standing = match (row.revoked_at, row.confirmed) {
+    fn add(&mut self, row: &DeviceRow, confirmed: bool) {
+        let standing = match (row.revoked_at, confirmed) {
             (Some(_), _) => &mut self.revoked,
             (None, true) => &mut self.active,
             (None, false) => &mut self.unconfirmed,

@@ -110,13 +110,19 @@ pub(super) enum Next {
 }
 
 impl Live {
-    pub(super) fn new(hello: &Hello, row: DeviceRow, readmitted: bool, seat: Seat) -> Self {
+    pub(super) fn new(
+        hello: &Hello,
+        row: DeviceRow,
+        confirmed: bool,
+        readmitted: bool,
+        seat: Seat,
+    ) -> Self {
         Self {
             device: hello.device,
             incarnation: hello.incarnation,
             peer: hello.features,
             grants: row.grants,
-            confirmed: row.confirmed,
+            confirmed,
             awaits_statements: readmitted,
             voided: readmitted,
             taking_back: VecDeque::new(),
@@ -622,8 +628,13 @@ impl Live {
         let Some(row) = row.filter(|row| row.revoked_at.is_none()) else {
             return Err(super::revoked(reader, &self.device));
         };
-        if row.confirmed != self.confirmed {
-            let sentence = "The device was confirmed and may receive: connect again.";
+        if reader.is_confirmed(&row) != self.confirmed {
+            let sentence = if self.confirmed {
+                "More is granted to the device by what came back, and an administrator has to \
+                 confirm that before it receives: connect again."
+            } else {
+                "The device was confirmed and may receive: connect again."
+            };
             return Err(Bye::new(ByeCode::Shutdown, sentence).into());
         }
         if row.grants != self.grants {

@@ -35,8 +35,7 @@ impl<K: Kv> Fold<'_, K> {
         horizon.returned = position;
         match original.fact() {
             Fact::Enrolment(certificate) => {
-                let admitted_at = at;
-                self.returned_enrolment(position, place, admitted_at, stated_at, certificate)?;
+                self.returned_enrolment(position, place, stated_at, certificate)?;
             }
             Fact::Grants(fact) => self.returned_grants(position, place, stated_at, fact)?,
             Fact::Revocation(fact) => {
@@ -49,15 +48,8 @@ impl<K: Kv> Fold<'_, K> {
                 };
                 self.revocation(position, place, fact.device);
             }
-            Fact::Confirmation(fact) => {
-                if let Some(row) = self.device(&fact.device)?
-                    && row.admitted_at <= stated_at
-                {
-                    row.confirmed = true;
-                    let topic = about(fact.device, &[&row.grants]);
-                    self.fact(position, place, topic);
-                }
-            }
+            // Earlier versions took it back. What came behind it may be lost.
+            Fact::Confirmation(_) => {}
             Fact::Framework(fact) => self.framework(position, place, fact)?,
             Fact::Regions(sheet) => {
                 let before = self.stated_at(&keys::stated_regions(&sheet.parent))?;
@@ -89,7 +81,6 @@ impl<K: Kv> Fold<'_, K> {
         &mut self,
         position: Position,
         place: Place,
-        admitted_at: WallMs,
         stated_at: WallMs,
         certificate: &Certificate,
     ) -> Result<(), FoldError> {
@@ -123,11 +114,12 @@ impl<K: Kv> Fold<'_, K> {
                     enrolled: position,
                     confirmed: false,
                     grants_at,
-                    admitted_at,
+                    vouched: None,
                 }
             }
         };
         if stated_at > row.grants_at {
+            row.vouch();
             row.grants.clone_from(&certificate.grants);
             row.grants_at = stated_at;
         }
@@ -150,6 +142,7 @@ impl<K: Kv> Fold<'_, K> {
         match self.device(&fact.device)? {
             Some(row) if row.grants_at <= stated_at => {
                 let topic = about(fact.device, &[&row.grants, &fact.grants]);
+                row.vouch();
                 row.grants.clone_from(&fact.grants);
                 row.grants_at = stated_at;
                 self.fact(position, place, topic);

@@ -295,26 +295,37 @@ fn a_device_begins_only_so_many_documents_a_day() {
 }
 
 #[test]
-fn a_document_takes_only_so_many_changes_and_gets_back_what_it_had() {
+fn a_document_takes_only_so_many_changes_and_gets_back_as_many_again() {
     let (mut ledger, _, kv, mut phone, other) = with_officers();
     let (id, root) = phone.create(VILLAGE);
     accepted(&submit(&mut ledger, &phone, &[&root])[0]);
-    let mut row = ledger.reader().document(&id).unwrap().unwrap();
-    row.changes = limits::DOCUMENT_CHANGES_TAKEN - 1;
-    let mut batch = Batch::new();
-    batch.put(keys::document(&id), rows::encode(&row));
-    kv.apply(&batch).unwrap();
+    let holds = |ledger: &MemoryLedger, changes| {
+        let mut row = ledger.reader().document(&id).unwrap().unwrap();
+        row.changes = changes;
+        let mut batch = Batch::new();
+        batch.put(keys::document(&id), rows::encode(&row));
+        kv.apply(&batch).unwrap();
+    };
+    holds(&ledger, limits::DOCUMENT_CHANGES_TAKEN - 1);
     let (last, beyond) = (phone.edit(&id, "Terakhir."), phone.edit(&id, "Lewat."));
     accepted(&submit(&mut ledger, &phone, &[&last])[0]);
     let refused = submit(&mut ledger, &phone, &[&beyond]);
     assert_eq!(rejected(&refused[0]), RefusalCode::DocumentFull);
-    let given_back = Submission {
-        carrier: other.id(),
-        run: beyond,
-        returned: true,
+    let give_back = |ledger: &mut MemoryLedger, run| {
+        let given_back = Submission {
+            carrier: other.id(),
+            run,
+            returned: true,
+        };
+        ledger.accept(NOW, vec![given_back]).unwrap().remove(0)
     };
-    let outcomes = ledger.accept(NOW, vec![given_back]).unwrap();
-    accepted(&outcomes[0].verdict);
+    accepted(&give_back(&mut ledger, beyond).verdict);
+    // What was lost and what came since may be as many each, and no more than that.
+    holds(&ledger, limits::DOCUMENT_CHANGES_RETURNED - 1);
+    let (last, beyond) = (phone.edit(&id, "Kembali."), phone.edit(&id, "Lebih."));
+    accepted(&give_back(&mut ledger, last).verdict);
+    let refused = give_back(&mut ledger, beyond).verdict;
+    assert_eq!(rejected(&refused), RefusalCode::DocumentFull);
 }
 
 #[test]
