@@ -216,7 +216,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let identity::Found::Enrolled(identity) = identity::load(&*folders.home)? else {
             return Err(DeviceError::NotEnrolled);
         };
-        let (mut tail, recovery) = Tail::open(folders.tail)?.ok_or(DeviceError::TailMissing)?;
+        let (mut tail, opened) = Tail::open(folders.tail)?.ok_or(DeviceError::TailMissing)?;
         let mut confirmed = Confirmed::open(kv, identity.journal(), identity.former_journals())?;
         if confirmed.own_through(tail.incarnation()) < tail.settled_through() {
             // The store was thrown back behind runs whose bytes are gone from the tail. Until they
@@ -228,7 +228,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             tail.renew(tail.successor(), false)?;
         }
         let (quarantine, unusable) = Quarantine::open(folders.quarantine, tail.head())?;
-        let cut = aside::cut_tails(&recovery.side_files);
+        let cut = aside::cut_tails(&opened.recovery.side_files);
         let mut device = Self {
             home: folders.home,
             grants: Vec::new(),
@@ -243,6 +243,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             tail,
             confirmed,
         };
+        device.note_entered_again(opened.replaced)?;
         device.settle_confirmed()?;
         device.read_receipts()?;
         device.read_grants()?;

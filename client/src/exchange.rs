@@ -107,8 +107,8 @@ impl Exchange {
             }
             let comparing = self.session.comparing();
             let mut offers = device.returns(comparing)?;
-            offers.extend(device.offers());
             let survived = device.conclude(moment.wall, comparing)?;
+            offers.extend(device.offers());
             if offers.is_empty() && survived.is_empty() {
                 return Ok(frames);
             }

@@ -302,8 +302,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
 
     /// Looks whether what was compared is settled; answers the differences that stayed. `comparing`
     /// is [`ClientSession::comparing`](bukti_sync_protocol::client::ClientSession::comparing).
-    /// Ask after every event, behind [`Device::returns`]. Edits to be entered again for which
-    /// nothing is to come any more go to quarantine by that.
+    /// Ask after every event, behind [`Device::returns`] and before [`Device::offers`]: edits to be
+    /// entered again are by that, once what the server has is here, and go to quarantine where
+    /// nothing is to come any more that they build on.
     ///
     /// Where nothing was asked for and nothing taken, the last digests may be older than what was
     /// compared: such a difference counts once another session sees it, too.
@@ -313,6 +314,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
     pub fn conclude(&mut self, now: WallMs, comparing: bool) -> Result<Vec<Survived>, DeviceError> {
         let survived = self.survivors(now, comparing)?;
         if !comparing {
+            self.enter_stale_again(now)?;
             self.give_up_stale(now)?;
         }
         Ok(survived)

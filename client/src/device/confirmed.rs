@@ -118,6 +118,7 @@ impl<K: Kv> Confirmed<K> {
             cursor_is_lost: false,
             looks_for_left: false,
             owes_statements: false,
+            has_lost_history: false,
             own_incarnation: None,
             unconfirmed: false,
             survived: Vec::new(),
@@ -203,6 +204,8 @@ impl<K: Kv> Confirmed<K> {
         meta.cursor_is_void = false;
         meta.cursor_is_lost = has_cursor;
         meta.owes_statements = false;
+        meta.has_lost_history = true;
+        meta.looks_for_left = true;
         change.commit()?;
         self.flush()
     }
@@ -214,6 +217,16 @@ impl<K: Kv> Confirmed<K> {
             batch.put(run_key(b'u', run), code.as_bytes());
         }
         Ok(self.kv.apply(&batch)?)
+    }
+
+    /// Whether one of these runs is one that a server which lost it did not take back.
+    pub(super) fn is_unreturned(&self, runs: &[RunId]) -> Result<bool, ConfirmedError> {
+        for run in runs {
+            if self.kv.get(&run_key(b'u', run))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// How many runs a server which lost them did not take back.

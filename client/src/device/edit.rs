@@ -42,7 +42,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let id = DocumentId::derive(&self.id(), kind.as_str(), scope, &random);
         let (document, change) =
             evidence::create(self.actor(&id), now, &with_shared_fields(new.clone()));
-        let run = self.seal(now, id, Some(root), vec![change], &document, Vec::new())?;
+        let run = self.seal(now, id, Some(root), vec![change], &document)?;
         self.keep_open(id, document);
         Ok((id, run))
     }
@@ -72,7 +72,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let Some(change) = change_with(&mut edited, actor, now, edits, id)? else {
             return Ok(None);
         };
-        let run = self.seal(now, *id, None, vec![change], &edited, Vec::new())?;
+        let run = self.seal(now, *id, None, vec![change], &edited)?;
         self.keep_open(*id, edited);
         Ok(Some(run))
     }
@@ -116,17 +116,63 @@ impl<S: Storage, K: Kv> Device<S, K> {
         Actor::derive(&self.id(), id, &self.tail.incarnation())
     }
 
-    /// Seals changes that were just made under the present actor, and keeps them in place of the
-    /// runs they replace. `document` is the document with them.
-    pub(super) fn seal(
+    /// Seals changes that were just made under the present actor, and keeps them. `document` is the
+    /// document with them.
+    fn seal(
         &mut self,
         now: WallMs,
         id: DocumentId,
         root: Option<Root>,
         changes: Vec<Vec<u8>>,
         document: &Automerge,
-        replaces: Vec<RunId>,
     ) -> Result<RunId, DeviceError> {
+        let run = self.sign(now, id, root, changes, document, None)?;
+        let name = run.id();
+        self.tail.seal(&[run], Vec::new())?;
+        Ok(name)
+    }
+
+    /// A run of changes that were just made under the present actor, behind `former` where that is
+    /// to be kept with it, as it can be sent.
+    pub(super) fn sign(
+        &self,
+        now: WallMs,
+        id: DocumentId,
+        root: Option<Root>,
+        changes: Vec<Vec<u8>>,
+        document: &Automerge,
+        former: Option<&Run>,
+    ) -> Result<Run, DeviceError> {
+        let former = former.map(|former| former.envelope.body());
+        let publish =
+            former.is_some_and(|former| former.publish) || self.publishes(&id, document)?;
+        let last = self.tail.last().map_or(0, |last| last.number);
+        let number = former.map_or(last, |former| former.number) + 1;
+        let run = self.enclose(now, id, root, changes, (number, publish))?;
+        self.sendable(&run, document)?;
+        Ok(run)
+    }
+
+    /// Whether changes are more than one run may hold.
+    pub(super) fn is_too_much(
+        &self,
+        now: WallMs,
+        id: DocumentId,
+        root: Option<Root>,
+        changes: &[Vec<u8>],
+    ) -> Result<bool, DeviceError> {
+        let run = self.enclose(now, id, root, changes.to_vec(), (1, false))?;
+        Ok(check_bytes(&run).is_err())
+    }
+
+    fn enclose(
+        &self,
+        now: WallMs,
+        id: DocumentId,
+        root: Option<Root>,
+        changes: Vec<Vec<u8>>,
+        (number, publish): (u64, bool),
+    ) -> Result<Run, DeviceError> {
         let unreadable = |reason: String| DeviceError::Document {
             document: id,
             reason,
@@ -134,7 +180,6 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let count = u32::try_from(changes.len()).map_err(|error| unreadable(error.to_string()))?;
         let last = changes.last().cloned().unwrap_or_default();
         let last = Change::from_bytes(last).map_err(|error| unreadable(error.to_string()))?;
-        let number = self.tail.last().map_or(0, |last| last.number) + 1;
         let body = Body {
             document: id,
             root,
@@ -143,24 +188,18 @@ impl<S: Storage, K: Kv> Device<S, K> {
             first_seq: last.seq() + 1 - u64::from(count),
             count,
             last_hash: last.hash().into(),
-            publish: self.publishes(&id, document)?,
+            publish,
             device_time: now,
             seen: self.confirmed.meta().seen,
             device: self.id(),
         };
         let envelope = Envelope::seal(body, self.identity.key());
-        let run = Run { envelope, changes };
-        self.sendable(&run, document)?;
-        let name = run.id();
-        self.tail.seal(&run, replaces)?;
-        Ok(name)
+        Ok(Run { envelope, changes })
     }
 
     /// Refuses what no server would take, before it is sealed.
     fn sendable(&self, run: &Run, document: &Automerge) -> Result<(), DeviceError> {
-        let checked = Run::open(&run.to_bytes());
-        let run = checked.map_err(|error| DeviceError::Unsendable(error.to_string()))?;
-        check_run(run).map_err(|refusal| DeviceError::Unsendable(refusal.sentence))?;
+        check_bytes(run)?;
         let is_full = document.stats().num_changes > DOCUMENT_CHANGES_TAKEN
             || document.save().len() > DOCUMENT_BYTES_MAX;
         if is_full {
@@ -177,6 +216,14 @@ impl<S: Storage, K: Kv> Device<S, K> {
             || self.tail.of(*id).any(|pending| pending.body().publish)
             || reads_ready(document))
     }
+}
+
+/// Refuses a run that no server takes, whatever its document is.
+fn check_bytes(run: &Run) -> Result<(), DeviceError> {
+    let checked = Run::open(&run.to_bytes());
+    let run = checked.map_err(|error| DeviceError::Unsendable(error.to_string()))?;
+    check_run(run).map_err(|refusal| DeviceError::Unsendable(refusal.sentence))?;
+    Ok(())
 }
 
 /// Edits a document, whatever other programs put into it.

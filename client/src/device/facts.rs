@@ -96,13 +96,14 @@ pub(super) fn place_of(value: &[u8]) -> i64 {
         .map_or(0, |bytes| i64::from_be_bytes(*bytes))
 }
 
-/// Whether a row of a statement replaces or outlasts another on the same matter. Where the server
-/// lost one of the two, the times that it gave them decide, as they do where it takes one back.
+/// Whether a row of a statement replaces or outlasts another on the same matter. The times that the
+/// server gave them decide, as they do where it takes one back: they grow on each matter and are
+/// signed, which places are not.
 pub(super) fn is_behind(later: &[u8], former: &[u8]) -> bool {
-    let (place, earlier) = (place_of(later), place_of(former));
+    let by_place = place_of(later).cmp(&place_of(former));
     match (time_of(later), time_of(former)) {
-        (Some(time), Some(before)) if (place < 0) != (earlier < 0) => time >= before,
-        _same_history => place >= earlier,
+        (Some(time), Some(before)) => time.cmp(&before).then(by_place).is_ge(),
+        _unreadable => by_place.is_ge(),
     }
 }
 

@@ -18,7 +18,7 @@ use bukti_sync_protocol::item::{self, Item};
 
 use super::confirmed::{Change, DocumentRow, EnvelopeRow, Finding, Title};
 use super::tail::Settled;
-use super::{ConfirmedError, Device, DeviceError, facts, whole};
+use super::{ConfirmedError, Device, DeviceError, Reaction, facts, whole};
 
 /// What a page brings for one document, in its order.
 enum Step<'a> {
@@ -219,9 +219,20 @@ impl<S: Storage, K: Kv> Device<S, K> {
         Ok(())
     }
 
+    /// The server says that a document left scope. That is its word alone: what the person may read
+    /// follows from what it signed, and is looked at once all of that is here.
+    pub(super) fn may_have_left(&mut self, id: &DocumentId) -> Result<Reaction, DeviceError> {
+        if self.confirmed.document(id)?.is_some() {
+            self.session.left.insert(*id);
+            self.confirmed.update(|meta| meta.looks_for_left = true)?;
+        }
+        Ok(Reaction::None)
+    }
+
     /// Lets go of documents that the person may not read any more, after grants or places changed.
     /// For when everything up to one position is known: between two statements the device may
-    /// believe less than what holds.
+    /// believe less than what holds. What a server that lost records may not have again stays, as
+    /// something that it did not take back.
     pub(super) fn leave_what_is_not_granted(&mut self) -> Result<(), DeviceError> {
         if !self.confirmed.meta().looks_for_left {
             return Ok(());
@@ -229,11 +240,30 @@ impl<S: Storage, K: Kv> Device<S, K> {
         for (id, row) in self.confirmed.documents()? {
             let admitted = audience(&self.grants, self.placements.lineage(&row.scope));
             let stays = |admitted| row.audiences().any(|of| of == admitted);
-            if !admitted.is_some_and(stays) {
-                self.tally.not_granted += u64::from(self.leave_scope(&id)?);
+            if admitted.is_some_and(stays) || self.is_not_on_the_server(&id)? {
+                continue;
+            }
+            let left = u64::from(self.leave_scope(&id)?);
+            match self.session.left.contains(&id) {
+                true => self.tally.moved_away += left,
+                false => self.tally.not_granted += left,
             }
         }
         Ok(self.confirmed.update(|meta| meta.looks_for_left = false)?)
+    }
+
+    /// Whether a document may be lacking where it belongs: its server lost records and was not found
+    /// to have the same since, or did not take it back. A device may not give what is out of its
+    /// reach, so that is kept until it is within reach again.
+    fn is_not_on_the_server(&self, id: &DocumentId) -> Result<bool, DeviceError> {
+        let runs = self.confirmed.envelopes(id)?.into_iter();
+        let runs: Vec<RunId> = runs.map(|row| row.envelope.run()).collect();
+        if self.confirmed.meta().has_lost_history {
+            let kept: Vec<_> = runs.iter().map(|run| (*run, "out-of-reach")).collect();
+            self.confirmed.set_unreturned(&kept)?;
+            return Ok(true);
+        }
+        Ok(self.confirmed.is_unreturned(&runs)?)
     }
 
     /// Lets go of own runs that the server has and will not feed, since the person may not read their
@@ -286,7 +316,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
 
     /// A document belongs to another scope. What was not sent yet keeps it here. Tells whether it
     /// was this device's to read until then.
-    pub(super) fn leave_scope(&mut self, id: &DocumentId) -> Result<bool, DeviceError> {
+    fn leave_scope(&mut self, id: &DocumentId) -> Result<bool, DeviceError> {
         let held = self.confirmed.document(id)?;
         let leaves = held.as_ref().is_some_and(|row| !row.left);
         if let Some(row) = held {

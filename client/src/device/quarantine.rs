@@ -195,6 +195,9 @@ impl<S: Storage> Quarantine<S> {
         let Some((mut stored, pending)) = self.runs.get(run).cloned() else {
             return Ok(());
         };
+        if stored.entered_again.is_some() {
+            return Ok(());
+        }
         stored.entered_again = Some(by);
         self.write(pending, stored)
     }

@@ -4,13 +4,14 @@
 //! actor of a new incarnation: what others wrote meanwhile merges as it would have merged with the
 //! first sealing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::catch_unwind;
 
 use automerge::Automerge;
 use bukti_core::authority::{Action, Grant, decide};
-use bukti_core::envelope::{DocumentKind, Root};
-use bukti_core::evidence::{self, NewEvidence, restage};
+use bukti_core::causes::is_for_want_of_space;
+use bukti_core::envelope::{DocumentKind, Root, Run};
+use bukti_core::evidence::{self, Edit, NewEvidence, restage};
 use bukti_core::id::{ChangeHash, DocumentId, Incarnation, RunId, WallMs};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
@@ -27,8 +28,12 @@ use super::{Device, DeviceError};
 struct Staged {
     document: DocumentId,
     root: Option<Root>,
-    changes: Vec<Vec<u8>>,
+    /// The changes of each run that they become: as few as can be sent.
+    runs: Vec<Vec<Vec<u8>>>,
 }
+
+/// The code of runs of a former store that would not be taken as one run or more.
+const NOT_ENTERED_AGAIN: &str = "not-entered-again";
 
 /// Why runs of a former store are not entered again where nothing may be edited.
 const NOT_TO_BE_ENTERED: &str =
@@ -69,11 +74,12 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// on it, again as new ones. A document that was refused as a whole gets a new id.
     ///
     /// `incarnation` and `random` are drawn by the caller. Answers the document and the run that
-    /// holds the edits; no run if nothing of them is left to do.
+    /// holds the edits, the last if they are too many for one; no run if nothing of them is left to
+    /// do.
     ///
     /// # Errors
     /// A refusal ([`DeviceError::is_refusal`]), or a failing disk. The quarantine stays as it was
-    /// then.
+    /// then, unless what failed came behind the sealing: opening the device again notes it there.
     pub fn enter_again(
         &mut self,
         now: WallMs,
@@ -96,7 +102,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let staged = self.stage(now, entry.document, &runs, Some(random))?;
         let staged = staged.ok_or(DeviceError::BaseMissing(entry.document))?;
         let document = staged.document;
-        let sealed = self.seal_staged(now, staged, Vec::new())?;
+        let replaces = chosen.iter().copied().collect();
+        let sealed = self.seal_staged(now, staged, replaces)?;
         let by = sealed.unwrap_or(*run);
         for run in chosen {
             self.quarantine.entered_again(&run, by)?;
@@ -104,19 +111,52 @@ impl<S: Storage, K: Kv> Device<S, K> {
         Ok((document, sealed))
     }
 
-    /// Enters what a copied or restored store had sealed and no server has, again under a new
-    /// incarnation. Runs once everything that the server has is here. What builds on something else
-    /// waits for [`Device::give_up_stale`].
-    pub(super) fn enter_stale_again(
+    /// Notes in the quarantine what was entered again before the note could be written.
+    pub(super) fn note_entered_again(
         &mut self,
-        now: WallMs,
-        incarnation: Incarnation,
+        replaced: BTreeMap<RunId, RunId>,
     ) -> Result<(), DeviceError> {
+        for (run, by) in replaced {
+            match self
+                .quarantine
+                .entered_again(&run, by)
+                .map_err(DeviceError::from)
+            {
+                // A device opens on a full disk, too, and nothing is entered there.
+                Err(error) if is_for_want_of_space(&error) => {}
+                noted => noted?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters what a copied or restored store had sealed and no server has, again under a new
+    /// incarnation, once what the server has is here: it may have some of it. What builds on
+    /// something else waits for [`Device::give_up_stale`], and everything does where the disk has no
+    /// room for it.
+    pub(super) fn enter_stale_again(&mut self, now: WallMs) -> Result<(), DeviceError> {
+        let meta = self.confirmed.meta();
+        let follows = self.session.comparisons.followed.is_some()
+            && self.session.comparisons.are_concluded()
+            && self.session.giving.is_done();
+        let is_everything = !meta.unconfirmed && !meta.cursor_is_void && !self.session.is_narrowed;
+        if !(follows && is_everything) || self.session.entered.is_some() {
+            return Ok(());
+        }
+        let entered = match self.enter_stale(now) {
+            Err(error) if is_for_want_of_space(&error) => false,
+            entered => entered.map(|()| true)?,
+        };
+        self.session.entered = Some(entered);
+        Ok(())
+    }
+
+    fn enter_stale(&mut self, now: WallMs) -> Result<(), DeviceError> {
         let documents: BTreeSet<DocumentId> = self.stale().map(Pending::document).collect();
         if documents.is_empty() {
             return Ok(());
         }
-        self.tail.renew(incarnation, false)?;
+        self.tail.renew(self.tail.successor(), false)?;
         for id in documents {
             let all: Vec<Pending> = self.tail.of(id).cloned().collect();
             let seeds = all.iter().filter(|pending| pending.reenter);
@@ -138,14 +178,34 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 }
                 first = false;
                 let runs: Vec<&Pending> = runs.iter().collect();
-                let staged = self.stage(now, id, &runs, None)?;
-                if let Some(staged) = staged {
-                    let together = together.into_iter().collect();
-                    self.seal_staged(now, staged, together)?;
+                match self.enter_together(now, id, &runs) {
+                    Err(error) if is_for_want_of_space(&error) => return Err(error),
+                    // It would be refused in every session.
+                    Err(error) if error.is_refusal() => {
+                        let why = (NOT_ENTERED_AGAIN, &*error.to_string());
+                        let runs: Vec<RunId> = runs.iter().map(|run| run.id()).collect();
+                        self.refuse(now, &runs, why)?;
+                    }
+                    entered => entered?,
                 }
             }
             self.open.remove(&id);
         }
+        Ok(())
+    }
+
+    /// Enters runs again that build on each other; where what they build on is not here, they wait.
+    fn enter_together(
+        &mut self,
+        now: WallMs,
+        id: DocumentId,
+        runs: &[&Pending],
+    ) -> Result<(), DeviceError> {
+        let Some(staged) = self.stage(now, id, runs, None)? else {
+            return Ok(());
+        };
+        let replaces = runs.iter().map(|run| run.id()).collect();
+        self.seal_staged(now, staged, replaces)?;
         Ok(())
     }
 
@@ -159,7 +219,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// another incarnation, so that no number is used again.
     pub(super) fn give_up_stale(&mut self, now: WallMs) -> Result<(), DeviceError> {
         let stale: Vec<RunId> = self.stale().map(Pending::id).collect();
-        if stale.is_empty() || !self.has_all_there_is()? {
+        if stale.is_empty() || self.session.entered != Some(true) || !self.has_all_there_is()? {
             return Ok(());
         }
         let why = match self.edits_nothing() {
@@ -249,7 +309,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 random: random.unwrap_or(root.random),
                 ..root
             };
-            return self.stage_new(now, root, runs, &id).map(Some);
+            return self.stage_new(now, root, runs).map(Some);
         }
         let Some(mut base) = self.base_of(&id, runs)? else {
             return Ok(None);
@@ -257,21 +317,43 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let mut wanted = base.clone();
         extend(&mut wanted, runs);
         let edits = restage(&base, &wanted);
-        let change = change_with(&mut base, self.actor(&id), now, &edits, &id)?;
-        Ok(Some(Staged {
+        let mut staged = Staged {
             document: id,
             root: None,
-            changes: change.into_iter().collect(),
-        }))
+            runs: Vec::new(),
+        };
+        self.divide(now, &mut base, &mut staged, Vec::new(), &edits)?;
+        Ok(Some(staged))
     }
 
-    fn stage_new(
+    /// Makes edits in one run behind `changes`, or in more where one would be more than a server
+    /// takes: what several runs did may be too much for one.
+    fn divide(
         &self,
         now: WallMs,
-        root: Root,
-        runs: &[&Pending],
-        former: &DocumentId,
-    ) -> Result<Staged, DeviceError> {
+        document: &mut Automerge,
+        staged: &mut Staged,
+        mut changes: Vec<Vec<u8>>,
+        edits: &[Edit],
+    ) -> Result<(), DeviceError> {
+        let id = staged.document;
+        let mut edited = document.clone();
+        let before = changes.clone();
+        changes.extend(change_with(&mut edited, self.actor(&id), now, edits, &id)?);
+        let root = staged.root.clone().filter(|_| staged.runs.is_empty());
+        if edits.len() > 1 && self.is_too_much(now, id, root, &changes)? {
+            let (first, rest) = edits.split_at(edits.len() / 2);
+            self.divide(now, document, staged, before, first)?;
+            return self.divide(now, document, staged, Vec::new(), rest);
+        }
+        if !changes.is_empty() {
+            staged.runs.push(changes);
+        }
+        *document = edited;
+        Ok(())
+    }
+
+    fn stage_new(&self, now: WallMs, root: Root, runs: &[&Pending]) -> Result<Staged, DeviceError> {
         let mut wanted = Automerge::new();
         extend(&mut wanted, runs);
         let view = evidence::view(&wanted);
@@ -294,12 +376,13 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let actor = self.actor(&id);
         let (mut document, first) = evidence::create(actor, now, &new);
         let edits = restage(&document, &wanted);
-        let second = change_with(&mut document, actor, now, &edits, former)?;
-        Ok(Staged {
+        let mut staged = Staged {
             document: id,
             root: Some(root),
-            changes: std::iter::once(first).chain(second).collect(),
-        })
+            runs: Vec::new(),
+        };
+        self.divide(now, &mut document, &mut staged, vec![first], &edits)?;
+        Ok(staged)
     }
 
     /// The document as it was when the first of `runs` was made.
@@ -334,7 +417,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         replaces: Vec<RunId>,
     ) -> Result<Option<RunId>, DeviceError> {
         let id = staged.document;
-        if staged.changes.is_empty() {
+        if staged.runs.is_empty() {
             self.tail.settle(replaces, Settled::Dropped)?;
             return Ok(None);
         }
@@ -345,15 +428,20 @@ impl<S: Storage, K: Kv> Device<S, K> {
             .filter(|pending| !replaces.contains(&pending.id()))
             .collect();
         extend(&mut document, &others);
-        let changes = staged.changes;
-        for bytes in &changes {
-            let change = automerge::Change::from_bytes(bytes.clone());
-            let applied = change.map(|change| document.apply_changes([change]));
-            debug_assert!(matches!(applied, Ok(Ok(()))), "it was just made on a part");
+        let mut root = staged.root;
+        let mut sealed: Vec<Run> = Vec::with_capacity(staged.runs.len());
+        for changes in staged.runs {
+            for bytes in &changes {
+                let change = automerge::Change::from_bytes(bytes.clone());
+                let applied = change.map(|change| document.apply_changes([change]));
+                debug_assert!(matches!(applied, Ok(Ok(()))), "it was just made on a part");
+            }
+            sealed.push(self.sign(now, id, root.take(), changes, &document, sealed.last())?);
         }
-        let run = self.seal(now, id, staged.root, changes, &document, replaces)?;
+        let last = sealed.last().map(Run::id);
+        self.tail.seal(&sealed, replaces)?;
         self.open.remove(&id);
-        Ok(Some(run))
+        Ok(last)
     }
 }
 

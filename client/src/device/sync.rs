@@ -6,7 +6,7 @@ use automerge::ReadDoc;
 use bukti_core::authority::Audience;
 use bukti_core::causes::is_for_want_of_space;
 use bukti_core::digest::Digest;
-use bukti_core::envelope::Seen;
+use bukti_core::envelope::{DocumentKind, Seen};
 use bukti_core::id::{ChangeHash, DocumentId, Incarnation, Position, RunId, WallMs};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
@@ -111,6 +111,11 @@ pub(super) struct Session {
     repeated: BTreeSet<RunId>,
     pub(super) giving: Giving,
     pub(super) comparisons: Comparisons,
+    /// Documents of which the server said that they left scope.
+    pub(super) left: BTreeSet<DocumentId>,
+    /// Whether what could be entered again was since the last `up_to_date`, or waits for room on the
+    /// disk; nothing if that was not looked at.
+    pub(super) entered: Option<bool>,
 }
 
 impl Session {
@@ -265,10 +270,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 position,
                 digests,
             } => self.up_to_date(now, random, cursor, *position, digests),
-            Event::LeftScope(document) => {
-                self.tally.moved_away += u64::from(self.leave_scope(document)?);
-                Ok(Reaction::None)
-            }
+            Event::LeftScope(document) => self.may_have_left(document),
             Event::StatementsHeld(statements) => {
                 self.confirmed.settle(statements)?;
                 Ok(Reaction::None)
@@ -284,7 +286,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             Event::Bye(bye) => {
                 let identity = &self.identity;
                 if bye.code == ByeCode::Revoked && bye.revokes(&self.id(), &identity.server()) {
-                    self.revoked(now, &bye.sentence)?;
+                    self.revoked(now, random, &bye.sentence)?;
                 }
                 Ok(Reaction::None)
             }
@@ -424,12 +426,21 @@ impl<S: Storage, K: Kv> Device<S, K> {
         Ok(Reaction::None)
     }
 
-    fn revoked(&mut self, now: WallMs, sentence: &str) -> Result<(), DeviceError> {
+    fn revoked(
+        &mut self,
+        now: WallMs,
+        random: [u8; 16],
+        sentence: &str,
+    ) -> Result<(), DeviceError> {
         let pending = self.tail.pending().iter();
         let unsent: Vec<RunId> = pending
             .filter(|pending| pending.received.is_none())
             .map(|pending| pending.id())
             .collect();
+        if !unsent.is_empty() {
+            // A server may have taken some of it all the same.
+            self.tail.renew(Incarnation(random), false)?;
+        }
         self.refuse(now, &unsent, ("revoked", sentence))?;
         Ok(self.confirmed.update(|meta| meta.revoked = true)?)
     }
@@ -442,11 +453,14 @@ impl<S: Storage, K: Kv> Device<S, K> {
         position: Position,
         digests: &[(Scope, Audience, Digest, u64)],
     ) -> Result<Reaction, DeviceError> {
+        self.session.entered = None;
         self.leave_what_is_not_granted()?;
         let (differs, reaction) = self.look_at_digests(now, random, position, digests)?;
+        let is_narrowed = self.session.is_narrowed;
         let mut change = self.confirmed.change();
         change.set_cursor(cursor);
         let meta = change.meta();
+        meta.has_lost_history &= meta.unconfirmed || is_narrowed || !differs.is_empty();
         meta.differs = differs;
         meta.up_to_date_at = Some(now);
         meta.up_to_date_position = position;
@@ -456,24 +470,23 @@ impl<S: Storage, K: Kv> Device<S, K> {
             return Ok(reaction);
         }
         // What the server took and does not feed although it is in scope, it does not have.
-        let drafts_of: Vec<&Scope> = digests
-            .iter()
-            .filter(|(_, audience, ..)| *audience == Audience::Unit)
-            .map(|(prefix, ..)| prefix)
-            .collect();
         let placements = self.placements.clone();
-        self.forget_receipts(|scope, received| {
+        self.forget_receipts(|(least, scope), received| {
             let lineage = placements.lineage(scope);
-            received <= position && drafts_of.iter().any(|prefix| lineage.is_below(prefix))
+            let is_fed = |(prefix, audience, ..): &(Scope, Audience, Digest, u64)| {
+                lineage.is_below(prefix) && audience.includes(least)
+            };
+            received <= position && digests.iter().any(is_fed)
         })?;
         self.let_go_of_received(position)?;
-        self.enter_stale_again(now, Incarnation(random))?;
         Ok(reaction)
     }
 
+    /// Forgets receipts of an earlier session that `void` says hold no more, of the least audience
+    /// and the scope of the run and where it was received.
     fn forget_receipts(
         &mut self,
-        void: impl Fn(&Scope, Position) -> bool,
+        void: impl Fn((Audience, &Scope), Position) -> bool,
     ) -> Result<(), DeviceError> {
         let mut receipts = Vec::new();
         for pending in self.tail.pending() {
@@ -483,8 +496,16 @@ impl<S: Storage, K: Kv> Device<S, K> {
             if self.session.accepted.contains(&pending.id()) {
                 continue;
             }
-            let origin = self.origin(&pending.document())?;
-            if origin.is_some_and(|(_, scope)| void(&scope, position)) {
+            let Some((kind, scope)) = self.origin(&pending.document())? else {
+                continue;
+            };
+            // A statement is published by being made.
+            let published = pending.body().publish || kind == DocumentKind::Statement;
+            let least = match published {
+                true => Audience::All,
+                false => Audience::Unit,
+            };
+            if void((least, &scope), position) {
                 receipts.push((pending.id(), None));
             }
         }

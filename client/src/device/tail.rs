@@ -5,7 +5,7 @@
 //! append a crash may keep the first ones only; each record therefore stands for one whole step:
 //! a run replaces others in the record that adds it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use automerge::Change;
@@ -205,6 +205,14 @@ pub(super) struct Tail<S: Storage> {
     settled_bytes: u64,
 }
 
+/// What opening a tail showed.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) recovery: Recovery,
+    /// Runs that others were sealed in place of, each with that, as far as the tail still says so.
+    pub(super) replaced: BTreeMap<RunId, RunId>,
+}
+
 #[derive(Debug, Clone)]
 struct State {
     incarnation: Incarnation,
@@ -241,7 +249,7 @@ impl<S: Storage> Tail<S> {
     }
 
     /// Opens the tail after whatever happened; `None` where none ever began.
-    pub(super) fn open(storage: Arc<S>) -> Result<Option<(Self, Recovery)>, TailError> {
+    pub(super) fn open(storage: Arc<S>) -> Result<Option<(Self, Opened)>, TailError> {
         let options = Options::device(TAIL_RESERVE_BYTES);
         let (journal, recovery) = match Journal::open(storage, options) {
             Ok(opened) => opened,
@@ -276,7 +284,8 @@ impl<S: Storage> Tail<S> {
             state,
             settled_bytes,
         };
-        Ok(Some((tail, recovery)))
+        let replaced = replay.replaced;
+        Ok(Some((tail, Opened { recovery, replaced })))
     }
 
     pub(super) fn incarnation(&self) -> Incarnation {
@@ -325,13 +334,19 @@ impl<S: Storage> Tail<S> {
             .filter(move |pending| pending.document() == document)
     }
 
-    /// Adds a sealed run; it is on the disk when this returns.
-    pub(super) fn seal(&mut self, run: &Run, replaces: Vec<RunId>) -> Result<(), TailError> {
-        let bytes = run.to_bytes();
-        self.append(TailRecord::Sealed {
-            run: bytes,
-            replaces,
-        })
+    /// Adds sealed runs in place of others, all or none; they are on the disk when this returns. The
+    /// last names what they replace, in the tail or in quarantine.
+    pub(super) fn seal(&mut self, runs: &[Run], replaces: Vec<RunId>) -> Result<(), TailError> {
+        let mut replaces = Some(replaces);
+        let mut records: Vec<TailRecord> = Vec::with_capacity(runs.len());
+        for (place, run) in runs.iter().enumerate() {
+            let is_last = place + 1 == runs.len();
+            records.push(TailRecord::Sealed {
+                run: run.to_bytes(),
+                replaces: replaces.take_if(|_| is_last).unwrap_or_default(),
+            });
+        }
+        self.append(records)
     }
 
     /// Takes runs out; that they left is on the disk when this returns. On a full disk, runs that
@@ -341,7 +356,16 @@ impl<S: Storage> Tail<S> {
         if runs.is_empty() {
             return Ok(());
         }
-        match (self.append(TailRecord::Settled { runs, how }), how) {
+        let mut records = vec![TailRecord::Settled { runs, how }];
+        if let Settled::Left = how {
+            // The store may be thrown back to before they left, and would use their numbers again.
+            let (incarnation, reenter) = (self.successor(), false);
+            records.push(TailRecord::Incarnation {
+                incarnation,
+                reenter,
+            });
+        }
+        match (self.append(records), how) {
             (Ok(()), _) => self.compact(),
             (
                 Err(TailError::Append(JournalFailure::Full { .. })),
@@ -366,21 +390,23 @@ impl<S: Storage> Tail<S> {
         incarnation: Incarnation,
         reenter: bool,
     ) -> Result<(), TailError> {
-        self.append(TailRecord::Incarnation {
+        self.append(vec![TailRecord::Incarnation {
             incarnation,
             reenter,
-        })
+        }])
     }
 
-    fn append(&mut self, record: TailRecord) -> Result<(), TailError> {
-        let bytes = encode(&record);
-        let length = bytes.len() as u64;
-        self.journal.append(&[bytes])?;
+    /// Writes records, all or none of them.
+    fn append(&mut self, records: Vec<TailRecord>) -> Result<(), TailError> {
+        let bytes: Vec<Vec<u8>> = records.iter().map(encode).collect();
+        self.journal.append(&bytes)?;
         let position = self.journal.head().0;
-        self.settled_bytes += self
-            .state
-            .take(record, length)
-            .map_err(|reason| TailError::Record { position, reason })?;
+        for (record, bytes) in records.into_iter().zip(bytes) {
+            self.settled_bytes += self
+                .state
+                .take(record, bytes.len() as u64)
+                .map_err(|reason| TailError::Record { position, reason })?;
+        }
         Ok(())
     }
 
@@ -494,6 +520,7 @@ struct Replay {
     state: Option<State>,
     base: Option<(State, u32)>,
     settled_bytes: u64,
+    replaced: BTreeMap<RunId, RunId>,
 }
 
 impl Replay {
@@ -522,6 +549,12 @@ impl Replay {
             | TailRecord::Sealed { .. }
             | TailRecord::Settled { .. }) => {
                 self.base = None;
+                if let TailRecord::Sealed { run, replaces } = &other
+                    && !replaces.is_empty()
+                {
+                    let by = Pending::read(run, false)?.id();
+                    self.replaced.extend(replaces.iter().map(|of| (*of, by)));
+                }
                 if let Some(state) = &mut self.state {
                     self.settled_bytes += state.take(other, length)?;
                 }

@@ -2,8 +2,10 @@
 
 mod alone;
 mod damage;
+mod entering;
 mod faults;
 mod joined;
 mod lost;
+mod reach;
 mod trouble;
 pub(crate) mod world;

@@ -271,8 +271,8 @@ impl Phone {
         for input in reaction.into_inputs() {
             self.handle(now, input, effects);
         }
-        self.offer(now, effects);
         self.conclude(now, wall, effects);
+        self.offer(now, effects);
     }
 
     /// Tells of differences that stayed when everything was compared.

@@ -52,6 +52,10 @@ pub(in crate::device) struct Meta {
     #[n(15)]
     #[cbor(default)]
     pub(in crate::device) looks_for_left: bool,
+    /// Whether the server lost records, and was not found to hold all that is in reach here since.
+    #[n(17)]
+    #[cbor(default)]
+    pub(in crate::device) has_lost_history: bool,
     /// Whether the server may have lost frameworks and regions that are here, in a store of a former
     /// version.
     #[n(13)]

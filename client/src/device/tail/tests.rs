@@ -71,12 +71,12 @@ fn settled_runs_give_their_space_back_and_waiting_ones_stay_in_order() {
     let mut tail = open(&disk);
     let kept = [run(1, 1_000), run(2, 1_000)];
     for run in &kept {
-        tail.seal(run, Vec::new()).unwrap();
+        tail.seal(std::slice::from_ref(run), Vec::new()).unwrap();
     }
     let mut bytes_max = 0;
     for number in 3..100 {
         let run = run(number, 100_000);
-        tail.seal(&run, Vec::new()).unwrap();
+        tail.seal(&[run.clone()], Vec::new()).unwrap();
         tail.settle(vec![run.id()], Settled::Confirmed(number))
             .unwrap();
         bytes_max = bytes_max.max(bytes_on(&disk));
@@ -104,7 +104,7 @@ fn loses_nothing_that_waits(runs: &[Run; 6], call: u64, fault: Fault, left: Left
     let disk = MemoryStorage::new();
     let mut tail = open(&disk);
     for run in runs {
-        tail.seal(run, Vec::new()).unwrap();
+        tail.seal(std::slice::from_ref(run), Vec::new()).unwrap();
     }
     disk.fail_at(call, fault);
     let runs = vec![settled.id(), filler.id()];
@@ -155,7 +155,7 @@ fn whichever_call_fails_while_the_tail_is_written_anew_nothing_that_waits_is_los
 fn a_new_life_numbers_from_the_start_and_marks_what_was_sealed_before() {
     let disk = MemoryStorage::new();
     let mut tail = open(&disk);
-    tail.seal(&run(1, 10), Vec::new()).unwrap();
+    tail.seal(&[run(1, 10)], Vec::new()).unwrap();
     tail.renew(Incarnation([9; 16]), true).unwrap();
     drop(tail);
     let mut tail = open(&disk);
@@ -163,7 +163,7 @@ fn a_new_life_numbers_from_the_start_and_marks_what_was_sealed_before() {
     assert_eq!(tail.last(), None);
     assert!(tail.pending()[0].reenter);
     let (old, new) = (run(1, 10).id(), run(2, 10));
-    tail.seal(&new, vec![old]).unwrap();
+    tail.seal(std::slice::from_ref(&new), vec![old]).unwrap();
     drop(tail);
     let tail = open(&disk);
     assert_eq!(waiting(&tail), [new.id()]);

@@ -1,0 +1,202 @@
+//! What leaves a device does so by what the server signed, and not where it may be the last copy.
+
+use bukti_core::authority::{Audience, Grant, Role};
+use bukti_core::digest::Digest;
+use bukti_core::evidence::{Declared, Edit};
+use bukti_core::id::{DocumentId, JournalId};
+use bukti_core::record::{Fact, GrantsFact, Signed, Statement};
+use bukti_sync_protocol::bye::ByeCode;
+use bukti_sync_protocol::client::Event;
+use bukti_sync_protocol::item::Item;
+use ed25519_dalek::SigningKey;
+
+use super::world::{NOW, Phone, WARD, World};
+
+const ELSEWHERE: &str = "13.76.02.1002";
+
+fn grants(role: Role, scope: &str) -> Vec<Grant> {
+    let scope = scope.parse().unwrap();
+    vec![Grant { role, scope }]
+}
+
+fn up_to_date(position: u64, audience: Option<Audience>) -> Event {
+    let of = |audience| (WARD.parse().unwrap(), audience, Digest::default(), 0);
+    Event::UpToDate {
+        cursor: vec![7],
+        position,
+        digests: audience.map(of).into_iter().collect(),
+    }
+}
+
+fn hears(phone: &mut Phone, event: &Event) {
+    phone.device().handle_event(NOW, [4; 16], event).unwrap();
+}
+
+#[test]
+fn nobody_but_the_servers_key_makes_a_device_let_go_of_anything() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let edit = [Edit::Narrative("Belum terkirim.".into())];
+    let run = siti.device().edit(NOW, &id, &edit).unwrap().unwrap();
+    siti.device().opening(Vec::new(), "").unwrap();
+    siti.device().offers();
+    // Whoever answers at the address says that it took the run, and that the document left scope.
+    hears(&mut siti, &Event::Accepted(vec![(run, 3)]));
+    hears(&mut siti, &Event::LeftScope(id));
+    hears(&mut siti, &up_to_date(9, None));
+    assert_eq!(siti.titles(), ["Papan"]);
+    siti.reopen();
+    let shown = siti.device().show(&id).unwrap().evidence;
+    assert_eq!(shown.narrative, "Belum terkirim.");
+    world.sync(&mut siti);
+    assert_eq!(siti.device().status().unwrap().unsent, 0);
+    let reader = world.ledger.reader();
+    assert_eq!(reader.envelopes(&id).unwrap().len(), 2);
+}
+
+#[test]
+fn old_grants_that_are_brought_again_at_a_later_place_narrow_nothing() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, ELSEWHERE);
+    let device = siti.device().id();
+    for (at, scope) in [(NOW + 1, ELSEWHERE), (NOW + 2, WARD)] {
+        world
+            .ledger
+            .grant(at, device, grants(Role::Officer, scope))
+            .unwrap();
+    }
+    world.sync(&mut siti);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let fact = Fact::Grants(GrantsFact {
+        device,
+        grants: grants(Role::Officer, ELSEWHERE),
+    });
+    let old = Signed::new(
+        Statement { at: NOW + 1, fact },
+        &SigningKey::from_bytes(&[1; 32]),
+    );
+    let page = Event::Page {
+        items: vec![Item::Fact {
+            position: 99,
+            statement: old.to_bytes(),
+        }],
+        cursor: vec![7],
+    };
+    siti.device().opening(Vec::new(), "").unwrap();
+    hears(&mut siti, &page);
+    hears(&mut siti, &up_to_date(99, None));
+    assert_eq!(siti.device().grants(), grants(Role::Officer, WARD));
+    assert!(siti.device().show(&id).is_ok());
+}
+
+/// A device may not give what it may not read, so what only it may hold stays.
+#[test]
+fn a_link_to_a_server_founded_anew_that_grants_less_takes_no_last_copy_away() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, "13.76");
+    let far = DocumentId::derive(
+        &siti.device().id(),
+        "evidence",
+        &ELSEWHERE.parse().unwrap(),
+        &[3; 16],
+    );
+    let new = super::world::evidence("Jauh");
+    let scope = ELSEWHERE.parse().unwrap();
+    let made = siti.device().create(NOW, [3; 16], &scope, &new).unwrap().0;
+    assert_eq!(made, far);
+    world.create(&mut siti, "Dekat");
+    world.sync(&mut siti);
+    let mut anew = World::founded(1, JournalId([8; 16]));
+    let secret = anew.draw();
+    anew.enrol(&mut siti, secret, "Siti", Role::Officer, WARD)
+        .unwrap();
+    for _ in 0..2 {
+        anew.sync(&mut siti);
+        siti.reopen();
+        assert_eq!(siti.titles(), ["Dekat", "Jauh"]);
+        let status = siti.device().status().unwrap();
+        assert_eq!((status.not_taken_back, status.findings), (1, 0));
+        assert!(anew.ledger.reader().document(&far).unwrap().is_none());
+        let device = siti.device().id();
+        anew.ledger
+            .grant(NOW, device, grants(Role::UnitHead, WARD))
+            .unwrap();
+    }
+    let device = siti.device().id();
+    anew.ledger
+        .grant(NOW, device, grants(Role::Officer, "13.76"))
+        .unwrap();
+    anew.sync(&mut siti);
+    assert!(anew.ledger.reader().document(&far).unwrap().is_some());
+    assert_eq!(siti.device().status().unwrap().not_taken_back, 0);
+    // From here on it is like any other.
+    anew.ledger
+        .grant(NOW, device, grants(Role::Officer, WARD))
+        .unwrap();
+    anew.sync(&mut siti);
+    assert_eq!(siti.titles(), ["Dekat"]);
+}
+
+#[test]
+fn a_receipt_for_what_everybody_reads_holds_no_more_where_it_is_not_fed() {
+    for (declared, audience, stays) in [
+        (Declared::Ready, Audience::All, false),
+        (Declared::Draft, Audience::All, true),
+        (Declared::Draft, Audience::Unit, false),
+    ] {
+        let mut world = World::new();
+        let mut siti = world.phone("Siti", Role::UnitHead, WARD);
+        let id = world.create(&mut siti, "Papan");
+        world.sync(&mut siti);
+        let edits = [Edit::Declare(declared), Edit::AddRow("1.1".into())];
+        let run = siti.device().edit(NOW, &id, &edits).unwrap().unwrap();
+        siti.device().opening(Vec::new(), "").unwrap();
+        siti.device().offers();
+        hears(&mut siti, &Event::Accepted(vec![(run, 5)]));
+        siti.device().opening(Vec::new(), "").unwrap();
+        hears(&mut siti, &up_to_date(9, Some(audience)));
+        let received = siti.device().tail.pending()[0].received;
+        assert_eq!(received.is_some(), stays, "{declared:?} {audience:?}");
+    }
+}
+
+#[test]
+fn what_is_edited_on_a_revoked_device_belongs_to_another_life_than_what_it_could_not_send() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let edit = [Edit::AddRow("1.1".into())];
+    siti.device().edit(NOW, &id, &edit).unwrap();
+    let device = siti.device().id();
+    world.ledger.revoke(NOW, device).unwrap();
+    let before = siti.device().incarnation();
+    let events = world.sync(&mut siti);
+    let is_revoked =
+        |event: &Event| matches!(event, Event::Bye(bye) if bye.code == ByeCode::Revoked);
+    assert!(events.iter().any(is_revoked));
+    assert_eq!(siti.device().status().unwrap().quarantined, 1);
+    assert_ne!(siti.device().incarnation(), before);
+}
+
+#[test]
+fn own_work_that_leaves_with_its_document_ends_the_life_in_which_it_was_sealed() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let edit = [Edit::AddRow("1.1".into())];
+    siti.device().edit(NOW, &id, &edit).unwrap();
+    let device = siti.device().id();
+    let before = siti.device().incarnation();
+    // Taken, and then out of reach before its page comes.
+    world.session(&mut siti, 3);
+    world.ledger.grant(NOW + 1, device, Vec::new()).unwrap();
+    world.sync(&mut siti);
+    assert_eq!(siti.titles(), Vec::<String>::new());
+    assert_eq!(siti.device().status().unwrap().unsent, 0);
+    assert_ne!(siti.device().incarnation(), before);
+}
