@@ -76,7 +76,7 @@ fn settled_runs_give_their_space_back_and_waiting_ones_stay_in_order() {
     let mut bytes_max = 0;
     for number in 3..100 {
         let run = run(number, 100_000);
-        tail.seal(&[run.clone()], Vec::new()).unwrap();
+        tail.seal(std::slice::from_ref(&run), Vec::new()).unwrap();
         tail.settle(vec![run.id()], Settled::Confirmed(number))
             .unwrap();
         bytes_max = bytes_max.max(bytes_on(&disk));
