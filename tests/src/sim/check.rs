@@ -12,6 +12,7 @@ use bukti_core::ledger::{DocumentRow, ReadError, verify};
 use bukti_sync_protocol::client::Event;
 use bukti_sync_protocol::item::Item;
 
+use super::people::{marks_in, steps_in};
 use super::phone::{Phone, SimDevice};
 use super::server::{Server, SimReader};
 
@@ -63,6 +64,8 @@ const POSITIONS: &str = "positions never go back";
 const RECEIVED: &str = "received means received";
 /// An edit that returned is on the server, on its device or in its quarantine.
 const EDITS: &str = "no edit is lost";
+/// An edit counts once, and all of it does.
+const ONCE: &str = "an edit counts once";
 /// At rest, everybody who may see a document sees the same.
 const CONVERGED: &str = "replicas are equal at rest";
 /// At rest, the server's rows follow from its journal.
@@ -237,9 +240,8 @@ impl Oracle {
         let Some(owner) = phone.device() else {
             return Ok(());
         };
-        if self.renewed.contains(&device) {
-            return Ok(());
-        }
+        // What such a store had sealed goes by other names since.
+        let renamed = self.renewed.contains(&device);
         // A refused run whose file the disk did not give is told as that until the next opening.
         let told = owner.findings()?.into_iter();
         let unread: BTreeSet<RunId> = told
@@ -261,7 +263,7 @@ impl Oracle {
                 },
             };
             said.insert(promise.document, received);
-            if received {
+            if received && !(renamed && is_marked(reader, promise)?) {
                 let story = format!(
                     "device {device} shows {} as received, and the server lacks run {}",
                     promise.document, promise.run
@@ -345,6 +347,13 @@ impl Oracle {
         standing: &[Standing],
         documents: &BTreeMap<DocumentId, Held>,
     ) -> Result<(), Violation> {
+        for (id, held) in documents {
+            let (marks, steps) = (marks_in(&held.view), steps_in(&held.view));
+            if marks != steps {
+                let story = format!("document {id} holds {marks} edits and counts {steps}");
+                return Err(Violation::new(ONCE, story));
+            }
+        }
         for promise in &self.promises {
             if documents
                 .get(&promise.document)
@@ -501,6 +510,16 @@ fn documents(reader: &SimReader) -> Result<BTreeMap<DocumentId, Held>, Violation
 
 fn json(view: &EvidenceView) -> String {
     serde_json::to_string(view).expect("a view has string keys only")
+}
+
+/// Whether the server has an edit, by whatever name.
+fn is_marked(reader: &SimReader, promise: &Promise) -> Result<bool, Violation> {
+    let Some(saved) = reader.saved(&promise.document)? else {
+        return Ok(false);
+    };
+    let document = Automerge::load(&saved)
+        .map_err(|error| Violation::new(DERIVED, format!("{}: {error}", promise.document)))?;
+    Ok(evidence::view(&document).rows.contains(&promise.mark))
 }
 
 /// The device holds what it may see, as the server has it, and nothing else.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bukti_core::authority::{Grant, Role};
-use bukti_core::evidence::{Declared, Edit, EvidenceView, NewEvidence, Value};
+use bukti_core::evidence::{Content, Declared, Edit, EvidenceView, NewEvidence, Value};
 use bukti_core::scope::Scope;
 
 use super::random::Random;
@@ -48,6 +48,38 @@ pub(super) fn mark(number: u64) -> String {
     format!("mark-{number:06}")
 }
 
+/// The field that every step adds one to, so that it counts the marks of a document: one that was
+/// entered twice, or in part, shows.
+const STEPS: &str = "steps";
+
+fn steps(number: i64) -> Value {
+    Value::Counts(BTreeMap::from([("all".to_owned(), number)]))
+}
+
+/// How many steps a document holds by that.
+pub(super) fn steps_in(view: &EvidenceView) -> i64 {
+    match view.fields.get(STEPS) {
+        Some(Content::Map(groups)) => match groups.get("all") {
+            Some(Content::Counter(steps)) => *steps,
+            Some(_) | None => 0,
+        },
+        Some(_) | None => 0,
+    }
+}
+
+/// How many it holds by its marks.
+pub(super) fn marks_in(view: &EvidenceView) -> i64 {
+    let marks = view.rows.iter().filter(|row| row.starts_with("mark-"));
+    i64::try_from(marks.count()).expect("a few marks")
+}
+
+/// What every step does.
+pub(super) fn marking(mark: String, shown: &EvidenceView) -> [Edit; 2] {
+    let code = STEPS.to_owned();
+    let value = steps(steps_in(shown) + 1);
+    [Edit::AddRow(mark), Edit::Field { code, value }]
+}
+
 /// A piece of evidence as it begins.
 pub(super) fn beginning(mark: &str) -> NewEvidence {
     NewEvidence {
@@ -57,7 +89,7 @@ pub(super) fn beginning(mark: &str) -> NewEvidence {
         cycle: 2026,
         rows: BTreeSet::from([mark.to_owned()]),
         title: "Musyawarah desa".into(),
-        fields: BTreeMap::new(),
+        fields: BTreeMap::from([(STEPS.to_owned(), steps(1))]),
         text_fields: vec!["agenda".into()],
         list_fields: vec!["signatories".into()],
         count_fields: vec!["attendees".into()],

@@ -1,11 +1,10 @@
 //! What a step of the script does in a world.
 
 use bukti_core::authority::{Grant, Role};
-use bukti_core::evidence::Edit;
 use bukti_core::id::{DocumentId, RunId};
 
 use super::super::check::Violation;
-use super::super::people::{beginning, edits, mark, workplace};
+use super::super::people::{beginning, edits, mark, marking, workplace};
 use super::super::random::Random;
 use super::super::script::{Act, Step, What};
 use super::{Event, World};
@@ -173,7 +172,7 @@ impl World {
             made = phone.act(effects, |device, _| {
                 let shown = device.show(&id)?;
                 let mut edits = edits(what, &shown.evidence, number, random);
-                edits.push(Edit::AddRow(mark.clone()));
+                edits.extend(marking(mark.clone(), &shown.evidence));
                 device.edit(wall, &id, &edits)
             });
             phone.offer(now, effects);
