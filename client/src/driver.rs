@@ -15,19 +15,19 @@ use bukti_sync_protocol::bye::{Bye, ByeCode};
 use bukti_sync_protocol::client::{Event, Input};
 use bukti_sync_protocol::limits::{ANSWER_MS, REPAIR_RETRY_MS};
 use bukti_sync_protocol::link::sync_url;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::clock;
 use crate::device::{Device, DeviceError, Tally};
 use crate::exchange::{Exchange, Moment};
-use crate::limits::{BACKOFF_FIRST_MS, BACKOFF_MAX_MS, RETRY_AFTER_MAX_MS};
+use crate::limits::{BACKOFF_FIRST_MS, BACKOFF_MAX_MS, QUIET_MS, RETRY_AFTER_MAX_MS};
 
 mod enrol;
 mod socket;
 
 pub use enrol::{EnrolError, enrol};
-use socket::Socket;
+use socket::{Heard, Socket};
 
 /// How to sync.
 #[derive(Debug, Clone)]
@@ -42,6 +42,9 @@ pub struct Settings {
     pub attempts_max: u32,
     /// How long to pause between two attempts.
     pub backoff: Backoff,
+    /// How long a link may be silent before the server is asked whether it is there; after as long
+    /// again without an answer it is dead.
+    pub quiet: Duration,
 }
 
 /// Pauses between attempts: each is drawn between nothing and a bound that doubles with every
@@ -81,6 +84,7 @@ impl Settings {
             deadline: None,
             attempts_max: 5,
             backoff: Backoff::default(),
+            quiet: Duration::from_millis(QUIET_MS),
         }
     }
 }
@@ -172,6 +176,10 @@ pub enum Request<S: Storage, K: Kv> {
     Work(Work<S, K>),
     /// Another attempt now, if one is being waited for.
     TryNow,
+    /// Word of the server: it is asked over the connection that stands, or the next, and whoever
+    /// waits is told when it answered. All that it sent before that was dealt with by then. If the
+    /// connection ends first, the sender is dropped.
+    Ask(oneshot::Sender<()>),
 }
 
 /// What is to be done on the device.
@@ -182,6 +190,7 @@ impl<S: Storage, K: Kv> std::fmt::Debug for Request<S, K> {
         match self {
             Self::Work(_) => f.write_str("Work(..)"),
             Self::TryNow => f.write_str("TryNow"),
+            Self::Ask(_) => f.write_str("Ask(..)"),
         }
     }
 }
@@ -241,6 +250,10 @@ struct Driver<'a> {
     traffic: Traffic,
     /// Attempts since something came of one.
     attempt: u32,
+    /// Who wants word of the server, which was not asked yet.
+    unasked: Vec<oneshot::Sender<()>>,
+    /// The same with the number of the ping that asked.
+    asked: Vec<(u64, oneshot::Sender<()>)>,
 }
 
 impl<'a> Driver<'a> {
@@ -252,6 +265,8 @@ impl<'a> Driver<'a> {
             started: Instant::now(),
             traffic: Traffic::default(),
             attempt: 0,
+            unasked: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -268,6 +283,8 @@ impl<'a> Driver<'a> {
         loop {
             self.attempt += 1;
             let end = self.attempt(&url, device, requests).await?;
+            self.unasked.clear();
+            self.asked.clear();
             let (reason, after_ms) = match end {
                 End::Done => {
                     let traffic = self.traffic;
@@ -334,7 +351,7 @@ impl<'a> Driver<'a> {
 
     /// Connects, serving requests meanwhile: an address that answers nothing takes long to fail.
     async fn connect<S: Storage, K: Kv>(
-        &self,
+        &mut self,
         url: &str,
         device: &mut Device<S, K>,
         requests: &mut mpsc::Receiver<Request<S, K>>,
@@ -350,6 +367,7 @@ impl<'a> Driver<'a> {
                 request = requests.recv(), if !self.once => match request {
                     Some(Request::Work(work)) => work(device),
                     Some(Request::TryNow) => {}
+                    Some(Request::Ask(asks)) => self.ask(asks),
                     None => return Err(End::Done),
                 },
             }
@@ -366,10 +384,12 @@ impl<'a> Driver<'a> {
         let mut input = None;
         let mut received = None;
         let mut asked = false;
+        let mut is_quiet = false;
         loop {
             let frames = self.step(exchange, device, received.as_deref(), input.take())?;
             received = None;
-            if let Err(reason) = self.transmit(socket, frames).await {
+            let asks = std::mem::take(&mut is_quiet) || !self.unasked.is_empty();
+            if let Err(reason) = self.transmit(socket, frames, asks).await {
                 return Ok(ended(exchange, asked, reason));
             }
             let (traffic, unsent) = (self.traffic, device.unsent());
@@ -385,12 +405,14 @@ impl<'a> Driver<'a> {
             }
             let due = exchange.deadline();
             tokio::select! {
-                frame = socket.receive() => match frame {
-                    Ok(frame) => {
+                heard = socket.receive(self.settings.quiet) => match heard {
+                    Ok(Heard::Frame(frame)) => {
                         self.traffic.frames_received += 1;
                         self.traffic.bytes_received += frame.len() as u64;
                         received = Some(frame);
                     }
+                    Ok(Heard::Answer(number)) => self.answered(number),
+                    Ok(Heard::Nothing) => is_quiet = true,
                     Err(reason) => return Ok(ended(exchange, asked, reason)),
                 },
                 () = self.until(due) => input = Some(Input::Tick),
@@ -398,6 +420,7 @@ impl<'a> Driver<'a> {
                 request = requests.recv(), if !self.once => match request {
                     Some(Request::Work(work)) => work(device),
                     Some(Request::TryNow) => {}
+                    Some(Request::Ask(asks)) => self.ask(asks),
                     None => {
                         asked = true;
                         input = Some(Input::Close);
@@ -407,10 +430,36 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Sends frames; a link that takes nothing for as long as an answer may take is dead.
-    async fn transmit(&mut self, socket: &mut Socket, frames: Vec<Vec<u8>>) -> Result<(), String> {
+    /// Notes who wants word of the server. Whoever does not wait any more is forgotten, so there are
+    /// no more of them than commands under way.
+    fn ask(&mut self, asks: oneshot::Sender<()>) {
+        self.unasked.retain(|asks| !asks.is_closed());
+        self.asked.retain(|(_, asks)| !asks.is_closed());
+        self.unasked.push(asks);
+    }
+
+    /// The server answered all pings up to `number`.
+    fn answered(&mut self, number: u64) {
+        for (_, asks) in self.asked.extract_if(.., |(asked, _)| *asked <= number) {
+            // Whoever asked may have given up.
+            let _ = asks.send(());
+        }
+    }
+
+    /// Sends frames, and a ping where the server is asked whether it is there; a link that takes
+    /// nothing for as long as an answer may take is dead.
+    async fn transmit(
+        &mut self,
+        socket: &mut Socket,
+        frames: Vec<Vec<u8>>,
+        asks: bool,
+    ) -> Result<(), String> {
         let mut traffic = self.traffic;
+        let mut ping = None;
         let sending = async {
+            if asks {
+                ping = Some(socket.ping().await?);
+            }
             for frame in frames {
                 traffic.frames_sent += 1;
                 traffic.bytes_sent += frame.len() as u64;
@@ -425,6 +474,10 @@ impl<'a> Driver<'a> {
             () = self.until_deadline() => Err("the time is over".into()),
         };
         self.traffic = traffic;
+        if let Some(number) = ping {
+            let unasked = self.unasked.drain(..);
+            self.asked.extend(unasked.map(|asks| (number, asks)));
+        }
         sent
     }
 
@@ -450,7 +503,7 @@ impl<'a> Driver<'a> {
 
     /// Waits, serving requests; false if there is no reason to go on.
     async fn wait<S: Storage, K: Kv>(
-        &self,
+        &mut self,
         pause: Duration,
         device: &mut Device<S, K>,
         requests: &mut mpsc::Receiver<Request<S, K>>,
@@ -463,6 +516,7 @@ impl<'a> Driver<'a> {
                 request = requests.recv(), if !self.once => match request {
                     Some(Request::Work(work)) => work(device),
                     Some(Request::TryNow) => return true,
+                    Some(Request::Ask(asks)) => self.ask(asks),
                     None => return false,
                 },
             }

@@ -1,5 +1,7 @@
 //! Every bound of the device, with its reason.
 
+use bukti_sync_protocol::limits::PING_MS;
+
 /// Bytes of disk that the tail leaves free: two of its segments and as much again, so that it can
 /// be opened on a disk that is nearly full.
 pub const TAIL_RESERVE_BYTES: u64 = 4 * 1024 * 1024;
@@ -51,6 +53,11 @@ pub const BACKOFF_MAX_MS: u64 = 60_000;
 /// Milliseconds that a server may put off the next attempt by. Whoever answers at its address may
 /// name any time, and must not keep a device from the real one for longer than an hour.
 pub const RETRY_AFTER_MAX_MS: u64 = 60 * 60 * 1000;
+
+/// Milliseconds without any message after which the server is asked whether it is there, and for its
+/// answer: together three intervals of its pings, so that one that pings is not asked, and a link
+/// over which two of them were lost is dead.
+pub const QUIET_MS: u64 = 3 * PING_MS / 2;
 
 /// Bytes of the buffers of a WebSocket: two frames.
 pub const SOCKET_BUFFER_BYTES: usize = 8 * 1024;

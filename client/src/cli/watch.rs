@@ -22,6 +22,7 @@ use bukti_core::kv::sled::SledKv;
 use bukti_sync_protocol::client::Event;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::desk::FieldDevice;
 use super::failure::{Failure, going_on};
@@ -216,7 +217,8 @@ impl Hub {
         sender.blocking_send(wish).map_err(|_| ending())
     }
 
-    /// `bukti sync` beside a watch: waits until the watch has nothing more to do.
+    /// `bukti sync` beside a watch: waits until the watch has nothing more to do and the server
+    /// said something since. A link that a radio dropped looks up to date until it does not answer.
     fn wait_for_sync(&self, typed: line::Sync, json: bool) -> Result<Reply, Failure> {
         if typed.watch {
             return Err(Failure::Failed(
@@ -227,13 +229,18 @@ impl Hub {
         if !before.connected {
             self.wish(Wish::TryNow)?;
         }
+        let (asks, mut answer) = oneshot::channel();
+        self.wish(Wish::Ask(asks))?;
+        let mut is_there = false;
         let until = Instant::now() + typed.timeout;
         loop {
             let status = self.ask(FieldDevice::status)??;
             let view = self.view().clone();
             let mut summary = view.summary.since(&before.summary);
             summary.stand(&status);
-            if view.up_to_date && status.unsent == 0 {
+            // Where the sender is gone, the connection ended, and that is told below.
+            is_there = is_there || answer.try_recv().is_ok();
+            if view.up_to_date && status.unsent == 0 && is_there {
                 summary.up_to_date = !status.awaits_confirmation;
                 return Ok(summary.reply(json));
             }
@@ -407,8 +414,15 @@ mod tests {
     use super::*;
     use crate::cli::tests::{Person, Server};
 
+    /// What comes of asking whether the server is there.
+    #[derive(Clone, Copy)]
+    enum Link {
+        Stands,
+        Dead,
+    }
+
     /// A hub whose device is owned by a thread that does what it is asked, and the end of it.
-    fn hub(person: &Person) -> (Arc<Hub>, thread::JoinHandle<()>) {
+    fn hub(person: &Person, link: Link) -> (Arc<Hub>, thread::JoinHandle<()>) {
         let (sender, mut wishes) = tokio::sync::mpsc::channel(REQUESTS_QUEUED);
         let hub = Arc::new(Hub {
             folder: person.folder().to_owned(),
@@ -417,9 +431,25 @@ mod tests {
         });
         let (mut device, asked) = (folder::open(person.folder()).unwrap(), Arc::clone(&hub));
         let owner = thread::spawn(move || {
+            let (mut waits, mut looks) = (Vec::new(), 0);
             while let Some(wish) = wishes.blocking_recv() {
                 match wish {
-                    Wish::Work(work) => work(&mut device),
+                    Wish::Work(work) => {
+                        looks += usize::from(!waits.is_empty());
+                        // Whoever asked has looked once by then.
+                        if looks == 2 {
+                            waits.clear();
+                            asked.view().note(&Progress::Cut {
+                                reason: "nothing comes any more",
+                                pause: Duration::ZERO,
+                            });
+                        }
+                        work(&mut device);
+                    }
+                    Wish::Ask(asks) => match link {
+                        Link::Stands => asks.send(()).unwrap(),
+                        Link::Dead => waits.push(asks),
+                    },
                     // An attempt was asked for, and it fails.
                     Wish::TryNow => asked.view().note(&Progress::Cut {
                         reason: "connection refused",
@@ -429,6 +459,14 @@ mod tests {
             }
         });
         (hub, owner)
+    }
+
+    fn up_to_date() -> Event {
+        Event::UpToDate {
+            cursor: Vec::new(),
+            position: 7,
+            digests: Vec::new(),
+        }
     }
 
     fn ask(hub: &Hub, typed: &str) -> Reply {
@@ -442,7 +480,7 @@ mod tests {
     #[test]
     fn commands_work_where_the_device_is_and_are_turned_away_at_the_end() {
         let ani = Server::new().officer("Ani");
-        let (hub, owner) = hub(&ani);
+        let (hub, owner) = hub(&ani, Link::Stands);
         let made = ask(
             &hub,
             "evidence new --kind photo --title Papan --row I.1.3 --json",
@@ -469,7 +507,7 @@ mod tests {
     #[test]
     fn a_sync_beside_a_watch_waits_for_it_and_says_whether_it_succeeded() {
         let ani = Server::new().officer("Ani");
-        let (hub, owner) = hub(&ani);
+        let (hub, owner) = hub(&ani, Link::Stands);
         let reply = ask(&hub, "sync --json");
         assert_eq!(reply.exit, Exit::ServerNotReached);
         assert!(
@@ -483,13 +521,8 @@ mod tests {
             reply.stdout
         );
         hub.view().note(&Progress::Connected);
-        let up_to_date = Event::UpToDate {
-            cursor: Vec::new(),
-            position: 7,
-            digests: Vec::new(),
-        };
         hub.view()
-            .note(&Progress::Learned(&up_to_date, Tally::default()));
+            .note(&Progress::Learned(&up_to_date(), Tally::default()));
         let reply = ask(&hub, "sync --json");
         assert_eq!((reply.exit, reply.stderr.as_str()), (Exit::Done, ""));
         hub.close();
@@ -497,13 +530,32 @@ mod tests {
     }
 
     #[test]
+    fn a_sync_beside_a_watch_over_a_dead_link_does_not_say_that_it_is_up_to_date() {
+        let ani = Server::new().officer("Ani");
+        let (hub, owner) = hub(&ani, Link::Dead);
+        hub.view().note(&Progress::Connected);
+        hub.view()
+            .note(&Progress::Learned(&up_to_date(), Tally::default()));
+        let reply = ask(&hub, "sync");
+        assert_eq!(reply.exit, Exit::ServerNotReached);
+        assert!(
+            reply.stdout.starts_with("Not up to date"),
+            "{}",
+            reply.stdout
+        );
+        assert!(
+            reply.stderr.contains("nothing comes any more"),
+            "{}",
+            reply.stderr
+        );
+        hub.close();
+        owner.join().unwrap();
+    }
+
+    #[test]
     fn a_watch_says_what_left_what_went_back_and_that_it_waits_to_be_confirmed() {
         let mut view = View::default();
-        let up_to_date = Event::UpToDate {
-            cursor: Vec::new(),
-            position: 7,
-            digests: Vec::new(),
-        };
+        let up_to_date = up_to_date();
         let news = |view: &View, event: &Event, since: &Summary| {
             let progress = Progress::Learned(event, Tally::default());
             let news = News::of(&progress, view, since).unwrap();

@@ -8,8 +8,9 @@ use bukti_sync_protocol::enrol::{EnrolSession, Event, Output};
 use bukti_sync_protocol::link::InvitationLink;
 use tokio::time::Instant;
 
-use super::socket::Socket;
+use super::socket::{Heard, Socket};
 use crate::device::{Applicant, Enrolment};
+use crate::limits::QUIET_MS;
 
 /// Why a device was not enrolled. Its key is kept, so trying again with the same link is safe.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +68,13 @@ pub async fn enrol<S: Storage>(
         }
         let due = Duration::from_millis(session.deadline().unwrap_or(0));
         tokio::select! {
-            frame = socket.receive() => session.handle(&frame.map_err(not_reached)?),
+            heard = socket.receive(Duration::from_millis(QUIET_MS)) => {
+                match heard.map_err(not_reached)? {
+                    Heard::Frame(frame) => session.handle(&frame),
+                    Heard::Answer(_) => {}
+                    Heard::Nothing => drop(socket.ping().await.map_err(not_reached)?),
+                }
+            }
             () = tokio::time::sleep_until(started + due) => {
                 session.tick(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
             }

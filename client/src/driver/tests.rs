@@ -1,6 +1,6 @@
 //! The driver over real sockets on this machine, with a ledger in memory behind them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use bukti_core::authority::Role;
 use bukti_core::evidence::Edit;
@@ -73,6 +73,37 @@ async fn refuse(listener: &TcpListener, bye: Bye) {
         let farewell = Message::Binary(farewell.clone().into());
         socket.send(farewell).await.unwrap();
     }
+}
+
+/// Serves one connection until it is to be silent: then nothing is read or sent, and nothing says
+/// that it ended. Counts the pings.
+async fn fall_silent(
+    world: &RefCell<World>,
+    listener: &TcpListener,
+    is_silent: &Cell<bool>,
+    pings: &Cell<u32>,
+) {
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut socket = accept_async(stream).await.unwrap();
+    let mut session = ServerSession::new([1; 32], 0);
+    while let Some(Ok(message)) = socket.next().await {
+        if is_silent.get() {
+            break;
+        }
+        let frame = match message {
+            Message::Binary(frame) => frame,
+            Message::Ping(_) => {
+                pings.set(pings.get() + 1);
+                continue;
+            }
+            _ => continue,
+        };
+        let answers = world.borrow_mut().drive(&mut session, Input::Frame(&frame));
+        for answer in answers {
+            socket.send(Message::Binary(answer.into())).await.unwrap();
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 async fn listening(world: &mut World) -> TcpListener {
@@ -188,6 +219,79 @@ async fn a_revoked_device_is_refused_and_does_not_try_again() {
     };
     assert_eq!(bye.code, ByeCode::Revoked);
     assert!(phone.device().status().unwrap().revoked);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_link_on_which_nothing_comes_any_more_is_noticed() {
+    let mut world = World::new();
+    let listener = listening(&mut world).await;
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let world = RefCell::new(world);
+    let settings = Settings {
+        quiet: Duration::from_millis(20),
+        // Bounds a failure; nothing here takes so long.
+        deadline: Some(Duration::from_secs(30)),
+        ..settings()
+    };
+    let (requests, mut asked) = mpsc::channel(1);
+    let mut requests = Some(requests);
+    let (asks, mut answer) = oneshot::channel();
+    let mut asks = Some(asks);
+    let (is_silent, pings) = (Cell::new(false), Cell::new(0));
+    let mut cuts = Vec::new();
+    let mut progress = |progress: Progress<'_>| match progress {
+        Progress::Learned(Event::UpToDate { .. }, _) => {
+            is_silent.set(true);
+            if let Some(asks) = asks.take() {
+                let ask = requests.as_ref().unwrap().try_send(Request::Ask(asks));
+                ask.unwrap();
+            }
+        }
+        Progress::Cut { reason, .. } => {
+            cuts.push(reason.to_owned());
+            requests = None;
+        }
+        _ => {}
+    };
+    let watching = watch(phone.device(), &settings, &mut progress, &mut asked);
+    let server = fall_silent(&world, &listener, &is_silent, &pings);
+    let ended = beside(server, watching).await;
+    assert!(ended.is_ok(), "{ended:?}");
+    assert_eq!(cuts, ["nothing comes from the server any more"]);
+    assert_eq!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_link_on_which_the_server_answers_stays_and_whoever_asked_is_told() {
+    let mut world = World::new();
+    let listener = listening(&mut world).await;
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let world = RefCell::new(world);
+    let settings = Settings {
+        quiet: Duration::from_millis(20),
+        // Bounds a failure; nothing here takes so long.
+        deadline: Some(Duration::from_secs(30)),
+        ..settings()
+    };
+    let (requests, mut asked) = mpsc::channel(1);
+    let (asks, mut answer) = oneshot::channel();
+    requests.try_send(Request::Ask(asks)).unwrap();
+    let mut requests = Some(requests);
+    let (is_silent, pings) = (Cell::new(false), Cell::new(0));
+    let mut is_told = false;
+    let mut progress = |progress: Progress<'_>| {
+        if let Progress::Traffic { .. } = progress {
+            is_told = is_told || answer.try_recv().is_ok();
+            if is_told && pings.get() > 3 {
+                requests = None;
+            }
+        }
+    };
+    let watching = watch(phone.device(), &settings, &mut progress, &mut asked);
+    let server = fall_silent(&world, &listener, &is_silent, &pings);
+    let ended = beside(server, watching).await.unwrap();
+    assert_eq!(ended.traffic.connections, 1);
+    assert!(is_told && pings.get() > 3);
 }
 
 #[tokio::test(flavor = "current_thread")]
