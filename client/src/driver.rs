@@ -21,7 +21,9 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::device::{Device, DeviceError, Tally};
 use crate::exchange::{Exchange, Moment};
-use crate::limits::{BACKOFF_FIRST_MS, BACKOFF_MAX_MS, QUIET_MS, RETRY_AFTER_MAX_MS};
+use crate::limits::{
+    BACKOFF_FIRST_MS, BACKOFF_MAX_MS, QUIET_MS, REFUSED_RETRY_MS, RETRY_AFTER_MAX_MS,
+};
 
 mod enrol;
 mod socket;
@@ -162,7 +164,7 @@ pub enum SyncError {
         /// What was sent and received until then.
         traffic: Traffic,
     },
-    /// The server does not serve this device.
+    /// Whoever answers at the server's address does not serve this device.
     #[error("{}", .0.sentence)]
     Refused(Bye),
     /// The device's own stores failed.
@@ -213,8 +215,9 @@ pub async fn sync_once<S: Storage, K: Kv>(
 /// Stays in sync, and lets others use the device meanwhile, until `requests` is closed.
 ///
 /// # Errors
-/// [`SyncError::Refused`] or [`SyncError::Device`]; it never gives up on a bad link, unless a
-/// deadline was set.
+/// [`SyncError::Device`], or [`SyncError::Refused`] where a statement that the server signed revokes
+/// the device; it never gives up on a bad link or on what anybody may say at the server's address,
+/// unless a deadline was set.
 pub async fn watch<S: Storage, K: Kv>(
     device: &mut Device<S, K>,
     settings: &Settings,
@@ -237,6 +240,7 @@ enum End {
     },
     /// The server puts off what it would have to write, for minutes.
     Full(Bye),
+    /// Whoever answered does not serve this device.
     Refused(Bye),
     TimeOver,
 }
@@ -290,7 +294,13 @@ impl<'a> Driver<'a> {
                     let traffic = self.traffic;
                     return Ok(Synced { traffic });
                 }
-                End::Refused(bye) => return Err(SyncError::Refused(bye)),
+                // A signed statement says so, and is kept.
+                End::Refused(bye) if bye.code == ByeCode::Revoked && device.is_revoked() => {
+                    return Err(SyncError::Refused(bye));
+                }
+                End::Refused(bye) if self.once => return Err(SyncError::Refused(bye)),
+                // Anybody who answers at the address may say that.
+                End::Refused(bye) => (bye.sentence, Some(REFUSED_RETRY_MS)),
                 End::TimeOver => return Err(self.gave_up(last)),
                 // Whoever syncs once does not wait for somebody to make space.
                 End::Full(_) if self.once => {

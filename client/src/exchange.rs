@@ -8,7 +8,7 @@ use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_core::scope::Scope;
 use bukti_sync_protocol::Mono;
-use bukti_sync_protocol::bye::Bye;
+use bukti_sync_protocol::bye::{Bye, ByeCode};
 use bukti_sync_protocol::client::{ClientSession, Event, Input, Output};
 
 use crate::device::{Device, DeviceError, Reaction, Tally};
@@ -138,11 +138,8 @@ impl Exchange {
                 self.progressed = true;
                 self.up_to_date = Some(*position);
             }
-            // Why this side leaves was said before.
-            Event::Bye(bye) => {
-                self.bye.get_or_insert_with(|| bye.clone());
-            }
-            Event::Welcome { .. }
+            Event::Bye(_)
+            | Event::Welcome { .. }
             | Event::Missing { .. }
             | Event::Stale { .. }
             | Event::LeftScope(_) => {}
@@ -154,6 +151,12 @@ impl Exchange {
             }
         }
         let reaction = device.handle_event(moment.wall, (moment.draw)(), event)?;
+        let unproven = unproven(event, device);
+        let event = unproven.as_ref().unwrap_or(event);
+        if let Event::Bye(bye) = event {
+            // Why this side leaves was said before.
+            self.bye.get_or_insert_with(|| bye.clone());
+        }
         learned(event, device.tally());
         match &reaction {
             Reaction::None
@@ -210,4 +213,25 @@ impl Exchange {
     pub fn finish<S: Storage, K: Kv>(self, device: &Device<S, K>) -> Result<(), DeviceError> {
         device.keep_partials(self.session.partials())
     }
+}
+
+/// What is told instead where somebody says without proof that the device was revoked: the device
+/// did not believe it, and nobody else is to.
+fn unproven<S: Storage, K: Kv>(event: &Event, device: &Device<S, K>) -> Option<Event> {
+    let Event::Bye(bye) = event else {
+        return None;
+    };
+    if bye.code != ByeCode::Revoked || device.is_revoked() {
+        return None;
+    }
+    let sentence = format!(
+        "Whoever answers at {} says that this device was revoked, without a statement that the \
+         server signed.",
+        device.identity().url()
+    );
+    let bye = Bye {
+        retry_after_ms: bye.retry_after_ms,
+        ..Bye::new(ByeCode::Revoked, sentence)
+    };
+    Some(Event::Bye(bye))
 }

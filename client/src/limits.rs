@@ -54,6 +54,10 @@ pub const BACKOFF_MAX_MS: u64 = 60_000;
 /// name any time, and must not keep a device from the real one for longer than an hour.
 pub const RETRY_AFTER_MAX_MS: u64 = 60 * 60 * 1000;
 
+/// Milliseconds after which a device that stays in sync tries an address again at which it was
+/// refused. No signature says that the real server did, and somebody has to put it right if it did.
+pub const REFUSED_RETRY_MS: u64 = RETRY_AFTER_MAX_MS;
+
 /// Milliseconds without any message after which the server is asked whether it is there, and for its
 /// answer: together three intervals of its pings, so that one that pings is not asked, and a link
 /// over which two of them were lost is dead.

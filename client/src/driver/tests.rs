@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 
 use bukti_core::authority::Role;
 use bukti_core::evidence::Edit;
-use bukti_core::id::Incarnation;
+use bukti_core::id::{Incarnation, ServerId};
 use bukti_sync_protocol::bye::{Bye, ByeCode};
-use bukti_sync_protocol::frame::{self, Features, Frame};
+use bukti_sync_protocol::frame::{self, Challenge, Features, Frame};
 use bukti_sync_protocol::server::{Input, ServerSession};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpListener;
@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::*;
 use crate::device::Applicant;
 use crate::device::tests::world::{NOW, Phone, WARD, World};
-use crate::limits::{RETRY_AFTER_MAX_MS, RETURNED_RUNS_MAX};
+use crate::limits::{REFUSED_RETRY_MS, RETRY_AFTER_MAX_MS, RETURNED_RUNS_MAX};
 
 #[test]
 fn pauses_grow_to_a_minute_and_are_spread_below_their_bound() {
@@ -65,13 +65,20 @@ async fn serve(world: &RefCell<World>, listener: &TcpListener, cuts: impl Fn(u32
 
 /// Ends every connection at its first frame.
 async fn refuse(listener: &TcpListener, bye: Bye) {
-    let farewell = frame::encode(&Frame::Bye(bye), Features::default());
+    answer(listener, Frame::Bye(bye)).await;
+}
+
+/// Answers the first frame of every connection.
+async fn answer(listener: &TcpListener, frame: Frame) {
+    let frame = frame::encode(&frame, Features::default());
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let mut socket = accept_async(stream).await.unwrap();
         socket.next().await.unwrap().unwrap();
-        let farewell = Message::Binary(farewell.clone().into());
-        socket.send(farewell).await.unwrap();
+        let frame = Message::Binary(frame.clone().into());
+        socket.send(frame).await.unwrap();
+        // Until the device has read it.
+        while let Some(Ok(_)) = socket.next().await {}
     }
 }
 
@@ -219,6 +226,99 @@ async fn a_revoked_device_is_refused_and_does_not_try_again() {
     };
     assert_eq!(bye.code, ByeCode::Revoked);
     assert!(phone.device().status().unwrap().revoked);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_watch_tries_again_where_somebody_without_proof_says_that_it_may_not() {
+    let mut world = World::new();
+    let listener = listening(&mut world).await;
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut phone, "Papan");
+    let settings = settings();
+    let challenge = Challenge {
+        nonce: [1; 32],
+        server: ServerId([7; 32]),
+        journal: phone.device().identity().journal(),
+    };
+    let said = [
+        Frame::Bye(Bye::revoked()),
+        Frame::Bye(Bye::new(ByeCode::Unauthorised, "Enrol again.")),
+        Frame::Bye(Bye::new(ByeCode::Version, "Update the program.")),
+        Frame::Challenge(challenge),
+    ];
+    for frame in said {
+        let (requests, mut asked) = mpsc::channel(1);
+        let mut requests = Some(requests);
+        let mut cuts = Vec::new();
+        let mut progress = |progress: Progress<'_>| {
+            if let Progress::Cut { pause, reason } = progress {
+                cuts.push((pause, reason.to_owned()));
+                requests = None;
+            }
+        };
+        let watching = watch(phone.device(), &settings, &mut progress, &mut asked);
+        let goes_on = beside(answer(&listener, frame.clone()), watching).await;
+        assert!(goes_on.is_ok(), "{frame:?}: {goes_on:?}");
+        let [(pause, reason)] = &cuts[..] else {
+            panic!("{frame:?}: {cuts:?}");
+        };
+        assert_eq!(pause.as_millis(), u128::from(REFUSED_RETRY_MS), "{frame:?}");
+
+        let mut ignore = |_: Progress<'_>| {};
+        let syncing = sync_once(phone.device(), &settings, &mut ignore);
+        let refused = beside(answer(&listener, frame.clone()), syncing).await;
+        let Err(SyncError::Refused(bye)) = refused else {
+            panic!("{frame:?}: {refused:?}");
+        };
+        assert_eq!(bye.sentence, *reason);
+    }
+    assert!(!phone.device().is_revoked());
+    assert_eq!(phone.device().unsent(), 1);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_revocation_without_proof_is_told_as_what_was_said_at_the_address() {
+    let mut world = World::new();
+    let listener = listening(&mut world).await;
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let settings = settings();
+    let mut learned = Vec::new();
+    let mut progress = |progress: Progress<'_>| {
+        if let Progress::Learned(Event::Bye(bye), _) = progress {
+            learned.push(bye.sentence.clone());
+        }
+    };
+    let sync = sync_once(phone.device(), &settings, &mut progress);
+    let refused = beside(refuse(&listener, Bye::revoked()), sync).await;
+    let said = refused.unwrap_err().to_string();
+    let expected = format!(
+        "Whoever answers at {} says that this device was revoked, without a statement that the \
+         server signed.",
+        world.url
+    );
+    assert_eq!(said, expected);
+    assert_eq!(learned, [expected]);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_revocation_that_the_server_signed_ends_a_watch() {
+    let mut world = World::new();
+    let listener = listening(&mut world).await;
+    let mut phone = world.phone("Siti", Role::Officer, WARD);
+    let device = phone.device().id();
+    world.ledger.revoke(NOW, device).unwrap();
+    let world = RefCell::new(world);
+    // Bounds a failure; nothing here takes so long.
+    let settings = Settings {
+        deadline: Some(Duration::from_secs(30)),
+        ..settings()
+    };
+    let (_requests, mut asked) = mpsc::channel(1);
+    let mut ignore = |_: Progress<'_>| {};
+    let watching = watch(phone.device(), &settings, &mut ignore, &mut asked);
+    let ended = beside(serve(&world, &listener, |_| usize::MAX), watching).await;
+    let said = ended.unwrap_err().to_string();
+    assert_eq!(said, Bye::revoked().sentence);
 }
 
 #[tokio::test(flavor = "current_thread")]
