@@ -108,10 +108,7 @@ fn text(answer: &Answer, now: WallMs) -> String {
         lines.push(AWAITS_CONFIRMATION.to_owned());
     }
     if status.not_taken_back > 0 {
-        lines.push(format!(
-            "The server lost {} that it did not take back: kept here, ask its administrator.",
-            count(status.not_taken_back, "run")
-        ));
+        lines.push(not_taken_back(status.not_taken_back));
     }
     for finding in found.iter().rev().take(FINDINGS_SHOWN) {
         let at = finding.at.map(|at| show_time(at) + " ");
@@ -123,6 +120,14 @@ fn text(answer: &Answer, now: WallMs) -> String {
         )));
     }
     lines.join("\n")
+}
+
+/// What a device is told whose server did not take back what it lost.
+pub(super) fn not_taken_back(runs: usize) -> String {
+    format!(
+        "The server lost {} that it did not take back: kept here, ask its administrator.",
+        count(runs, "run")
+    )
 }
 
 fn fact(name: &str, value: &str) -> String {

@@ -21,7 +21,7 @@ use super::desk::FieldDevice;
 use super::failure::{Failure, going_on};
 use super::folder;
 use super::line;
-use super::status::AWAITS_CONFIRMATION;
+use super::status::{AWAITS_CONFIRMATION, not_taken_back};
 
 /// How often the bar turns while nothing comes.
 const BAR_TICK: Duration = Duration::from_millis(120);
@@ -59,7 +59,8 @@ pub(super) struct Summary {
     /// Connections that stood.
     pub(super) connections: u32,
     pub(super) reconnects: u32,
-    /// Whether everything in scope was here at the end. Never while `awaits_confirmation`.
+    /// Whether everything in scope was here at the end, and the server held what this device does.
+    /// Never while `awaits_confirmation`.
     pub(super) up_to_date: bool,
     /// Runs that no server has confirmed.
     pub(super) unsent: usize,
@@ -67,6 +68,10 @@ pub(super) struct Summary {
     pub(super) quarantined: usize,
     /// Whether the server only takes until an administrator confirms this device.
     pub(super) awaits_confirmation: bool,
+    /// Confirmed runs that a server which lost them did not take back.
+    pub(super) not_taken_back: usize,
+    /// Scopes of which the server holds something else.
+    pub(super) differs: Vec<String>,
     /// Things that should not be.
     pub(super) findings: usize,
     /// Files with what was cut or damaged here and may be nowhere else.
@@ -196,6 +201,7 @@ impl Summary {
     fn text(&self) -> String {
         let waits = match (self.unsent, self.quarantined) {
             (0, 0) if self.may_be_lost > 0 => "Nothing that can be read waits.".to_owned(),
+            (0, 0) if self.not_taken_back > 0 => "Nothing waits that the server takes.".to_owned(),
             (0, 0) => "Nothing waits.".to_owned(),
             (unsent, 0) => format!("{} still to send.", count(unsent, "run")),
             (0, refused) => format!(
@@ -233,16 +239,44 @@ impl Summary {
                 true => format!("{AWAITS_CONFIRMATION}\n"),
                 false => String::new(),
             }
+            + &self.lacking_text()
             + match self.may_be_lost {
                 0 => "",
                 _ => MAY_BE_LOST,
             }
     }
 
+    /// What the server does not hold, or holds otherwise.
+    fn lacking_text(&self) -> String {
+        let mut text = String::new();
+        if self.not_taken_back > 0 {
+            text += &format!("{}\n", not_taken_back(self.not_taken_back));
+        }
+        // What a device that is not confirmed sent does not come back to it, and differs for that.
+        if !self.differs.is_empty() && !self.awaits_confirmation {
+            text += &format!(
+                "The server holds something else of {} than this device: ask its administrator if \
+                 the next sync does not help.\n",
+                self.differs.join(", ")
+            );
+        }
+        text
+    }
+
+    /// Whether a device that heard everything is up to date by what it and the server hold.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unsent == 0
+            && !self.awaits_confirmation
+            && self.not_taken_back == 0
+            && self.differs.is_empty()
+    }
+
     /// How the device stands behind all that was done.
     pub(super) fn stand(&mut self, status: &Status) {
         (self.unsent, self.quarantined) = (status.unsent, status.quarantined);
         self.awaits_confirmation = status.awaits_confirmation;
+        self.not_taken_back = status.not_taken_back;
+        self.differs = status.differs.iter().map(ToString::to_string).collect();
         (self.findings, self.may_be_lost) = (status.findings, status.may_be_lost);
     }
 
@@ -308,7 +342,7 @@ pub(super) fn run(
     }
     let status = device.status()?;
     summary.stand(&status);
-    summary.up_to_date = ended.is_ok() && summary.unsent == 0 && !summary.awaits_confirmation;
+    summary.up_to_date = ended.is_ok() && summary.is_settled();
     Ok(match ended {
         Ok(_synced) if summary.unsent > 0 => {
             let why = match status.to_enter_again == status.unsent {

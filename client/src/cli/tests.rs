@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod damage;
+mod synced;
 
 const VILLAGE: &str = "32.04.05.2001";
 const JOURNAL: JournalId = JournalId([9; 16]);

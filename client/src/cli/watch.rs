@@ -241,7 +241,7 @@ impl Hub {
             // Where the sender is gone, the connection ended, and that is told below.
             is_there = is_there || answer.try_recv().is_ok();
             if view.up_to_date && status.unsent == 0 && is_there {
-                summary.up_to_date = !status.awaits_confirmation;
+                summary.up_to_date = summary.is_settled();
                 return Ok(summary.reply(json));
             }
             let cut_since = view.cut.filter(|_| view.cuts > before.cuts);

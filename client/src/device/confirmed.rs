@@ -234,6 +234,25 @@ impl<K: Kv> Confirmed<K> {
         Ok(self.rows(b'u')?.len())
     }
 
+    /// The same by document.
+    pub(super) fn unreturned_of(&self) -> Result<BTreeMap<DocumentId, usize>, ConfirmedError> {
+        let rows = self.rows(b'u')?.into_iter();
+        let runs: BTreeSet<RunId> = rows.filter_map(|(key, _)| run_in(&key)).collect();
+        let mut documents = BTreeMap::new();
+        if runs.is_empty() {
+            return Ok(documents);
+        }
+        for (key, _) in self.rows(b'e')? {
+            let document = key.get(1..17).and_then(|id| id.try_into().ok());
+            if let Some(document) = document.map(DocumentId)
+                && run_in(&key).is_some_and(|run| runs.contains(&run))
+            {
+                *documents.entry(document).or_default() += 1;
+            }
+        }
+        Ok(documents)
+    }
+
     /// Documents of a subscription and their heads, as they stand here.
     pub(super) fn held_of(
         &self,
@@ -535,6 +554,7 @@ impl<K: Kv> Change<'_, K> {
             let run = row.envelope.run();
             self.batch.delete(envelope_key(id, row.position, &run));
             self.batch.delete(run_key(b'r', &run));
+            self.batch.delete(run_key(b'u', &run));
         }
         self.batch.delete(saved_key(id));
         self.batch.delete(document_key(id));
@@ -624,6 +644,11 @@ fn envelope_key(id: &DocumentId, position: Position, run: &RunId) -> Vec<u8> {
 
 fn run_key(table: u8, run: &RunId) -> Vec<u8> {
     [[table].as_slice(), &run.0].concat()
+}
+
+/// The run with which a key ends.
+fn run_in(key: &[u8]) -> Option<RunId> {
+    key.last_chunk().copied().map(RunId)
 }
 
 fn finding_key(number: u64) -> Vec<u8> {

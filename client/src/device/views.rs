@@ -38,6 +38,13 @@ pub enum Delivery {
     },
     /// A server confirmed every edit.
     Received,
+    /// A server lost edits that it had confirmed, and did not take them back; they are kept here.
+    NotTakenBack {
+        /// Runs that it lacks.
+        runs: usize,
+        /// Runs that wait besides.
+        unsent: usize,
+    },
     /// A server refused edits of this device; they lie in quarantine.
     Rejected {
         /// Runs that were refused.
@@ -244,7 +251,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         for pending in self.tail.pending() {
             rows.entry(pending.document()).or_insert(None);
         }
-        let refused = self.refused()?;
+        let (refused, lost) = (self.refused()?, self.confirmed.unreturned_of()?);
         let mut list = Vec::with_capacity(rows.len());
         for (id, row) in rows {
             let Some((_, scope)) = self.origin(&id)? else {
@@ -265,7 +272,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 id,
                 scope,
                 declared: title.declared(),
-                delivery: delivery(title.declared(), unsent, refused.get(&id)),
+                delivery: delivery(title.declared(), unsent, refused.get(&id), lost.get(&id)),
                 conflicts: title.conflicts,
                 files: title.files,
                 updated_at: pending_time.chain(confirmed_time).max().unwrap_or_default(),
@@ -305,8 +312,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// [`DeviceError::UnknownDocument`], or the device's own stores failed.
     pub fn delivery(&mut self, id: &DocumentId) -> Result<Delivery, DeviceError> {
         let declared = self.show(id)?.evidence.declared;
-        let refused = self.refused()?;
-        Ok(delivery(declared, self.unsent_of(*id), refused.get(id)))
+        let (refused, lost) = (self.refused()?, self.confirmed.unreturned_of()?);
+        let unsent = self.unsent_of(*id);
+        Ok(delivery(declared, unsent, refused.get(id), lost.get(id)))
     }
 
     /// Every change of a document, in an order that respects what builds on what.
@@ -515,7 +523,12 @@ impl<S: Storage, K: Kv> Device<S, K> {
     }
 }
 
-fn delivery(declared: Declared, unsent: usize, refused: Option<&Vec<Quarantined>>) -> Delivery {
+fn delivery(
+    declared: Declared,
+    unsent: usize,
+    refused: Option<&Vec<Quarantined>>,
+    not_taken_back: Option<&usize>,
+) -> Delivery {
     if let Some(runs) = refused
         && let Some(last) = runs.last()
     {
@@ -525,6 +538,9 @@ fn delivery(declared: Declared, unsent: usize, refused: Option<&Vec<Quarantined>
             sentence: last.sentence.clone(),
             unsent,
         };
+    }
+    if let Some(&runs) = not_taken_back {
+        return Delivery::NotTakenBack { runs, unsent };
     }
     match (unsent, declared) {
         (0, _) => Delivery::Received,

@@ -16,7 +16,7 @@ use ed25519_dalek::SigningKey;
 use super::super::confirmed::encode;
 use super::super::giving::Part;
 use super::world::{NOW, Phone, WARD, World, evidence};
-use crate::device::Reaction;
+use crate::device::{Delivery, Reaction};
 use crate::limits::RETURNED_RUNS_MAX;
 
 fn row(phone: &mut Phone, id: &DocumentId, row: &str) {
@@ -776,4 +776,10 @@ fn a_returned_run_that_is_refused_stays_and_is_counted() {
     let status = siti.device().status().unwrap();
     assert_eq!((status.not_taken_back, status.quarantined), (1, 0));
     assert_eq!(siti.titles(), ["Papan"]);
+    let lost = Delivery::NotTakenBack { runs: 1, unsent: 0 };
+    assert_eq!(siti.device().delivery(&id).unwrap(), lost);
+    assert_eq!(siti.device().list().unwrap()[0].delivery, lost);
+    let left = Event::LeftScope(id);
+    siti.device().handle_event(NOW, [6; 16], &left).unwrap();
+    assert_eq!(siti.device().status().unwrap().not_taken_back, 0);
 }
