@@ -106,6 +106,9 @@ fn alone(folder: &Path, line: &Line, request: &Request) -> Result<Reply, Failure
         return enrol::run(folder, link, line.common.json);
     }
     let mut device = folder::open(folder)?;
+    if let Command::Sync(typed) = &line.command {
+        return sync::run(device, folder, *typed, line.common.json);
+    }
     at_desk(&mut device, folder, line, request)
 }
 
@@ -132,7 +135,7 @@ fn at_desk(
         Command::Resolve { id, field, keep } => conflicts::resolve(desk, id, field, keep),
         Command::Status => status::run(desk),
         Command::Quarantine { command } => quarantine::run(desk, command),
-        Command::Sync(typed) => sync::run(desk.device, folder, *typed, desk.json),
+        Command::Sync(_) => unreachable!("whoever calls has a device to give away, or a watch"),
         Command::Enrol { .. } => unreachable!("whoever calls enrols without an open device"),
     }
 }

@@ -312,7 +312,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// Syncs in this process.
 pub(super) fn run(
-    device: &mut FieldDevice,
+    mut device: FieldDevice,
     folder: &Path,
     typed: line::Sync,
     json: bool,
@@ -321,12 +321,14 @@ pub(super) fn run(
         deadline: Some(typed.timeout),
         ..settings()
     };
-    let mut summary = Summary::starting_from(device);
+    let mut summary = Summary::starting_from(&device);
+    summary.stand(&device.status()?);
     let bar = Bar::new(!json && io::stderr().is_terminal());
-    let ended = runtime()?.block_on(driver::sync_once(device, &settings, &mut |progress| {
+    let mut show = |progress: Progress<'_>| {
         summary.note(&progress);
         bar.show(&progress, &summary);
-    }));
+    };
+    let ended = runtime()?.block_on(driver::sync_once(&mut device, &settings, &mut show));
     bar.clear();
     match &ended {
         Ok(Synced { traffic })
@@ -334,11 +336,14 @@ pub(super) fn run(
             summary.carry(*traffic);
         }
         Err(SyncError::NotReached { .. } | SyncError::Refused(_)) => {}
-        // What is on the disk counts, not what this process holds.
-        Err(error @ SyncError::Device(_)) => match folder::open(folder) {
-            Ok(opened) => *device = opened,
-            Err(_) => return Ok(failed(&summary, error, json)),
-        },
+        // What is on the disk counts, not what this process holds; and no two hold a store.
+        Err(error @ SyncError::Device(_)) => {
+            drop(device);
+            match folder::open(folder) {
+                Ok(opened) => device = opened,
+                Err(_) => return Ok(failed(&summary, error, json)),
+            }
+        }
     }
     let status = device.status()?;
     summary.stand(&status);

@@ -33,6 +33,7 @@ const SERVER_TIME: WallMs = 4_102_444_800_000;
 pub(super) struct Server {
     key: SigningKey,
     position: Position,
+    url: String,
     temp: Arc<TempDir>,
 }
 
@@ -48,6 +49,7 @@ impl Server {
         Self {
             key: SigningKey::from_bytes(&[3; 32]),
             position: 10,
+            url: "https://bukti.example".into(),
             temp: Arc::new(TempDir::new().unwrap()),
         }
     }
@@ -85,7 +87,7 @@ impl Server {
     fn person(&mut self, name: &str, grants: &[(Role, &str)]) -> Person {
         let folder = self.temp.path().join(name);
         let link = InvitationLink {
-            url: "https://bukti.example".into(),
+            url: self.url.clone(),
             secret: [1; 16],
             server: self.id(),
         };

@@ -1,13 +1,69 @@
-//! What a sync says of how the device stands.
+//! What a sync says of how the device stands, above all where it did not end well.
+
+use std::net::TcpListener;
+use std::thread;
 
 use bukti_client::device::Status;
 use bukti_core::authority::Audience;
 use bukti_core::id::DocumentId;
+use bukti_core::record::Revocation;
+use bukti_sync_protocol::bye::Bye;
+use bukti_sync_protocol::frame::{self, Features, Frame};
 use bukti_sync_protocol::reconcile::Differs;
+use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::accept_async;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
 
+/// Answers the first frame of one connection with `bye`, after `meanwhile`.
+fn answer(listener: TcpListener, bye: Bye, meanwhile: impl FnOnce() + Send + 'static) {
+    let bye = frame::encode(&Frame::Bye(bye), Features::default());
+    thread::spawn(move || {
+        sync::runtime().unwrap().block_on(async {
+            listener.set_nonblocking(true).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut socket = accept_async(stream).await.unwrap();
+            socket.next().await.unwrap().unwrap();
+            meanwhile();
+            socket.send(Message::Binary(bye.into())).await.unwrap();
+            // Until the device has read it.
+            while let Some(Ok(_)) = socket.next().await {}
+        });
+    });
+}
+
+impl Server {
+    fn listening() -> (Self, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut server = Self::new();
+        server.url = format!("http://{}", listener.local_addr().unwrap());
+        (server, listener)
+    }
+
+    fn revocation_of(&self, person: &Person) -> Bye {
+        let device = person.device;
+        let revocation = self.state(Fact::Revocation(Revocation { device }));
+        Bye::revoked().vouched(Some(revocation))
+    }
+}
+
 impl Person {
+    /// Has the run that was entered last find no place among what was refused.
+    fn hinder_last(&self) {
+        let (run, _) = self.offers().pop().unwrap();
+        let taken = self.folder.join("quarantine").join(format!("{run}.cbor"));
+        fs::create_dir(taken).unwrap();
+    }
+
+    /// What a sync that fails says in JSON.
+    fn failed_sync(&self) -> Value {
+        let reply = self.bukti("sync --json");
+        assert_eq!(reply.exit, Exit::Failed, "{reply:?}");
+        serde_json::from_str(&reply.stdout).unwrap()
+    }
+
     fn handle(&self, events: &[Event]) -> Status {
         let mut device = folder::open(&self.folder).unwrap();
         for event in events {
@@ -15,6 +71,39 @@ impl Person {
         }
         device.status().unwrap()
     }
+}
+
+#[test]
+fn a_sync_whose_store_fails_says_what_is_on_the_disk_by_then() {
+    let (mut server, listener) = Server::listening();
+    let ani = server.officer("Ani");
+    ani.new_evidence(PERDES);
+    ani.refuse("The device was not allowed to.");
+    ani.new_evidence(PERDES);
+    ani.new_evidence(PERDES);
+    ani.hinder_last();
+    answer(listener, server.revocation_of(&ani), || {});
+    let summary = ani.failed_sync();
+    // Of the two that were refused, the first was kept.
+    assert_eq!(summary["quarantined"], 2, "{summary}");
+    assert_eq!(summary["findings"], 1, "{summary}");
+    assert_eq!(summary["up_to_date"], false, "{summary}");
+}
+
+#[test]
+fn a_sync_after_which_the_folder_does_not_open_says_how_it_stood_before() {
+    let (mut server, listener) = Server::listening();
+    let ani = server.officer("Ani");
+    ani.new_evidence(PERDES);
+    ani.refuse("The device was not allowed to.");
+    ani.new_evidence(PERDES);
+    ani.hinder_last();
+    let (tail, gone) = (ani.folder.join("tail"), ani.folder.join("gone"));
+    let meanwhile = move || fs::rename(tail, gone).unwrap();
+    answer(listener, server.revocation_of(&ani), meanwhile);
+    let summary = ani.failed_sync();
+    assert_eq!(summary["quarantined"], 1, "{summary}");
+    assert_eq!(summary["findings"], 1, "{summary}");
 }
 
 #[test]
