@@ -86,13 +86,21 @@ pub const FEED_ITEM_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// room waits for it.
 pub const LARGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The part of [`LARGE_BYTES_MAX`] that the sessions of one device hold together, one in so many. An
+/// item that is larger goes where the device holds nothing else.
+pub const LARGE_PARTS: usize = 4;
+
+/// Bytes a second that a device takes of an item at least, over all the time since it began, while
+/// others wait for the room that it has: a sixth of the 50 kbit/s that several phones share.
+pub const LARGE_BYTES_PER_SECOND: u64 = 1_024;
+
 /// Milliseconds for which a device that cannot be fed is heard out after each frame and outcome: it
 /// gives what it has before it hears of the fault. Several times what a frame takes on a link of 50
 /// kbit/s and 800 ms a way.
 pub const UNREADABLE_QUIET_MS: u64 = 5_000;
 
-/// Milliseconds for which a device may let an item wait of which it took nothing: others may wait for
-/// the room that it has.
+/// Milliseconds for which a device may let an item wait of which it took nothing, and by which it may
+/// be behind [`LARGE_BYTES_PER_SECOND`]: others may wait for the room that it has.
 pub const LARGE_STALLED_MS: u64 = ANSWER_MS;
 
 /// Bytes that one `fragment` frame carries: a frame without 48 bytes of keys and lengths.

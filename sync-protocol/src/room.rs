@@ -3,12 +3,15 @@
 //! A page of the feed is made when it can be sent, but an item that does not fit a frame is held
 //! from its first fragment to its last, at the pace of whoever reads it. A [`Room`] bounds the sum.
 //! Each session has a [`Seat`] in it; one that finds no room waits, in the order of asking, and is
-//! woken when there is enough for it. A room does not know clocks: a session that holds an item and
-//! takes nothing of it is ended by its own rule, which gives its room back.
+//! woken when there is enough for it. The sessions of one device hold a part of it together, and one
+//! that waits for that part alone stands in nobody's way. A room does not know clocks: a session that
+//! holds an item and takes too little of it is ended by its own rule, which gives its room back.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+
+use bukti_core::id::DeviceId;
 
 use crate::limits;
 
@@ -22,6 +25,8 @@ pub struct Room {
 #[derive(Debug, Default)]
 struct Taken {
     bytes: usize,
+    /// Of that, by whose sessions it is held.
+    by_device: BTreeMap<DeviceId, usize>,
     next: u64,
     waiting: VecDeque<Waiting>,
 }
@@ -29,6 +34,7 @@ struct Taken {
 #[derive(Debug)]
 struct Waiting {
     seat: u64,
+    device: Option<DeviceId>,
     bytes: usize,
     waker: Waker,
 }
@@ -52,22 +58,40 @@ impl Room {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What may be taken if nobody is before. Where nothing is held that is anything: what is
-    /// larger than all room goes by itself.
-    fn free(&self, taken: &Taken) -> usize {
-        match taken.bytes {
-            0 => usize::MAX,
-            held => self.bytes_max.saturating_sub(held),
-        }
+    /// What a session of `device` may take if nobody is before. Where nothing is held that is
+    /// anything: what is larger than all room goes by itself.
+    fn free(&self, taken: &Taken, device: Option<&DeviceId>) -> usize {
+        left_of(self.bytes_max, taken.bytes).min(self.share(taken, device))
+    }
+
+    /// What the sessions of `device` may hold besides what they hold.
+    fn share(&self, taken: &Taken, device: Option<&DeviceId>) -> usize {
+        let held = device.and_then(|device| taken.by_device.get(device));
+        let share_max = self.bytes_max / limits::LARGE_PARTS;
+        left_of(share_max, held.copied().unwrap_or_default())
+    }
+
+    /// Who waited longest of those that wait for others, and not for their own device alone.
+    fn first<'a>(&self, taken: &'a Taken) -> Option<&'a Waiting> {
+        let mut waiting = taken.waiting.iter();
+        waiting.find(|waiting| waiting.bytes <= self.share(taken, waiting.device.as_ref()))
     }
 
     /// Wakes who waited longest, if there is room for it.
     fn wake(&self, taken: &Taken) {
-        if let Some(first) = taken.waiting.front()
-            && first.bytes <= self.free(taken)
+        if let Some(first) = self.first(taken)
+            && first.bytes <= self.free(taken, first.device.as_ref())
         {
             first.waker.wake_by_ref();
         }
+    }
+}
+
+/// What may be held of so much besides `held`.
+fn left_of(bytes_max: usize, held: usize) -> usize {
+    match held {
+        0 => usize::MAX,
+        held => bytes_max.saturating_sub(held),
     }
 }
 
@@ -76,6 +100,7 @@ impl Room {
 pub struct Seat {
     room: Arc<Room>,
     id: u64,
+    device: Option<DeviceId>,
     held: usize,
     waits: bool,
     waker: Waker,
@@ -98,19 +123,38 @@ impl Seat {
         Self {
             room,
             id,
+            device: None,
             held: 0,
             waits: false,
             waker,
         }
     }
 
+    /// The same seat, of a session of `device`. It holds nothing yet.
+    pub(crate) fn of(mut self, device: DeviceId) -> Self {
+        self.device = Some(device);
+        self
+    }
+
+    /// Whether it holds something.
+    pub(crate) fn holds(&self) -> bool {
+        self.held > 0
+    }
+
     /// Bytes of an item that may be taken at this moment: none while others were before.
     pub(crate) fn open(&self) -> usize {
         let taken = self.room.lock();
-        match taken.waiting.front() {
+        match self.room.first(&taken) {
             Some(first) if first.seat != self.id => 0,
-            Some(_) | None => self.room.free(&taken),
+            Some(_) | None => self.room.free(&taken, self.device.as_ref()),
         }
+    }
+
+    /// Whether others wait for what is held.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        let taken = self.room.lock();
+        let first = self.room.first(&taken);
+        first.is_some_and(|first| first.seat != self.id)
     }
 
     /// Whether it waits, and there is no room for what it waits for.
@@ -119,8 +163,9 @@ impl Seat {
             return false;
         }
         let taken = self.room.lock();
-        let first = taken.waiting.front();
-        !first.is_some_and(|first| first.seat == self.id && first.bytes <= self.room.free(&taken))
+        let free = self.room.free(&taken, self.device.as_ref());
+        let first = self.room.first(&taken);
+        !first.is_some_and(|first| first.seat == self.id && first.bytes <= free)
     }
 
     /// Waits for room for an item, in the place it has or behind all others.
@@ -132,6 +177,7 @@ impl Seat {
             Some(waiting) => waiting.bytes = bytes,
             None => taken.waiting.push_back(Waiting {
                 seat: self.id,
+                device: self.device,
                 bytes,
                 waker: self.waker.clone(),
             }),
@@ -155,6 +201,13 @@ impl Seat {
         }
         let mut taken = self.room.lock();
         taken.bytes = taken.bytes - self.held + bytes;
+        if let Some(device) = self.device {
+            let of_device = taken.by_device.entry(device).or_default();
+            *of_device = *of_device - self.held + bytes;
+            if *of_device == 0 {
+                taken.by_device.remove(&device);
+            }
+        }
         self.held = bytes;
         self.room.wake(&taken);
     }

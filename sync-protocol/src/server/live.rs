@@ -59,9 +59,16 @@ pub(super) struct Live {
     full: bool,
     /// It took none of the statements, which come before the device asks for what is there for it.
     statements_wait: bool,
-    /// When the device is let go unless it takes more of the item that is held for it.
-    stalled: Option<Mono>,
+    held: Option<HeldItem>,
     unreadable: Option<Unreadable>,
+}
+
+/// An item that is held for the device, of which more is to be sent.
+#[derive(Debug, Clone, Copy)]
+struct HeldItem {
+    since: Mono,
+    /// When the device is let go unless it takes more.
+    stalled: Mono,
 }
 
 /// That the server cannot read what comes next in the feed. What the device gives is taken all the
@@ -132,12 +139,12 @@ impl Live {
             subscribed_behind: None,
             comparing: Comparing::default(),
             allowance: Allowance::new(hello.credit),
-            outbound: Outbound::new(hello.held.clone(), seat),
+            outbound: Outbound::new(hello.held.clone(), seat.of(hello.device)),
             unjudged: BTreeMap::new(),
             unjudged_bytes: 0,
             full: false,
             statements_wait: false,
-            stalled: None,
+            held: None,
             unreadable: None,
         }
     }
@@ -176,14 +183,23 @@ impl Live {
             && told + self.named_behind.len() < limits::STATEMENT_FRAMES_AHEAD
     }
 
-    /// When the device is let go: for taking nothing of an item, or once it gives nothing more to a
-    /// server that cannot feed it.
+    /// When the device is let go: for taking nothing of an item or too little while others wait, or
+    /// once it gives nothing more to a server that cannot feed it.
     pub(super) fn deadline(&self) -> Option<Mono> {
         match &self.unreadable {
             Some(_) if !self.unjudged.is_empty() || !self.taking_back.is_empty() => None,
             Some(unreadable) => Some(unreadable.until),
-            None => self.stalled,
+            None => self.held.map(|held| self.late_with(held)),
         }
+    }
+
+    fn late_with(&self, held: HeldItem) -> Mono {
+        let Some(sent) = self.outbound.sent_while_others_wait() else {
+            return held.stalled;
+        };
+        let due_ms = sent * 1_000 / limits::LARGE_BYTES_PER_SECOND;
+        let slow = held.since.saturating_add(limits::LARGE_STALLED_MS + due_ms);
+        held.stalled.min(slow)
     }
 
     /// What the device is told once its deadline is over, and what could not be read if that is why.
@@ -197,7 +213,7 @@ impl Live {
                 (bye, Some(unreadable.reason))
             }
             None => {
-                let sentence = "The device takes nothing of what it asked for.";
+                let sentence = "The device takes too little of what it asked for.";
                 (Bye::new(ByeCode::Timeout, sentence), None)
             }
         }
@@ -237,11 +253,18 @@ impl Live {
                 return Ok(None);
             }
         };
-        let until = now.saturating_add(limits::LARGE_STALLED_MS);
-        self.stalled = match (self.outbound.holds_item(), &frame) {
+        let stalled = now.saturating_add(limits::LARGE_STALLED_MS);
+        let begun = HeldItem {
+            since: now,
+            stalled,
+        };
+        self.held = match (self.outbound.holds_item(), &frame) {
             (false, _) => None,
-            (true, Some(_)) => Some(until),
-            (true, None) => self.stalled.or(Some(until)),
+            (true, None) => self.held.or(Some(begun)),
+            (true, Some(_)) => Some(HeldItem {
+                stalled,
+                ..self.held.unwrap_or(begun)
+            }),
         };
         let Some(frame) = frame else {
             return Ok(None);

@@ -44,6 +44,8 @@ struct Large {
     splitter: Splitter,
     cursor: Vec<u8>,
     document: Option<DocumentId>,
+    /// Bytes of it that this session sent.
+    sent: u64,
 }
 
 impl Outbound {
@@ -83,7 +85,13 @@ impl Outbound {
 
     /// Whether an item is held of which more is to be sent.
     pub(super) fn holds_item(&self) -> bool {
-        self.large.is_some()
+        self.large.is_some() || self.seat.holds()
+    }
+
+    /// Bytes that were sent of the item that is held, if others wait for the room that it takes.
+    pub(super) fn sent_while_others_wait(&self) -> Option<u64> {
+        let sent = self.large.as_ref().map_or(0, |large| large.sent);
+        self.seat.is_waited_for().then_some(sent)
     }
 
     /// Looks again for something to send.
@@ -178,6 +186,7 @@ impl Outbound {
                     let items = vec![FeedItem::Large(large.splitter.item())];
                     return Ok(Some(feed_frame(items, large.cursor)));
                 };
+                large.sent += fragment.bytes.len() as u64;
                 self.large = Some(large);
                 return Ok(Some(fragment.into()));
             }
@@ -237,6 +246,7 @@ impl Outbound {
                     splitter,
                     cursor,
                     document: document_of(item),
+                    sent: 0,
                 });
                 return None;
             }

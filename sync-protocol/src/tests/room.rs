@@ -202,6 +202,67 @@ fn a_device_that_takes_a_frame_now_and_then_is_not_let_go() {
 }
 
 #[test]
+fn a_device_that_takes_a_frame_now_and_then_is_let_go_once_others_wait_for_its_room() {
+    let (mut server, phones) = with_readers(2);
+    let room = Room::new(ROOM);
+    let mut slow = Slow::open(&mut server, &phones[0], &room);
+    let since = server.now;
+    let mut next = Slow::open(&mut server, &phones[1], &room);
+    server.now += limits::LARGE_STALLED_MS - 1;
+    slow.allow_one(&mut server);
+    assert_eq!((slow.fragments, next.fragments), (2, 0));
+    let taken = 2 * limits::FRAGMENT_BYTES as u64;
+    let until = since + limits::LARGE_STALLED_MS + taken * 1_000 / limits::LARGE_BYTES_PER_SECOND;
+    assert_eq!(slow.session.deadline(), Some(until));
+    server.now = until;
+    slow.hear(&mut server, Input::Tick);
+    assert_eq!(slow.closed.unwrap().code, ByeCode::Timeout);
+    while !next.fed {
+        next.go_on(&mut server);
+    }
+    assert_eq!((room.held(), next.closed), (0, None));
+}
+
+#[test]
+fn a_device_that_takes_enough_is_not_let_go_while_others_wait() {
+    let (mut server, phones) = with_readers(2);
+    let room = Room::new(ROOM);
+    let mut slow = Slow::open(&mut server, &phones[0], &room);
+    let _next = Slow::open(&mut server, &phones[1], &room);
+    // Four frames take longer than it may take nothing.
+    let each = limits::LARGE_STALLED_MS / 4 + 500;
+    while !slow.fed {
+        server.now += each;
+        slow.hear(&mut server, Input::Tick);
+        slow.allow_one(&mut server);
+        assert_eq!(slow.closed, None);
+    }
+}
+
+#[test]
+fn the_sessions_of_one_device_hold_a_part_of_the_room_and_wait_in_nobodys_way() {
+    let (mut server, phones) = with_readers(2);
+    let room = Room::new(ROOM * limits::LARGE_PARTS);
+    let mut first = Slow::open(&mut server, &phones[0], &room);
+    let mut second = Slow::open(&mut server, &phones[0], &room);
+    let mut other = Slow::open(&mut server, &phones[1], &room);
+    assert_eq!(
+        (first.fragments, second.fragments, other.fragments),
+        (1, 0, 1),
+        "of the others one waits for its own device"
+    );
+    server.now += limits::LARGE_STALLED_MS - 1;
+    other.allow_one(&mut server);
+    let until = server.now + limits::LARGE_STALLED_MS;
+    assert_eq!(other.session.deadline(), Some(until), "nobody waits for it");
+    while !first.fed {
+        first.allow_one(&mut server);
+    }
+    second.go_on(&mut server);
+    assert_eq!(second.fragments, 1, "it was woken");
+}
+
+#[test]
 fn who_leaves_gives_back_what_it_held_and_its_place() {
     let (mut server, phones) = with_readers(3);
     let room = Room::new(ROOM);
