@@ -126,33 +126,32 @@ impl Outbound {
         Ok(())
     }
 
-    /// Sends no more of a large item that `grants` do not let the device receive any more: its page is
-    /// empty then, and what it brought is told to have left or comes with other grants.
+    /// Sends no more of what `grants` do not let the device receive any more, of a large item or a
+    /// page that waits: the page is there without it, and what it brought is told to have left or
+    /// comes with other grants.
     pub(super) fn withhold<S: Storage, K: Kv>(
         &mut self,
         reader: &Reader<S, K>,
         grants: &[Grant],
     ) -> Result<(), FeedError> {
-        let document = self.large.as_ref().and_then(|large| large.document);
-        let Some(row) = document
-            .map(|id| reader.document(&id))
-            .transpose()?
-            .flatten()
-        else {
-            return Ok(());
-        };
-        let admitted = audience(grants, reader.placements().lineage(&row.scope));
-        let may = |of: Audience| of == Audience::Unit || row.published();
-        if admitted.is_some_and(may) {
-            return Ok(());
-        }
-        if let Some(Large { cursor, .. }) = self.large.take() {
+        if let Some(large) = &self.large
+            && !is_admitted(reader, grants, large.document)?
+        {
+            let cursor = large.cursor.clone();
+            self.large = None;
             self.seat.hold(0);
             self.behind_left = Some(Page {
                 items: Vec::new(),
                 left: Vec::new(),
                 cursor,
             });
+        }
+        if let Some(page) = &mut self.behind_left {
+            let of = |item| is_admitted(reader, grants, document_of(item));
+            let admitted = page.items.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+            let mut admitted = admitted.into_iter();
+            page.items.retain(|_| admitted.next() == Some(true));
+            self.seat.hold(bytes_of(&page.items));
         }
         Ok(())
     }
@@ -211,8 +210,7 @@ impl Outbound {
                 self.announce = true;
                 if !page.left.is_empty() {
                     // The page is kept until they are told.
-                    let bytes = page.items.iter().map(|item| item.to_bytes().len());
-                    self.seat.hold(bytes.sum());
+                    self.seat.hold(bytes_of(&page.items));
                     self.seat.stop_waiting();
                 }
                 self.left.extend(&page.left);
@@ -268,6 +266,24 @@ impl Outbound {
         }
         end.into()
     }
+}
+
+/// Whether `grants` let a device receive the document, or there is none.
+fn is_admitted<S: Storage, K: Kv>(
+    reader: &Reader<S, K>,
+    grants: &[Grant],
+    document: Option<DocumentId>,
+) -> Result<bool, FeedError> {
+    let row = document.map(|id| reader.document(&id)).transpose()?;
+    let Some(row) = row.flatten() else {
+        return Ok(true);
+    };
+    let admitted = audience(grants, reader.placements().lineage(&row.scope));
+    Ok(admitted.is_some_and(|of| of == Audience::Unit || row.published()))
+}
+
+fn bytes_of(items: &[Item]) -> usize {
+    items.iter().map(|item| item.to_bytes().len()).sum()
 }
 
 /// The document that an item is about.

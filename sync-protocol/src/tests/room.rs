@@ -8,11 +8,11 @@ use bukti_core::authority::{Grant, Role};
 
 use super::setting::{Phone, Server, VILLAGE, noise, plain};
 use crate::bye::{Bye, ByeCode};
-use crate::frame::{Credit, Features, Frame, Hello, Subscribe};
-use crate::item::FeedItem;
+use crate::frame::{Credit, Features, Frame, Hello, Subscribe, decode};
+use crate::item::{FeedItem, Item};
 use crate::limits;
 use crate::room::{Room, Seat};
-use crate::server::{Input, ServerSession};
+use crate::server::{Input, Output, ServerSession};
 
 /// Room for one such document and not for two.
 const ROOM: usize = 24_000;
@@ -126,11 +126,16 @@ impl Slow {
 
 /// A server with one large document and so many devices that read it.
 fn with_readers(count: u8) -> (Server, Vec<Phone>) {
+    with_readers_of(VILLAGE, count)
+}
+
+/// The same, of devices that read `scope`.
+fn with_readers_of(scope: &str, count: u8) -> (Server, Vec<Phone>) {
     let mut server = Server::new();
     let mut writer = server.enrolled(3, Role::Officer, &[VILLAGE]);
     let run = writer.create(VILLAGE, 1, &noise(18_000));
     server.accept(writer.device(), &[run]);
-    let readers = (0..count).map(|at| server.enrolled(10 + at, Role::Officer, &[VILLAGE]));
+    let readers = (0..count).map(|at| server.enrolled(10 + at, Role::Officer, &[scope]));
     let readers = readers.collect();
     (server, readers)
 }
@@ -276,20 +281,53 @@ fn who_leaves_gives_back_what_it_held_and_its_place() {
     assert_eq!(third.fragments, 1);
 }
 
+/// How a right to a document begins or ends.
+#[derive(Clone, Copy)]
+enum Change {
+    /// The device reads this and nothing else.
+    Grant(&'static str),
+    /// This unit stands there.
+    Move(&'static str, &'static str),
+}
+
+impl Change {
+    fn make(self, server: &mut Server, phone: &Phone) {
+        server.wall += 1;
+        match self {
+            Self::Grant(scope) => {
+                let (role, scope) = (Role::Officer, scope.parse().unwrap());
+                let grants = vec![Grant { role, scope }];
+                let granted = server.ledger.grant(server.wall, phone.device(), grants);
+                granted.unwrap();
+            }
+            Self::Move(unit, parent) => {
+                let (unit, parent) = (unit.parse().unwrap(), parent.parse().unwrap());
+                let moved = server.ledger.move_unit(server.wall, &unit, &parent);
+                moved.unwrap().unwrap();
+            }
+        }
+    }
+}
+
 /// What may be read again comes whole.
 #[test]
 fn no_more_is_sent_of_an_item_that_may_not_be_read_any_more() {
-    let (mut server, phones) = with_readers(1);
+    use Change::{Grant, Move};
+    for changes in [
+        [Grant("13.76.02.1001"), Grant("13.76")],
+        [Move(VILLAGE, "13.71.01"), Move(VILLAGE, "13.76.01")],
+    ] {
+        is_withheld_and_comes_again(changes);
+    }
+}
+
+fn is_withheld_and_comes_again(changes: [Change; 2]) {
+    let (mut server, phones) = with_readers_of("13.76.01", 1);
     let room = Room::new(ROOM);
     let mut slow = Slow::open(&mut server, &phones[0], &room);
     assert_eq!((slow.fragments, slow.items), (1, 0));
-    let device = phones[0].device();
-    let role = Role::Officer;
-    for (scope, items) in [("13.76.02.1001", 0), ("13.76", 1)] {
-        let scope = scope.parse().unwrap();
-        let grants = vec![Grant { role, scope }];
-        server.wall += 1;
-        server.ledger.grant(server.wall, device, grants).unwrap();
+    for (change, items) in changes.into_iter().zip(0..) {
+        change.make(&mut server, &phones[0]);
         let before = slow.fragments;
         slow.fed = false;
         slow.hear(&mut server, Input::Advanced);
@@ -300,6 +338,68 @@ fn no_more_is_sent_of_an_item_that_may_not_be_read_any_more() {
         assert_eq!(slow.fragments > before, items > 0);
         assert_eq!((room.held(), &slow.closed), (0, &None));
     }
+}
+
+/// The page waits until the device is told which documents left.
+#[test]
+fn what_waits_behind_documents_that_leave_is_not_sent_if_it_may_not_be_read_any_more() {
+    // What moves away leaves, too.
+    for (change, leave) in [
+        (Change::Grant("13.76.02.1001"), 2),
+        (Change::Move(VILLAGE, "13.71.01"), 3),
+    ] {
+        for letters in [18_000, 10] {
+            assert_eq!(left_and_nothing_else(change, letters), leave);
+        }
+    }
+}
+
+/// Has `change` come while documents leave before a page with one of so many letters; gives how many
+/// are said to have left.
+fn left_and_nothing_else(change: Change, letters: usize) -> usize {
+    const LEAVES: &str = "13.76.01.1002";
+    let mut server = Server::new();
+    let mut writer = server.enrolled(3, Role::Officer, &[VILLAGE, LEAVES]);
+    let phone = server.enrolled(4, Role::Officer, &["13.76.01"]);
+    let runs = [1, 2].map(|random| writer.create(LEAVES, random, ""));
+    server.accept(writer.device(), &runs);
+    let room = Room::new(ROOM);
+    let mut slow = Slow::open(&mut server, &phone, &room);
+    assert!(slow.fed);
+    slow.allow_one(&mut server);
+
+    Change::Move(LEAVES, "13.71.01").make(&mut server, &phone);
+    let run = writer.create(VILLAGE, 3, &noise(letters));
+    server.accept(writer.device(), std::slice::from_ref(&run));
+    // Only the last move is told, so that nothing but the document is on the page.
+    Change::Move(LEAVES, "13.71.02").make(&mut server, &phone);
+    let Some(Output::Send(first)) = server.step(&mut slow.session, Input::Advanced) else {
+        panic!("a document leaves");
+    };
+    assert!(matches!(decode(&first), Ok(Some(Frame::LeftScope(_)))));
+    assert!(room.held() > letters / 2, "the page waits");
+    change.make(&mut server, &phone);
+    let mut sent = server.drive(&mut slow.session, Input::Advanced);
+    let mut left = 1;
+    loop {
+        for frame in sent.decoded() {
+            match frame {
+                Frame::LeftScope(_) => left += 1,
+                Frame::Feed(feed) => {
+                    let is_fact = |item: &_| matches!(item, FeedItem::Inline(Item::Fact { .. }));
+                    assert!(feed.items.iter().all(is_fact), "{:?}", feed.items);
+                }
+                other => assert_eq!(other.name(), "up_to_date"),
+            }
+        }
+        assert_eq!(sent.closed, None);
+        if sent.frames.is_empty() {
+            break;
+        }
+        sent = slow.allow(&mut server);
+    }
+    assert_eq!(room.held(), 0);
+    left
 }
 
 #[test]

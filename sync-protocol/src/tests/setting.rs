@@ -174,6 +174,23 @@ impl Server {
         session.handle(&cx, server::Input::Frame(bytes));
     }
 
+    /// Hands an input to a session and takes what it gives out first.
+    pub(super) fn step(
+        &mut self,
+        session: &mut ServerSession,
+        input: server::Input<'_>,
+    ) -> Option<server::Output> {
+        let reader = self.ledger.reader();
+        let cx = Cx {
+            now: self.now,
+            wall: self.wall,
+            reader: &reader,
+            token_key: &self.token_key,
+        };
+        session.handle(&cx, input);
+        session.poll(&cx)
+    }
+
     /// Hands an input to a session and performs what it wants but for sending.
     pub(super) fn drive(&mut self, session: &mut ServerSession, input: server::Input<'_>) -> Sent {
         let mut sent = Sent::default();
