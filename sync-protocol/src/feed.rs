@@ -38,6 +38,7 @@ use self::transfer::{Passage, Passing, Transfer};
 use crate::cursor::{Cursor, Mark};
 use crate::item::Item;
 use crate::limits;
+use crate::server::is_damage;
 
 /// What one device is to receive, page by page.
 ///
@@ -325,15 +326,17 @@ impl Feed {
         let mut draft = Draft::new(page_bytes, self.item_bytes_max);
         self.wants = None;
         for _ in 0..self.bounds.steps {
-            match self.step(reader, watermark, &mut draft)? {
-                Step::Passed => {}
-                Step::Full if draft.is_empty() && draft.wants.is_some() => {
+            match self.step(reader, watermark, &mut draft) {
+                Ok(Step::Passed) => {}
+                Ok(Step::Full) if draft.is_empty() && draft.wants.is_some() => {
                     self.wants = draft.wants;
                     return Ok(None);
                 }
-                Step::Full => break,
-                Step::Done if draft.is_empty() => return Ok(None),
-                Step::Done => break,
+                Ok(Step::Done) if draft.is_empty() => return Ok(None),
+                Ok(Step::Full | Step::Done) => break,
+                // What stands before a damaged record is sent; the next call meets it again.
+                Err(FeedError::Read(error)) if is_damage(&error) && !draft.is_empty() => break,
+                Err(error) => return Err(error),
             }
         }
         self.settle_midway(reader)?;

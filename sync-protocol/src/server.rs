@@ -19,7 +19,8 @@ use bukti_core::ledger::{
 use bukti_core::record::{Finding, Signed};
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use self::end::{End, is_damage};
+use self::end::End;
+pub(crate) use self::end::is_damage;
 use self::live::Live;
 use crate::Mono;
 use crate::bye::{Bye, ByeCode, sentence};

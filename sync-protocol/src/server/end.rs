@@ -32,7 +32,7 @@ impl From<ReadError> for End {
 }
 
 /// Whether a record is damaged. A failing store is not meant: the next attempt may find it well.
-pub(super) fn is_damage(error: &ReadError) -> bool {
+pub(crate) fn is_damage(error: &ReadError) -> bool {
     match error {
         ReadError::Journal(error) => error.is_damage(),
         ReadError::Record(_) => true,

@@ -1,14 +1,15 @@
 //! A journal of which a record cannot be read any more, while sessions go on.
 
-use bukti_core::authority::Role;
+use bukti_core::authority::{Audience, Role};
 use bukti_core::id::DocumentId;
 
-use super::setting::{Phone, Pipe, Server, VILLAGE, WALL, noise};
+use super::setting::{Phone, Pipe, Server, VILLAGE, WALL, noise, plain};
 use crate::bye::ByeCode;
 use crate::client::Event;
-use crate::frame::{Features, Statements, encode};
-use crate::item::Item;
+use crate::frame::{Features, Frame, Reconcile, Statements, encode};
+use crate::item::{FeedItem, Item};
 use crate::limits;
+use crate::reconcile::Range;
 use crate::server::Input;
 
 /// A server with two officers of one village, of whom the second was up to date before the first
@@ -86,6 +87,55 @@ fn pages_may_end_in_a_group_of_which_a_record_cannot_be_read() {
     let written = runs.iter().map(|run| run.envelope.body().document);
     assert!(came.eq(written));
     assert_eq!((is_up_to_date(&pipe), pipe.bye()), (true, None));
+}
+
+#[test]
+fn what_stands_before_a_statement_that_cannot_be_read_comes() {
+    let (mut server, mut writer, mut reader) = server_with_a_reader();
+    let before = [1, 2].map(|random| writer.create(VILLAGE, random, ""));
+    server.accept(writer.device(), &before);
+    let other = server.enrolled(5, Role::Officer, &[VILLAGE]);
+    let behind = writer.create(VILLAGE, 3, "");
+    server.accept(writer.device(), &[behind]);
+    server.damage(&other.certificate);
+    let pipe = Pipe::run(&mut server, &mut reader);
+    let expected = before.map(|run| ("run", run.envelope.body().document));
+    assert_eq!(items(&pipe), expected);
+    assert_eq!((is_up_to_date(&pipe), pipe.bye()), (false, None));
+    server.now += limits::UNREADABLE_QUIET_MS;
+    is_let_go(pipe, &mut server, &mut reader);
+    let pipe = Pipe::run(&mut server, &mut reader);
+    assert_eq!(items(&pipe), [], "it has all that can be read");
+}
+
+#[test]
+fn what_a_device_needs_comes_though_a_statement_behind_it_cannot_be_read() {
+    let (mut server, mut writer, mut reader) = server_with_a_reader();
+    let run = writer.create(VILLAGE, 1, "");
+    server.accept(writer.device(), std::slice::from_ref(&run));
+    let mut pipe = Pipe::run(&mut server, &mut reader);
+    let other = server.enrolled(5, Role::Officer, &[VILLAGE]);
+    server.damage(&other.certificate);
+    let document = run.envelope.body().document;
+    let need = Reconcile {
+        prefix: VILLAGE.parse().unwrap(),
+        audience: Audience::Unit,
+        salt: 1,
+        ranges: Vec::new(),
+        lists: Vec::new(),
+        need: vec![Range::of(&document)],
+        survived: None,
+        more: false,
+    };
+    let sent = server.drive(&mut pipe.session, Input::Frame(&plain(need)));
+    let frames = sent.decoded();
+    let [Frame::Reconcile(_), Frame::Feed(feed)] = &frames[..] else {
+        panic!("{frames:?}");
+    };
+    let [FeedItem::Inline(Item::Whole { document: came, .. })] = &feed.items[..] else {
+        panic!("{:?}", feed.items);
+    };
+    assert_eq!((*came, sent.closed), (document, None));
 }
 
 #[test]
