@@ -231,8 +231,11 @@ impl Live {
         let End::Damaged(reason) = end else {
             return Err(end);
         };
-        let until = now.saturating_add(limits::UNREADABLE_QUIET_MS);
-        self.unreadable.get_or_insert(Unreadable { reason, until });
+        if self.unreadable.is_none() {
+            let until = now.saturating_add(limits::UNREADABLE_QUIET_MS);
+            self.unreadable = Some(Unreadable { reason, until });
+            self.outbound.give_up();
+        }
         Ok(())
     }
 

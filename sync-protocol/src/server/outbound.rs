@@ -66,11 +66,16 @@ impl Outbound {
     /// Sends `feed` from here on.
     pub(super) fn begin(&mut self, feed: Feed) {
         self.feed = Some(feed);
+        self.give_up();
+        (self.look, self.announce) = (true, true);
+    }
+
+    /// Drops what is under way, and gives back the room and the place in it.
+    pub(super) fn give_up(&mut self) {
         (self.large, self.rest, self.behind_left) = (None, None, None);
         self.seat.stop_waiting();
         self.seat.hold(0);
         self.left.clear();
-        (self.look, self.announce) = (true, true);
     }
 
     /// Whether the device has asked for the feed.

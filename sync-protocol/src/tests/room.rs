@@ -6,7 +6,7 @@ use std::task::{Wake, Waker};
 
 use bukti_core::authority::{Grant, Role};
 
-use super::setting::{Phone, Server, VILLAGE, noise, plain};
+use super::setting::{Phone, Pipe, Server, VILLAGE, noise, plain};
 use crate::bye::{Bye, ByeCode};
 use crate::frame::{Credit, Features, Frame, Hello, Subscribe, decode};
 use crate::item::{FeedItem, Item};
@@ -400,6 +400,46 @@ fn left_and_nothing_else(change: Change, letters: usize) -> usize {
     }
     assert_eq!(room.held(), 0);
     left
+}
+
+#[test]
+fn who_cannot_be_fed_any_more_gives_back_its_place() {
+    let (mut server, phones) = with_readers(2);
+    let wider = server.enrolled(20, Role::Officer, &["13.76.01"]);
+    let room = Room::new(ROOM);
+    let mut first = Slow::open(&mut server, &phones[0], &room);
+    let mut second = Slow::open(&mut server, &wider, &room);
+    let mut third = Slow::open(&mut server, &phones[1], &room);
+    let beside = server.enrolled(21, Role::Officer, &["13.76.01.1002"]);
+    server.damage(&beside.certificate);
+    first.hear(&mut server, Input::Disconnected);
+    second.go_on(&mut server);
+    assert_eq!((second.fragments, &second.closed), (0, &None));
+    third.go_on(&mut server);
+    assert_eq!(third.fragments, 1);
+}
+
+#[test]
+fn who_cannot_be_fed_any_more_gives_back_its_room() {
+    let mut server = Server::new();
+    let mut writer = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let mut reader = server.enrolled(4, Role::Officer, &[VILLAGE]);
+    Pipe::run(&mut server, &mut reader);
+    server.damage_last_header();
+    server.ledger.checkpoint(server.wall).unwrap();
+    let run = writer.create(VILLAGE, 1, &noise(18_000));
+    server.accept(writer.device(), &[run]);
+    let room = Room::new(ROOM);
+    let mut slow = Slow::open(&mut server, &reader, &room);
+    assert_eq!((slow.fragments, room.held() > 0), (1, true));
+    let subscribe = plain(Subscribe {
+        scopes: Vec::new(),
+        cursor: reader.cursor.clone().map(Into::into),
+        compare: false,
+        gives: false,
+    });
+    slow.hear(&mut server, Input::Frame(&subscribe));
+    assert_eq!((room.held(), slow.closed), (0, None));
 }
 
 #[test]
