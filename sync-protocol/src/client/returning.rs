@@ -91,8 +91,8 @@ impl Returning {
         }
         let mut names = Vec::new();
         for (at, about, record) in long {
-            // What is lacking is named twice.
-            if !peer.wants_statements() || self.left < 2 {
+            // What is lacking is named, sent and named again.
+            if !peer.wants_statements() || self.left < 3 {
                 break;
             }
             let packed = pack(&record, peer.deflate());
@@ -105,7 +105,7 @@ impl Returning {
             if self.long.contains_key(&name.item) {
                 continue;
             }
-            self.left -= 2;
+            self.left -= 3;
             names.push(name.clone());
             let record = ItemId::of(&record);
             let (item, long) = (

@@ -1,6 +1,6 @@
 //! A session after `welcome`: pushes come in, their answers and the feed go out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bukti_core::authority::Grant;
 use bukti_core::envelope::Run;
@@ -444,6 +444,7 @@ impl Live {
         assembler: &mut Assembler,
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), Bye> {
+        self.comparing.count_statements(push.items.len())?;
         let bytes_max = bukti_core::limits::RETURNED_STATEMENT_BYTES_MAX;
         let items = push.items.into_iter();
         let statements = items.map(|item| bytes_of(item, assembler, bytes_max));
@@ -460,6 +461,9 @@ impl Live {
         outputs: &mut VecDeque<Output>,
     ) {
         let server = reader.server();
+        // A repeated one costs no second check.
+        let mut once = BTreeSet::new();
+        statements.retain(|bytes| once.insert(bytes.clone()));
         statements.retain(|bytes| Signed::open(bytes, &server).is_ok());
         if statements.is_empty() && !told {
             return;

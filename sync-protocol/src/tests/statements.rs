@@ -16,10 +16,12 @@ use crate::bye::ByeCode;
 use crate::client::{self, ClientSession, Event};
 use crate::deflate::pack;
 use crate::fragment::{ItemId, Splitter};
-use crate::frame::{Features, Frame, HeldStatement, Holding, Push, Statements, Wanted, decode};
+use crate::frame::{
+    Features, Frame, HeldStatement, Holding, Push, Statements, Wanted, decode, encode,
+};
 use crate::item::PushItem;
 use crate::limits;
-use crate::server::Input;
+use crate::server::{Input, Output};
 
 /// A framework of about so many bytes that do not deflate well.
 fn framework(id: &str, bytes: usize) -> Vec<u8> {
@@ -429,7 +431,7 @@ fn a_device_that_holds_everything_is_never_ended_and_gives_all_of_it() {
         phone.owed.clone_from(&owed);
         assert!(sessions < 4, "{} are left", owed.len());
     }
-    assert_eq!((taken, sessions), (all, 2));
+    assert_eq!((taken, sessions), (all, 3));
 }
 
 #[test]
@@ -464,6 +466,42 @@ fn a_device_that_gives_without_end_or_without_waiting_is_let_go() {
     let sent = sent.count();
     assert!((ahead..ahead + free).contains(&sent), "{sent} frames");
     assert_eq!(pipe.closed.unwrap().code, ByeCode::Flood);
+}
+
+fn pushed_inline(statement: &[u8]) -> Vec<u8> {
+    let push = Push {
+        items: vec![PushItem::Run(statement.to_vec()); limits::PUSH_ITEMS_MAX],
+        returned: false,
+        statements: true,
+    };
+    encode(&push.into(), Features::DEFLATE)
+}
+
+#[test]
+fn statements_that_are_pushed_without_end_are_counted_as_well() {
+    let (mut server, mut phone) = founded_anew();
+    phone.cursor = None;
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let frame = pushed_inline(&[7; 20]);
+    for _ in 0..limits::STATEMENTS_MAX / limits::PUSH_ITEMS_MAX {
+        pipe.tell(&mut server, Input::Frame(&frame));
+        assert_eq!(pipe.closed, None);
+    }
+    pipe.tell(&mut server, Input::Frame(&frame));
+    assert_eq!(pipe.closed.unwrap().code, ByeCode::Flood);
+}
+
+#[test]
+fn a_statement_that_is_repeated_in_a_frame_is_handed_on_once() {
+    let (mut server, mut phone) = founded_anew();
+    phone.cursor = None;
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let frame = pushed_inline(&samples::certificate());
+    let asked = server.step(&mut pipe.session, Input::Frame(&frame));
+    let Some(Output::TakeBack { statements, .. }) = asked else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(statements, [samples::certificate()]);
 }
 
 #[test]
