@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bukti_core::id::DeviceId;
+use bukti_core::id::{DeviceId, Position};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_core::ledger::{ReadError, Reader, Subscription};
@@ -27,6 +27,8 @@ pub(super) struct Comparing {
 #[derive(Debug)]
 struct Copy {
     of: Subscription,
+    /// Where units stood then.
+    placements: Position,
     side: Side,
     /// Ranges, parts and documents that the device asked about.
     asked: usize,
@@ -118,17 +120,25 @@ impl Comparing {
         reader: &Reader<S, K>,
         of: Subscription,
     ) -> Result<&mut Copy, End> {
+        let placements = reader.placements().version();
         let copy = match self.copy.take() {
-            Some(held) if held.of == of => held,
-            Some(_) | None => {
-                self.copies += 1;
+            Some(held) if held.of == of && held.placements == placements => held,
+            other => {
+                // That a unit was moved is not the device's doing.
+                let moved = other.is_some_and(|held| held.of == of);
+                self.copies += usize::from(!moved);
                 if self.copies > limits::COMPARISONS_MAX {
                     let sentence = "The device compares more often than it has reason to.";
                     return Err(Bye::new(ByeCode::Flood, sentence).into());
                 }
                 let (_, documents) = reader.comparison(&of)?;
                 let side = Side::new(documents);
-                Copy { of, side, asked: 0 }
+                Copy {
+                    of,
+                    placements,
+                    side,
+                    asked: 0,
+                }
             }
         };
         Ok(self.copy.insert(copy))

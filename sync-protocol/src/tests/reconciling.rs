@@ -445,6 +445,35 @@ fn what_was_taken_from_a_device_is_not_compared_though_it_takes_no_page() {
 }
 
 #[test]
+fn what_a_unit_took_away_is_not_compared_any_more() {
+    const BESIDE: &str = "13.76.01.1002";
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &["13.76.01"]);
+    phone.create(VILLAGE, 1, "");
+    phone.create(BESIDE, 2, "");
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let mut compare = |server: &mut Server| {
+        server.now += 1_000;
+        let asked = plain(listed("13.76.01"));
+        let sent = server.drive(&mut pipe.session, Input::Frame(&asked));
+        (documents_listed(&sent), sent.closed)
+    };
+    assert_eq!(compare(&mut server), (2, None));
+    for moved in 1..=2 * limits::COMPARISONS_MAX {
+        let (parent, documents) = match moved % 2 {
+            0 => ("13.76.01", 2),
+            _ => ("13.71.01", 1),
+        };
+        let (unit, parent) = (BESIDE.parse().unwrap(), parent.parse().unwrap());
+        server
+            .ledger
+            .move_unit(server.wall, &unit, &parent)
+            .unwrap();
+        assert_eq!(compare(&mut server), (documents, None));
+    }
+}
+
+#[test]
 fn a_session_copies_what_it_compares_a_bounded_number_of_times() {
     let mut server = Server::new();
     let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE, "13.76.01.1002"]);
