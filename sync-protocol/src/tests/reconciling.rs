@@ -3,7 +3,7 @@
 use bukti_core::authority::{Audience, Grant, Role};
 use bukti_core::digest::Digest;
 use bukti_core::id::{DocumentId, JournalId};
-use bukti_core::record::{Fact, Revocation};
+use bukti_core::record::{Fact, GrantsFact, Record, Revocation, Signed, Statement};
 
 use super::samples;
 use super::setting::{Phone, Pipe, Sent, Server, VILLAGE, WALL, noise, plain};
@@ -113,6 +113,48 @@ fn a_device_that_is_confirmed_while_it_is_let_in_receives_in_that_session() {
     };
     assert_eq!(pipe.said(confirmed), 1);
     assert_eq!(wholes(&pipe), [run.envelope.body().document]);
+}
+
+#[test]
+fn a_known_device_that_gives_back_more_than_it_was_granted_waits_for_an_administrator() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let mut writer = server.enrolled(4, Role::Officer, &[VILLAGE]);
+    Pipe::run(&mut server, &mut phone);
+    let device = phone.device();
+    let grants = vec![Grant {
+        role: Role::Officer,
+        scope: "13.76".parse().unwrap(),
+    }];
+    let fact = Fact::Grants(GrantsFact { device, grants });
+    let wider = Signed::new(Statement { at: LATER, fact }, &samples::server_key());
+    phone.owed = vec![Record::Server(wider).to_bytes()];
+    let pipe = Pipe::run(&mut server, &mut phone);
+    assert_eq!(pipe.taken_back, 1);
+    let mut pipe = pipe;
+    pipe.tell(&mut server, Input::Advanced);
+    assert_eq!(pipe.closed.unwrap().code, ByeCode::Shutdown);
+    phone.owed.clear();
+
+    let run = writer.create(VILLAGE, 1, "");
+    server.accept(writer.device(), std::slice::from_ref(&run));
+    let waits = Pipe::run(&mut server, &mut phone);
+    assert_eq!((stands(&waits), pages(&waits)), (Some(false), 0));
+    assert_eq!(waits.closed, None);
+
+    server.ledger.confirm(server.wall, device).unwrap();
+    phone.cursor = None;
+    let receives = Pipe::run(&mut server, &mut phone);
+    assert_eq!(stands(&receives), Some(true));
+    assert_eq!(wholes(&receives), [run.envelope.body().document]);
+}
+
+/// What the server says of the device's standing.
+fn stands(pipe: &Pipe) -> Option<bool> {
+    pipe.events.iter().find_map(|event| match event {
+        Event::Welcome { confirmed, .. } => Some(*confirmed),
+        _ => None,
+    })
 }
 
 #[test]
