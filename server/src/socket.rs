@@ -174,8 +174,9 @@ impl Connection {
                         Unqueued::Closed => ByeCode::Shutdown,
                         Unqueued::Crowded | Unqueued::Ahead => ByeCode::Busy,
                     };
-                    let sentence = format!("{refused}.");
-                    return Ok(Some(Bye::new(code, sentence).retry_after(RETRY_MS)));
+                    let bye = Bye::new(code, format!("{refused}.")).retry_after(RETRY_MS);
+                    let input = Input::Unqueued(bye);
+                    self.session.handle(&self.app.cx(), input);
                 }
             }
             Output::Enrol { secret, device } => self.enrol(secret, device),

@@ -75,6 +75,9 @@ pub enum Input<'a> {
     Shutdown,
     /// The driver ends the session: `busy`, `full`, or `timeout` for a ping without an answer.
     End(Bye),
+    /// The runs of an [`Output::Submit`] were not taken, and for that the session ends: none behind
+    /// them is handed on.
+    Unqueued(Bye),
     /// Time passed; due at [`ServerSession::deadline`].
     Tick,
     /// The connection is gone.
@@ -236,6 +239,10 @@ impl ServerSession {
             Input::Revoked => self.to_be_revoked(cx),
             Input::Shutdown => Err(Bye::new(ByeCode::Shutdown, "The server stops.").into()),
             Input::End(bye) => Err(bye.into()),
+            Input::Unqueued(bye) => {
+                self.submit_nothing();
+                Err(bye.into())
+            }
             Input::Tick => self.tick(cx.now),
             Input::Disconnected => {
                 self.phase = Phase::Closed;
@@ -466,13 +473,17 @@ impl ServerSession {
 
     /// Says that the device's store is stale, and that nothing more of the flight is judged.
     fn stale(&mut self, now: Mono, device: DeviceId, highest: Numbered) {
-        self.outputs
-            .retain(|output| !matches!(output, Output::Submit(_)));
+        self.submit_nothing();
         let finding = findings::stale_store(device, highest);
         self.outputs.push_back(Output::Find(finding));
         self.send(&Stale { highest }.into());
         let until = now.saturating_add(limits::FIRST_FRAME_MS);
         self.phase = Phase::Stale { until };
+    }
+
+    fn submit_nothing(&mut self) {
+        self.outputs
+            .retain(|output| !matches!(output, Output::Submit(_)));
     }
 
     fn welcome<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, items: Vec<PartialItem>) {

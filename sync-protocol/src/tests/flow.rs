@@ -5,13 +5,45 @@ use bukti_core::id::{ChangeHash, RunId};
 use bukti_core::ledger::{Outcome, Verdict};
 
 use super::setting::{Pipe, Server, VILLAGE, noise, plain};
-use crate::bye::ByeCode;
+use crate::bye::{Bye, ByeCode};
 use crate::client::{self, Event};
 use crate::fragment::{ItemId, Splitter};
 use crate::frame::{Features, Fragment, Frame, Push, encode};
 use crate::item::{Item, PushItem};
 use crate::limits;
-use crate::server::Input;
+use crate::server::{Input, Output};
+
+#[test]
+fn where_runs_are_not_taken_the_device_is_told_behind_its_answers_and_nothing_more_is_handed_on() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let runs = [1, 2].map(|random| phone.create(VILLAGE, random, ""));
+    phone.tail.clear();
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let mut unfit = runs[0].clone();
+    unfit.changes.clear();
+    let pushed = [runs[0].to_bytes(), unfit.to_bytes(), runs[1].to_bytes()];
+    let pushed = pushed.map(|run| {
+        plain(Push {
+            items: vec![PushItem::Run(run)],
+            returned: false,
+            statements: false,
+        })
+    });
+    let first = server.step(&mut pipe.session, Input::Frame(&pushed[0]));
+    assert!(matches!(first, Some(Output::Submit(_))), "{first:?}");
+    for frame in &pushed[1..] {
+        server.press(&mut pipe.session, frame);
+    }
+    let bye = Bye::new(ByeCode::Busy, "Too much waits.").retry_after(5);
+    let sent = server.drive(&mut pipe.session, Input::Unqueued(bye.clone()));
+    assert_eq!((sent.submitted, sent.closed.as_ref()), (0, Some(&bye)));
+    let frames = sent.decoded();
+    let [Frame::Rejected(_), Frame::Bye(said)] = &frames[..] else {
+        panic!("{frames:?}");
+    };
+    assert_eq!(*said, bye);
+}
 
 #[test]
 fn a_cut_inside_a_large_run_costs_only_what_had_not_arrived() {
