@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bukti_core::id::DeviceId;
-use bukti_sync_protocol::fragment::PartialItem;
+use bukti_sync_protocol::fragment::{PartialItem, merged};
 use bukti_sync_protocol::room::Room;
 use bukti_sync_protocol::server::Cx;
 use bukti_sync_protocol::token::TokenKey;
@@ -73,13 +73,14 @@ struct Kept {
 }
 
 impl Partials {
-    /// Keeps what a device sent of items that are not whole.
+    /// Keeps what a device sent of items that are not whole, beside what is kept of it. Its sessions
+    /// end in any order: the one that sent more may have ended before.
     pub fn keep(&self, device: DeviceId, items: Vec<PartialItem>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.forget(&device);
         if items.is_empty() {
             return;
         }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let items = merged(kept.forget(&device), items);
         kept.bytes += bytes_of(&items);
         kept.items.insert(device, items);
         kept.oldest_first.push_back(device);
@@ -111,4 +112,44 @@ impl Kept {
 
 fn bytes_of(items: &[PartialItem]) -> usize {
     items.iter().map(|item| item.bytes.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use bukti_sync_protocol::fragment::ItemId;
+
+    use super::*;
+
+    const DEVICE: DeviceId = DeviceId([1; 32]);
+
+    fn part(name: u8, bytes: usize) -> PartialItem {
+        PartialItem {
+            item: ItemId([name; 16]),
+            total: 64 * 1024 * 1024,
+            bytes: vec![name; bytes],
+        }
+    }
+
+    #[test]
+    fn a_session_that_ends_late_takes_nothing_from_what_another_left() {
+        let partials = Partials::default();
+        partials.keep(DEVICE, vec![part(1, 200)]);
+        partials.keep(DEVICE, vec![part(1, 90), part(2, 5)]);
+        partials.keep(DEVICE, Vec::new());
+        assert_eq!(partials.take(DEVICE), [part(1, 200), part(2, 5)]);
+        assert_eq!(partials.take(DEVICE), []);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_the_oldest_devices_are_forgotten() {
+        let partials = Partials::default();
+        let half = PARTIAL_BYTES_MAX / 2;
+        let [first, second, third] = [1, 2, 3].map(|name| DeviceId([name; 32]));
+        partials.keep(first, vec![part(1, half)]);
+        partials.keep(second, vec![part(2, half)]);
+        partials.keep(first, vec![part(1, 10)]);
+        partials.keep(third, vec![part(3, 1)]);
+        let kept = [first, second, third].map(|device| partials.take(device).len());
+        assert_eq!(kept, [1, 0, 1]);
+    }
 }

@@ -10,6 +10,7 @@ use bukti_core::id::DeviceId;
 use bukti_core::ledger::Outcome;
 use bukti_core::placement::Placements;
 use bukti_core::scope::Scope;
+use bukti_sync_protocol::fragment::{PartialItem, Shelf, merged};
 use tokio::sync::{Notify, mpsc};
 
 use crate::queue::SessionId;
@@ -31,6 +32,7 @@ struct Connected {
     address: IpAddr,
     device: Option<DeviceId>,
     prefixes: Vec<Scope>,
+    shelf: Option<Shelf>,
 }
 
 /// Signals that need no queue: each is a state, however often it is raised.
@@ -161,6 +163,7 @@ impl Sessions {
                 address,
                 device: None,
                 prefixes: Vec::new(),
+                shelf: None,
             },
         );
         Ok(Place {
@@ -244,6 +247,26 @@ impl Table {
 }
 
 impl Place {
+    /// Lets the device's next sessions see what this one holds of unfinished items.
+    pub fn lend(&self, shelf: Shelf) {
+        if let Some(connected) = self.sessions.lock().sessions.get_mut(&self.id) {
+            connected.shelf = Some(shelf);
+        }
+    }
+
+    /// What other sessions of `device` hold of unfinished items. The link of one may be gone without a
+    /// word, and it goes on until nothing answers.
+    pub fn held_beside(&self, device: DeviceId) -> Vec<PartialItem> {
+        let table = self.sessions.lock();
+        let same = table.by_device.get(&device).into_iter().flatten();
+        let others = same.filter(|session| **session != self.id);
+        let shelves = others.filter_map(|session| table.sessions.get(session)?.shelf.clone());
+        let shelves: Vec<Shelf> = shelves.collect();
+        drop(table);
+        let held = shelves.iter().map(Shelf::copy);
+        held.fold(Vec::new(), merged)
+    }
+
     /// Ties the session to its device and to the scope prefixes it reads. Beyond
     /// `per_device_max` sessions of the device, the oldest give way.
     pub fn bind(&self, device: DeviceId, prefixes: Vec<Scope>, per_device_max: usize) {

@@ -13,6 +13,7 @@ use bukti_core::ledger::{
 use bukti_core::record::{Finding, invitation_hash};
 use bukti_sync_protocol::bye::{Bye, ByeCode};
 use bukti_sync_protocol::credit::Rate;
+use bukti_sync_protocol::fragment::merged;
 use bukti_sync_protocol::room::Seat;
 use bukti_sync_protocol::server::{Input, Output, ServerSession};
 use tokio::sync::mpsc;
@@ -44,8 +45,7 @@ pub async fn drive(mut socket: WebSocket, place: Place, app: Arc<App>) {
     let bye = connection.run(&mut socket).await;
     connection.session.handle(&app.cx(), Input::Disconnected);
     if let Some(device) = connection.device {
-        app.partials
-            .keep(device, connection.session.take_partials());
+        app.partials.keep(device, connection.session.shelf().copy());
     }
     if let Some(bye) = bye {
         tracing::debug!(
@@ -99,8 +99,10 @@ impl Connection {
     fn new(place: Place, nonce: [u8; 32], app: Arc<App>) -> Self {
         let (asking, answers) = mpsc::channel(1);
         let seat = Seat::new(app.room.clone(), Waker::from(place.signals.clone()));
+        let session = ServerSession::new(nonce, mono_now()).seated(seat);
+        place.lend(session.shelf());
         Self {
-            session: ServerSession::new(nonce, mono_now()).seated(seat),
+            session,
             device: None,
             place,
             app,
@@ -314,7 +316,8 @@ impl Connection {
     fn bind(&mut self, device: DeviceId) {
         self.device = Some(device);
         self.read_prefixes();
-        let held = self.app.partials.take(device);
+        let beside = self.place.held_beside(device);
+        let held = merged(self.app.partials.take(device), beside);
         self.session.handle(&self.app.cx(), Input::Held(held));
     }
 

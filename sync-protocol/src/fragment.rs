@@ -2,9 +2,11 @@
 //!
 //! An *item* is a packed run or feed item (see [`crate::deflate`]), named by a hash of the packed
 //! bytes. A [`Splitter`] sends it from any offset; an [`Assembler`] keeps what arrived, within
-//! bounds, and gives it away as [`PartialItem`]s when the session ends.
+//! bounds, and gives it away as [`PartialItem`]s when the session ends. Where a link may be gone
+//! without a word, a [`Shelf`] gives a copy before that.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bukti_core::hash::{Hasher, domain};
 use minicbor::{Decode, Encode};
@@ -223,6 +225,39 @@ impl Assembler {
             self.items.pop_front();
         }
     }
+}
+
+/// What a session puts together, in the hands of its driver as well.
+#[derive(Debug, Clone)]
+pub struct Shelf(Arc<Mutex<Assembler>>);
+
+impl Shelf {
+    pub(crate) fn new(assembler: Assembler) -> Self {
+        Self(Arc::new(Mutex::new(assembler)))
+    }
+
+    /// A copy of everything held, for the device's next session.
+    pub fn copy(&self) -> Vec<PartialItem> {
+        self.lock().partials()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Assembler> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What several sessions of a device left, the older first: of each item the longer part, and of
+/// more than [`limits::PARTIALS_MAX`] items the last.
+pub fn merged(kept: Vec<PartialItem>, more: Vec<PartialItem>) -> Vec<PartialItem> {
+    let mut all = kept;
+    for item in more {
+        let known = all.iter().position(|known| known.item == item.item);
+        let known = known.map(|at| all.remove(at));
+        let longer = known.filter(|known| known.bytes.len() > item.bytes.len());
+        all.push(longer.unwrap_or(item));
+    }
+    let forgotten = all.len().saturating_sub(limits::PARTIALS_MAX);
+    all.split_off(forgotten)
 }
 
 /// Cuts an item into fragments, from the offset that the other side holds.

@@ -15,7 +15,7 @@
 //!   [`server::Input::Judged`] and [`server::Input::Enrolled`] only once the journal is synced.
 //!   The machines acknowledge nothing before that.
 //! - After `Close` the driver drops the connection; the machine hears nothing more. Unfinished
-//!   items are taken from it (`partials`, `take_partials`) and given to the next session.
+//!   items are taken from it (`partials`, `shelf`) and given to the next session.
 //! - No bytes from a peer make a machine panic or hold more than [`limits`] allow. Whatever a peer
 //!   does wrong ends the session with a [`bye::Bye`] that says so in one sentence.
 //!

@@ -25,7 +25,7 @@ use self::live::Live;
 use crate::Mono;
 use crate::bye::{Bye, ByeCode, sentence};
 use crate::credit::{Rate, Window};
-use crate::fragment::{Assembler, PartialItem};
+use crate::fragment::{Assembler, PartialItem, Shelf};
 use crate::frame::{
     self, Challenge, Enrol, Features, Frame, Hello, Limits, Numbered, Proof, Stale, Welcome,
     decode, encode,
@@ -58,8 +58,8 @@ pub struct Cx<'a, S: Storage, K> {
 pub enum Input<'a> {
     /// A binary message arrived.
     Frame(&'a [u8]),
-    /// What [`ServerSession::take_partials`] left for the device that [`Output::Bound`] named, or
-    /// nothing. Due at once after that output.
+    /// What other sessions hold or left on their [`Shelf`] for the device that [`Output::Bound`]
+    /// named, or nothing. Due at once after that output.
     Held(Vec<PartialItem>),
     /// The journal has judged runs of an [`Output::Submit`]; all it accepted is durable.
     Judged(Vec<Outcome>),
@@ -167,7 +167,7 @@ pub struct ServerSession {
     rate: Rate,
     window: Window,
     frames_before_welcome: u32,
-    assembler: Assembler,
+    shelf: Shelf,
     /// The device was let in by its certificate: its flight is dropped and comes again.
     readmitted: bool,
     /// Room for large items, until the session is live.
@@ -191,10 +191,10 @@ impl ServerSession {
             frames_before_welcome: 0,
             readmitted: false,
             seat: Seat::default(),
-            assembler: Assembler::new(
+            shelf: Shelf::new(Assembler::new(
                 limits::STATEMENT_ITEM_BYTES_MAX,
                 limits::PARTIAL_BYTES_SERVER,
-            ),
+            )),
         }
     }
 
@@ -290,10 +290,10 @@ impl ServerSession {
         }
     }
 
-    /// Unfinished runs of the device, to be kept for its next session. Call it when the session is
-    /// over; keep it in a store that is bounded, since devices may never come back.
-    pub fn take_partials(&mut self) -> Vec<PartialItem> {
-        self.assembler.take_partials()
+    /// Unfinished items of the device, for its next session: that may begin before this one is known
+    /// to be over. Keep what is left in a store that is bounded, since devices may never come back.
+    pub fn shelf(&self) -> Shelf {
+        self.shelf.clone()
     }
 
     fn frame<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>, bytes: &[u8]) -> Result<(), End> {
@@ -339,7 +339,7 @@ impl ServerSession {
                     cx.reader,
                     frame,
                     bytes.len(),
-                    &mut self.assembler,
+                    &mut self.shelf.lock(),
                     &mut self.window,
                     &mut self.outputs,
                 );
@@ -502,7 +502,7 @@ impl ServerSession {
             Ok(highest) => highest,
             Err(error) => return self.end(error.into()),
         };
-        self.assembler.restore(items);
+        self.shelf.lock().restore(items);
         let expires_at = cx.wall.saturating_add(limits::TOKEN_LIFE_MS);
         let confirmed = cx.reader.is_confirmed(&row);
         let welcome = Welcome {
@@ -516,7 +516,7 @@ impl ServerSession {
             checkpoint: cx.reader.watermark(),
             highest: highest.map(Into::into),
             credit: limits::CREDIT_WINDOW,
-            held: self.assembler.held(),
+            held: self.shelf.lock().held(),
             features: Features::SERVER,
             unconfirmed: !confirmed,
         };

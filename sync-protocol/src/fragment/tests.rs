@@ -162,3 +162,19 @@ fn a_splitter_that_is_told_nonsense_sends_no_more_than_the_item() {
     assert!(splitter.is_done());
     assert_eq!(splitter.next_fragment(), None);
 }
+
+#[test]
+fn of_what_several_sessions_left_the_longer_part_of_each_item_stays() {
+    let part = |name: u8, bytes: usize| PartialItem {
+        item: ItemId([name; 16]),
+        total: 9,
+        bytes: vec![name; bytes],
+    };
+    let kept = vec![part(1, 5), part(2, 2)];
+    let of = |more: Vec<PartialItem>| merged(kept.clone(), more);
+    assert_eq!(of(Vec::new()), kept);
+    assert_eq!(of(vec![part(1, 3)]), [part(2, 2), part(1, 5)]);
+    assert_eq!(of(vec![part(1, 6)]), [part(2, 2), part(1, 6)]);
+    let many = (3..7).map(|name| part(name, 1)).collect::<Vec<_>>();
+    assert_eq!(of(many.clone()), many, "the last of them");
+}

@@ -538,9 +538,8 @@ impl Pipe {
     /// Loses what is under way, and keeps on both sides what is to be kept.
     pub(super) fn cut(mut self, server: &mut Server, phone: &mut Phone) -> Self {
         self.tell(server, server::Input::Disconnected);
-        server
-            .partials
-            .insert(phone.device(), self.session.take_partials());
+        let left = self.session.shelf().copy();
+        server.partials.insert(phone.device(), left);
         phone.partials = self.client.partials();
         self
     }

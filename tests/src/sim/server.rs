@@ -18,7 +18,7 @@ use bukti_core::record::{Invitation, invitation_hash};
 use bukti_sync_protocol::Mono;
 use bukti_sync_protocol::bye::{Bye, ByeCode};
 use bukti_sync_protocol::enrol::{self, EnrolSession};
-use bukti_sync_protocol::fragment::PartialItem;
+use bukti_sync_protocol::fragment::{PartialItem, merged};
 use bukti_sync_protocol::server::{Cx, Input, Output, ServerSession};
 use bukti_sync_protocol::token::TokenKey;
 use ed25519_dalek::SigningKey;
@@ -356,7 +356,11 @@ impl Server {
                 }
                 Output::Bound(device) => {
                     serving.device = Some(device);
-                    let held = self.partials.remove(&device).unwrap_or_default();
+                    let theirs = self.sessions.values();
+                    let theirs = theirs.filter(|serving| serving.device == Some(device));
+                    let beside = theirs.map(|serving| serving.session.shelf().copy());
+                    let kept = self.partials.remove(&device).unwrap_or_default();
+                    let held = beside.fold(kept, merged);
                     serving.session.handle(&cx, Input::Held(held));
                     ahead.extend(self.make_room(device, effects));
                 }
@@ -374,10 +378,9 @@ impl Server {
             }
         }
         if closed {
-            let partials = serving.session.take_partials();
-            if let Some(device) = serving.device
-                && !partials.is_empty()
-            {
+            if let Some(device) = serving.device {
+                let kept = self.partials.remove(&device).unwrap_or_default();
+                let partials = merged(kept, serving.session.shelf().copy());
                 self.partials.insert(device, partials);
             }
             if !gone {
