@@ -20,6 +20,7 @@ pub mod invitation;
 pub mod links;
 pub mod metrics;
 pub mod pace;
+pub mod pulse;
 pub mod queue;
 pub mod scrub;
 pub mod serve;

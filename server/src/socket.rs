@@ -17,12 +17,13 @@ use bukti_sync_protocol::fragment::merged;
 use bukti_sync_protocol::room::Seat;
 use bukti_sync_protocol::server::{Input, Output, ServerSession};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::accepting::{Ledger, Unqueued};
 use crate::app::App;
 use crate::clock::mono_now;
 use crate::folder::random;
+use crate::pulse::{Beat, Pulse};
 use crate::sessions::Place;
 
 /// How long a peer may take to read one frame: 4 KiB at 50 kbit/s take 0.7 s, and a link may stall
@@ -69,7 +70,8 @@ struct Connection {
     app: Arc<App>,
     answers: mpsc::Receiver<Answer>,
     asking: mpsc::Sender<Answer>,
-    heard_at: Instant,
+    pings: Interval,
+    pulse: Pulse,
     control_frames: Rate,
     /// Whether the session was told to end.
     ending: bool,
@@ -92,6 +94,7 @@ enum Happened {
     Answered(Option<Answer>),
     Woken,
     Ping,
+    Silent,
     Deadline,
 }
 
@@ -101,6 +104,9 @@ impl Connection {
         let seat = Seat::new(app.room.clone(), Waker::from(place.signals.clone()));
         let session = ServerSession::new(nonce, mono_now()).seated(seat);
         place.lend(session.shelf());
+        let mut pings = interval(app.config.ping_interval());
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        pings.reset();
         Self {
             session,
             device: None,
@@ -108,16 +114,14 @@ impl Connection {
             app,
             answers,
             asking,
-            heard_at: Instant::now(),
+            pings,
+            pulse: Pulse::default(),
             control_frames: Rate::new(mono_now()),
             ending: false,
         }
     }
 
     async fn run(&mut self, socket: &mut WebSocket) -> Option<Bye> {
-        let mut pings = interval(self.app.config.ping_interval());
-        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        pings.reset();
         loop {
             // One output at a time: a peer that reads slowly must not put off its own revocation,
             // the outcomes of its runs or the server's end.
@@ -125,7 +129,7 @@ impl Connection {
             let done = match self.session.poll(&self.app.cx()) {
                 Some(output) => self.perform(socket, output).await,
                 None => {
-                    let happened = self.wait(socket, &mut pings).await;
+                    let happened = self.wait(socket).await;
                     self.take_in(socket, happened).await.map(|()| None)
                 }
             };
@@ -343,11 +347,7 @@ impl Connection {
             .bind(device, prefixes, self.app.config.connections_per_device_max);
     }
 
-    async fn wait(
-        &mut self,
-        socket: &mut WebSocket,
-        pings: &mut tokio::time::Interval,
-    ) -> Happened {
+    async fn wait(&mut self, socket: &mut WebSocket) -> Happened {
         let deadline = self.session.deadline().map(|deadline| {
             Instant::now() + Duration::from_millis(deadline.saturating_sub(mono_now()))
         });
@@ -357,6 +357,10 @@ impl Connection {
                 None => std::future::pending().await,
             }
         };
+        let pings = &mut self.pings;
+        let tick = async {
+            pings.tick().await;
+        };
         tokio::select! {
             biased;
             () = self.app.stopping.cancelled(), if !self.ending => Happened::Woken,
@@ -365,19 +369,19 @@ impl Connection {
             answer = self.answers.recv() => Happened::Answered(answer),
             // Before messages, so that a peer that never pauses cannot put them off.
             () = deadline_passed => Happened::Deadline,
-            _ = pings.tick() => Happened::Ping,
-            message = socket.recv() => Happened::Message(message),
+            beat = self.pulse.next(socket, tick) => match beat {
+                Beat::Heard(message) => Happened::Message(message),
+                Beat::Ping => Happened::Ping,
+                Beat::Silent => Happened::Silent,
+            }
         }
     }
 
     async fn take_in(&mut self, socket: &mut WebSocket, happened: Happened) -> Result<(), Gone> {
         let cx = self.app.cx();
         match happened {
-            Happened::Message(Some(Ok(message))) => {
-                self.heard_at = Instant::now();
-                return self.message(message);
-            }
-            Happened::Message(Some(Err(_)) | None) => return Err(Gone),
+            Happened::Message(Some(Ok(message))) => return self.message(message),
+            Happened::Message(Some(Err(_)) | None) | Happened::Silent => return Err(Gone),
             Happened::Outcomes(Some(outcomes)) => self.session.handle(&cx, Input::Judged(outcomes)),
             Happened::Answered(Some(Answer::Enrolled(Some(enrolled)))) => {
                 self.session.handle(&cx, Input::Enrolled(enrolled))
@@ -397,13 +401,12 @@ impl Connection {
             // The loop notices what was raised.
             Happened::Woken => {}
             Happened::Ping => {
-                if self.heard_at.elapsed() > 2 * self.app.config.ping_interval() {
-                    return Err(Gone);
-                }
                 let ping = socket.send(Message::Ping(Vec::new().into()));
                 if !matches!(timeout(SEND_MAX, ping).await, Ok(Ok(()))) {
                     return Err(Gone);
                 }
+                // However long that took, the peer has all the time to answer.
+                self.pings.reset();
             }
             Happened::Deadline => self.session.handle(&cx, Input::Tick),
         }
