@@ -30,6 +30,10 @@ use crate::sessions::Place;
 /// for a while without being cut.
 const SEND_MAX: Duration = Duration::from_secs(60);
 
+/// How long a peer is read from after the last word to it, so that it arrives: what a device has under
+/// way takes seconds on a slow link.
+const LINGER_MAX: Duration = Duration::from_secs(10);
+
 /// When a device that found the server crowded may come back.
 const RETRY_MS: u64 = 5_000;
 
@@ -59,7 +63,21 @@ pub async fn drive(mut socket: WebSocket, place: Place, app: Arc<App>) {
             reason: bye.code.as_str().to_owned().into(),
         };
         // The peer may be gone already.
-        let _ = timeout(SEND_MAX, socket.send(Message::Close(Some(frame)))).await;
+        let closed = timeout(SEND_MAX, socket.send(Message::Close(Some(frame)))).await;
+        drop(connection);
+        if matches!(closed, Ok(Ok(()))) {
+            linger(&mut socket, &app).await;
+        }
+    }
+}
+
+/// Reads on until the peer closes as well. A connection that is closed over what was not read is reset,
+/// and the peer may lose what was said last.
+async fn linger(socket: &mut WebSocket, app: &App) {
+    let rest = async { while let Some(Ok(_)) = socket.recv().await {} };
+    tokio::select! {
+        _ = timeout(LINGER_MAX, rest) => {}
+        () = app.stopping.cancelled() => {}
     }
 }
 

@@ -486,7 +486,8 @@ impl Attacker {
             Some(token) => self.enter(server, Some(token)).await.0,
             None => Wire::open(server).await,
         };
-        let readable = decode(&frame).is_ok();
+        let decoded = decode(&frame);
+        let (readable, is_bye) = (decoded.is_ok(), matches!(decoded, Ok(Some(Frame::Bye(_)))));
         wire.send(frame).await;
         if readable {
             wire.send(vec![0xff]).await;
@@ -499,11 +500,14 @@ impl Attacker {
         }
         done.frames += 1;
         let Some(bye) = said else {
-            // It was a goodbye itself, or the rest was still on its way when the server closed, and
-            // the connection was reset before its last word was read.
-            assert!(readable, "closed without a word");
+            // A goodbye is not answered.
+            assert!(is_bye, "closed without a word");
             return;
         };
+        if !readable {
+            let codes = [ByeCode::Malformed, ByeCode::Flood, ByeCode::Credit];
+            assert!(codes.contains(&bye.code), "{bye:?}");
+        }
         assert!(
             !matches!(bye.code, ByeCode::Fault),
             "the server's own fault: {bye:?}"
@@ -570,7 +574,9 @@ async fn push_until_taken(
         let first = opening(&device.key, &device.enrolled, Some(token.to_vec()));
         let answers = push(server, first, vec![run.clone()]).await;
         match &answers.bye {
-            Some(bye) if bye.code == ByeCode::Busy => {}
+            Some(bye) if bye.code == ByeCode::Busy => {
+                assert!(bye.retry_after_ms.is_some(), "{bye:?}");
+            }
             Some(_) | None => return answers,
         }
     }

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod backup;
+mod cuts;
 mod damage;
 mod demo;
 mod door;
