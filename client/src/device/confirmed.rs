@@ -554,7 +554,6 @@ impl<K: Kv> Change<'_, K> {
             let run = row.envelope.run();
             self.batch.delete(envelope_key(id, row.position, &run));
             self.batch.delete(run_key(b'r', &run));
-            self.batch.delete(run_key(b'u', &run));
         }
         self.batch.delete(saved_key(id));
         self.batch.delete(document_key(id));
