@@ -220,6 +220,38 @@ pub struct Judged {
 /// # Panics
 /// If the runs belong to different documents.
 pub fn judge(document: Option<&Document>, runs: Vec<CheckedRun>) -> Judged {
+    judge_as(Asked::Everything, document, runs)
+}
+
+/// Judges runs that were recorded, in their order, wherever that is cut: between two runs that were
+/// accepted together the document may show more than it may in the end, or something that nobody can
+/// edit. So bounds and edits are not asked for again, and whoever has a part alone says whether a run
+/// behind it publishes the document.
+///
+/// # Panics
+/// If the runs belong to different documents.
+pub fn judge_recorded(
+    document: Option<&Document>,
+    runs: Vec<CheckedRun>,
+    published_later: bool,
+) -> Judged {
+    let published = published_later || runs.iter().any(|run| run.envelope().body().publish);
+    judge_as(Asked::Recorded { published }, document, runs)
+}
+
+/// What is asked of a document with runs in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// All that acceptance promises.
+    Everything,
+    /// That it is what the runs make, loads again, and was published if it reads ready.
+    Recorded {
+        /// Whether any run that is recorded publishes it.
+        published: bool,
+    },
+}
+
+fn judge_as(asked: Asked, document: Option<&Document>, runs: Vec<CheckedRun>) -> Judged {
     assert!(
         runs.windows(2).all(|pair| {
             pair[0].envelope().body().document == pair[1].envelope().body().document
@@ -227,6 +259,7 @@ pub fn judge(document: Option<&Document>, runs: Vec<CheckedRun>) -> Judged {
         "runs of one document are judged together"
     );
     let mut bench = Bench {
+        asked,
         given: document,
         extended: None,
         verdicts: vec![None; runs.len()],
@@ -284,6 +317,7 @@ fn batches<'a>(runs: &[CheckedRun], placed: &'a [usize]) -> Vec<&'a [usize]> {
 
 /// A judgement in progress.
 struct Bench<'a> {
+    asked: Asked,
     given: Option<&'a Document>,
     extended: Option<Document>,
     runs: &'a [CheckedRun],
@@ -304,7 +338,7 @@ impl Bench<'_> {
         if runs.is_empty() {
             return;
         }
-        match proof::extend(self.document(), &runs) {
+        match proof::extend(self.asked, self.document(), &runs) {
             Ok(document) => {
                 self.extended = Some(document);
                 for place in places {

@@ -18,7 +18,7 @@ use crate::journal::{JournalReader, Storage};
 use crate::kv::{Batch, Direction, Kv, KvError};
 use crate::limits::{FOLD_BYTES, FOLD_RECORDS_MAX};
 use crate::record::Record;
-use crate::validate::{CheckedRun, Document, Verdict, check_run, judge};
+use crate::validate::{CheckedRun, Document, RefusalCode, Verdict, check_run, judge_recorded};
 
 /// How far opening has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,9 +265,12 @@ pub(super) fn catch_up<S: Storage, K: Kv>(
             records += 1;
             bytes += scanned.record.len();
         }
+        let upto = meta.applied.position;
         let built = in_parallel(threads, waiting.into_iter().collect(), |(id, runs)| {
             let before = loaded(kv, &id)?;
-            Ok::<_, LedgerError>((id, build(before.as_ref(), runs)?))
+            let later = || published_behind(journal, upto, &id);
+            let document = build(before.as_ref(), runs, later)?;
+            Ok::<_, LedgerError>((id, Settled::of(&document)))
         });
         for built in built {
             let (id, settled) = built?;
@@ -411,7 +414,7 @@ fn build_documents<S: Storage, K: Kv>(
         }
         let built = in_parallel(threads, batch, |id| {
             let runs = recorded_runs(kv, journal, &id)?;
-            Ok::<_, LedgerError>((id, build(None, runs)?))
+            Ok::<_, LedgerError>((id, Settled::of(&build(None, runs, || Ok(false))?)))
         });
         let mut fold = Fold::new(kv)?;
         for built in built {
@@ -498,15 +501,42 @@ fn checked(position: Position, run: crate::envelope::Run) -> Result<CheckedRun, 
     })
 }
 
-/// The document with all of `runs` in it. All were accepted once, and judging depends on nothing
-/// but the runs, so all are again.
+/// Whether a run behind a position publishes the document.
+fn published_behind<S: Storage>(
+    journal: &JournalReader<S>,
+    position: Position,
+    document: &DocumentId,
+) -> Result<bool, LedgerError> {
+    for scanned in journal.scan(position + 1) {
+        let scanned = scanned.map_err(ReadError::from)?;
+        if let Record::Changes(changes) =
+            Record::from_bytes(&scanned.record).map_err(ReadError::from)?
+        {
+            let body = changes.run.envelope.body();
+            if body.publish && body.document == *document {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The document with all of `runs` in it, which were accepted once. Where the journal was cut to come
+/// to them may be between two that were judged together, so `published_later` is asked before one is
+/// told that reads ready unpublished.
 pub(super) fn build(
     before: Option<&Document>,
     runs: Vec<(Position, CheckedRun)>,
-) -> Result<Settled, LedgerError> {
+    published_later: impl FnOnce() -> Result<bool, LedgerError>,
+) -> Result<Document, LedgerError> {
     let (positions, runs): (Vec<Position>, Vec<CheckedRun>) = runs.into_iter().unzip();
     let first = positions.first().copied().unwrap_or_default();
-    let judged = judge(before, runs);
+    let mut judged = judge_recorded(before, runs, false);
+    let is_early = |verdict: &Verdict| matches!(verdict, Verdict::Refused(refusal) if refusal.code == RefusalCode::UnpublishedReady);
+    if judged.verdicts.iter().any(|(_, verdict)| is_early(verdict)) && published_later()? {
+        let runs = judged.verdicts.into_iter().map(|(run, _)| run);
+        judged = judge_recorded(before, runs.collect(), true);
+    }
     for (position, (_, verdict)) in positions.into_iter().zip(judged.verdicts) {
         let reason = match verdict {
             Verdict::Valid => continue,
@@ -516,11 +546,10 @@ pub(super) fn build(
         };
         return Err(LedgerError::Diverged { position, reason });
     }
-    let document = judged.document.ok_or_else(|| LedgerError::Diverged {
+    judged.document.ok_or_else(|| LedgerError::Diverged {
         position: first,
         reason: "the document has no runs".to_owned(),
-    })?;
-    Ok(Settled::of(&document))
+    })
 }
 
 #[cfg(test)]

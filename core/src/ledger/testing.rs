@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use automerge::transaction::{CommitOptions, Transaction};
 use automerge::{Automerge, Change};
 use ed25519_dalek::SigningKey;
 
@@ -248,6 +249,27 @@ impl Phone {
             })
             .collect();
         self.seal(document, changes, None)
+    }
+
+    /// Makes one change of any kind and seals it.
+    ///
+    /// # Panics
+    /// If the device does not hold the document or nothing is changed.
+    pub fn change(
+        &mut self,
+        document: &DocumentId,
+        edit: impl FnOnce(&mut Transaction<'_>),
+    ) -> CheckedRun {
+        let actor = self.actor(document).to_automerge();
+        let held = self.documents.get_mut(document);
+        let automerge = &mut held.expect("a document it holds").automerge;
+        automerge.set_actor(actor);
+        let mut transaction = automerge.transaction();
+        edit(&mut transaction);
+        transaction.commit_with(CommitOptions::default().with_time(0));
+        let change = automerge.get_last_local_change().expect("a change");
+        let bytes = change.raw_bytes().to_vec();
+        self.seal(document, vec![bytes], None)
     }
 
     /// Lets every run of a document from here on say *publish*.

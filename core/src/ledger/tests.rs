@@ -17,6 +17,7 @@ use crate::validate::{CheckedRun, RefusalCode};
 
 mod accepting;
 mod clocks;
+mod cutting;
 mod faults;
 mod given_back;
 mod losing;

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::{ActorId, Automerge, ROOT, ReadDoc, ScalarValue, Value};
 
-use super::CheckedRun;
+use super::proof::unreadable;
+use super::survey::Survey;
+use super::{CheckedRun, Refusal};
 use crate::change::Parsed;
 use crate::envelope::DocumentKind;
 use crate::id::{Actor, ChangeHash};
@@ -15,8 +17,9 @@ use crate::id::{Actor, ChangeHash};
 const DECLARED: &str = "declared";
 const READY: &str = "ready";
 
-/// An Automerge document in which every change was judged valid. Only [`super::judge`] makes
-/// changed ones, so holding one is proof that it saves, loads and can be edited.
+/// An Automerge document in which every change was judged valid. Only [`super::judge`] and
+/// [`super::judge_recorded`] make changed ones, so holding one is proof that it saves and loads, and,
+/// where it is of the former, that it can be edited.
 #[derive(Clone)]
 pub struct Document {
     automerge: Automerge,
@@ -109,7 +112,25 @@ impl Document {
         }
     }
 
-    /// Bytes of memory it takes, estimated from above; not known of one that was only loaded.
+    /// What runs make that were accepted before.
+    pub(super) fn recorded(
+        automerge: Automerge,
+        saved: Vec<u8>,
+        (kind, published): (DocumentKind, bool),
+        index: Index,
+    ) -> Self {
+        Self {
+            automerge,
+            saved,
+            kind,
+            published,
+            index,
+            memory_bytes: None,
+        }
+    }
+
+    /// Bytes of memory it takes, estimated from above; not known of one that was only loaded, or made
+    /// of recorded runs.
     pub fn memory_bytes(&self) -> Option<usize> {
         self.memory_bytes
     }
@@ -146,6 +167,18 @@ impl Document {
     /// Whether the change is part of the document.
     pub fn has_change(&self, hash: &ChangeHash) -> bool {
         self.index.max_op(hash).is_some()
+    }
+
+    /// Whether somebody can read all of it and go on editing: asked of what only recorded runs made.
+    ///
+    /// # Errors
+    /// [`Refusal`] with what cannot be done.
+    pub fn try_out(&self) -> Result<(), Refusal> {
+        let mut automerge = self.automerge.clone();
+        catch_unwind(AssertUnwindSafe(|| {
+            Survey::unbounded(&automerge)?.try_edits(&mut automerge)
+        }))
+        .unwrap_or_else(|_| Err(unreadable("Automerge fails over the document.")))
     }
 
     pub(super) fn index(&self) -> &Index {

@@ -1,6 +1,6 @@
 //! Puts waiting runs in dependency order and checks all that follows from numbers and hashes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 
 use super::document::Index;
 use super::{CheckedRun, Document, Refusal, RefusalCode, Verdict};
@@ -32,9 +32,11 @@ impl Plan {
     ) -> Self {
         let mut plan = Self::default();
         let mut known = Known::new(document);
-        let mut queue: VecDeque<usize> = pending.iter().copied().collect();
+        // What was waited for frees what came before it, and that is placed before what came later: so
+        // each stands where it would if every run had been looked at when it came.
+        let mut queue: BTreeSet<usize> = pending.iter().copied().collect();
         let mut waiting: HashMap<ChangeHash, Vec<usize>> = HashMap::new();
-        while let Some(place) = queue.pop_front() {
+        while let Some(place) = queue.pop_first() {
             let run = &runs[place];
             match known.examine(run) {
                 Finding::Placed => {

@@ -10,7 +10,7 @@ use automerge::{Automerge, Change};
 
 use super::document::{Index, empty_automerge, load_automerge, reads_ready};
 use super::survey::Survey;
-use super::{CheckedRun, Document, Refusal, RefusalCode};
+use super::{Asked, CheckedRun, Document, Refusal, RefusalCode};
 use crate::change::Parsed;
 use crate::envelope::DocumentKind;
 use crate::id::ChangeHash;
@@ -21,17 +21,19 @@ use crate::limits;
 /// `runs` stand in dependency order and their numbers follow; the first creates the document if
 /// there is none.
 pub(super) fn extend(
+    asked: Asked,
     document: Option<&Document>,
     runs: &[&CheckedRun],
 ) -> Result<Document, Refusal> {
     // Automerge may stop anywhere; all it worked on are copies that are dropped then.
     catch_unwind(AssertUnwindSafe(|| {
-        Attempt::new(document, runs)?.carry_out()
+        Attempt::new(asked, document, runs)?.carry_out()
     }))
     .unwrap_or_else(|_| Err(unreadable("Automerge fails over the change.")))
 }
 
 struct Attempt<'a> {
+    asked: Asked,
     document: Option<&'a Document>,
     runs: &'a [&'a CheckedRun],
     kind: DocumentKind,
@@ -40,7 +42,11 @@ struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    fn new(document: Option<&'a Document>, runs: &'a [&'a CheckedRun]) -> Result<Self, Refusal> {
+    fn new(
+        asked: Asked,
+        document: Option<&'a Document>,
+        runs: &'a [&'a CheckedRun],
+    ) -> Result<Self, Refusal> {
         let root = runs
             .first()
             .and_then(|run| run.envelope().body().root.as_ref());
@@ -58,6 +64,7 @@ impl<'a> Attempt<'a> {
             return Err(RefusalCode::DocumentFull.into());
         }
         Ok(Self {
+            asked,
             document,
             runs,
             kind,
@@ -73,29 +80,34 @@ impl<'a> Attempt<'a> {
         expect_heads(&applied, &prediction.heads, "after the change")?;
         self.expect_no_early_ready(&applied)?;
         let plain = applied.save_nocompress();
-        if plain.len() > limits::DOCUMENT_INFLATED_BYTES_MAX {
+        let asks_all = self.asked == Asked::Everything;
+        if asks_all && plain.len() > limits::DOCUMENT_INFLATED_BYTES_MAX {
             return Err(RefusalCode::DocumentFull.into());
         }
         let saved = applied.save();
-        if saved.len() > limits::DOCUMENT_BYTES_MAX {
+        if asks_all && saved.len() > limits::DOCUMENT_BYTES_MAX {
             return Err(RefusalCode::DocumentFull.into());
         }
-        let survey = Survey::of(&applied)?;
-
         let loaded = load_automerge(&saved)
             .map_err(|error| unreadable(format!("The document does not load again: {error}.")))?;
         expect_heads(&loaded, &prediction.heads, "once loaded again")?;
         // Equal before compression is equal after it.
-        if loaded.save_nocompress() != plain || Survey::of(&loaded)?.digest() != survey.digest() {
-            return Err(unreadable(
-                "The document reads otherwise once loaded again.",
-            ));
+        if loaded.save_nocompress() != plain {
+            return Err(otherwise());
+        }
+        let shape = (self.kind, self.published);
+        if !asks_all {
+            return Ok(Document::recorded(loaded, saved, shape, self.index));
+        }
+        let survey = Survey::of(&applied)?;
+        if Survey::of(&loaded)?.digest() != survey.digest() {
+            return Err(otherwise());
         }
         survey.try_edits(&mut applied)?;
         Ok(Document::proven(
             loaded,
             saved,
-            (self.kind, self.published),
+            shape,
             self.index,
             plain.len(),
             survey.objects(),
@@ -156,20 +168,25 @@ impl<'a> Attempt<'a> {
     }
 
     /// Each run shows the document as its device saw it; whoever takes part of the history must
-    /// not see ready there either.
+    /// not see ready there either. A run that publishes counts from where it stands, so that the
+    /// answer does not hang on what else is tried with it.
     fn expect_no_early_ready(&self, applied: &Automerge) -> Result<(), Refusal> {
         match self.kind {
-            DocumentKind::Evidence if !self.published => {}
-            DocumentKind::Evidence
-            | DocumentKind::Statement
-            | DocumentKind::Reference
-            | DocumentKind::Unclassified => return Ok(()),
+            DocumentKind::Evidence => {}
+            DocumentKind::Statement | DocumentKind::Reference | DocumentKind::Unclassified => {
+                return Ok(());
+            }
         }
-        let early = self
-            .runs
-            .iter()
-            .any(|run| reads_ready(applied, &[run.envelope().body().last_hash.into()]));
-        if early || reads_ready(applied, &applied.get_heads()) {
+        let mut published = self.document.is_some_and(Document::published)
+            || self.asked == Asked::Recorded { published: true };
+        for run in self.runs {
+            let body = run.envelope().body();
+            published |= body.publish;
+            if !published && reads_ready(applied, &[body.last_hash.into()]) {
+                return Err(RefusalCode::UnpublishedReady.into());
+            }
+        }
+        if !published && reads_ready(applied, &applied.get_heads()) {
             return Err(RefusalCode::UnpublishedReady.into());
         }
         Ok(())
@@ -216,6 +233,10 @@ fn expect_heads(
         return Err(unreadable(format!("The document has other heads {when}.")));
     }
     Ok(())
+}
+
+fn otherwise() -> Refusal {
+    unreadable("The document reads otherwise once loaded again.")
 }
 
 pub(super) fn unreadable(sentence: impl Into<String>) -> Refusal {

@@ -25,22 +25,30 @@ pub(super) struct Survey {
 impl Survey {
     /// Visits every visible object, without recursion: the depth is what is to be found out.
     pub(super) fn of(automerge: &Automerge) -> Result<Self, Refusal> {
+        let (depth, places) = (limits::DOCUMENT_DEPTH_MAX, limits::DOCUMENT_PLACES_MAX);
+        Self::within(automerge, depth, places)
+    }
+
+    /// The same however much there is.
+    pub(super) fn unbounded(automerge: &Automerge) -> Result<Self, Refusal> {
+        Self::within(automerge, usize::MAX, usize::MAX)
+    }
+
+    fn within(automerge: &Automerge, depth_max: usize, places_max: usize) -> Result<Self, Refusal> {
         let mut surveyor = Surveyor {
             automerge,
             hasher: Sha256::new(),
             part: String::new(),
             places: 0,
+            places_max,
             pending: vec![(ROOT, ObjType::Map, 1)],
         };
         let mut objects = Vec::new();
         while let Some((object, object_type, depth)) = surveyor.pending.pop() {
-            if depth > limits::DOCUMENT_DEPTH_MAX {
+            if depth > depth_max {
                 return Err(Refusal::new(
                     RefusalCode::TooLarge,
-                    format!(
-                        "The document is nested deeper than {} objects.",
-                        limits::DOCUMENT_DEPTH_MAX
-                    ),
+                    format!("The document is nested deeper than {depth_max} objects."),
                 ));
             }
             surveyor.visit(&object, object_type, depth)?;
@@ -83,6 +91,7 @@ struct Surveyor<'a> {
     /// What is noted next.
     part: String,
     places: usize,
+    places_max: usize,
     pending: Vec<(ObjId, ObjType, usize)>,
 }
 
@@ -139,13 +148,10 @@ impl Surveyor<'_> {
 
     fn count_place(&mut self) -> Result<(), Refusal> {
         self.places += 1;
-        if self.places > limits::DOCUMENT_PLACES_MAX {
+        if self.places > self.places_max {
             return Err(Refusal::new(
                 RefusalCode::TooLarge,
-                format!(
-                    "The document shows more than {} values.",
-                    limits::DOCUMENT_PLACES_MAX
-                ),
+                format!("The document shows more than {} values.", self.places_max),
             ));
         }
         Ok(())

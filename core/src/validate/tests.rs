@@ -12,6 +12,7 @@ mod bounds;
 mod convergence;
 mod crafted;
 mod device;
+mod recorded;
 
 /// A document with one change, its creator and another device.
 fn begun() -> (Document, Device, Device) {

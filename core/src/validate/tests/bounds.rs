@@ -157,7 +157,10 @@ fn a_loaded_document_counts_the_changes_and_operations_it_has() {
 }
 
 /// Nests maps in `object`, deeper than anybody may.
-fn dig(transaction: &mut automerge::transaction::Transaction<'_>, object: automerge::ObjId) {
+pub(super) fn dig(
+    transaction: &mut automerge::transaction::Transaction<'_>,
+    object: automerge::ObjId,
+) {
     let mut object = object;
     for _ in 0..limits::DOCUMENT_DEPTH_MAX {
         object = transaction.put_object(&object, "in", ObjType::Map).unwrap();

@@ -165,12 +165,12 @@ fn changed_all_over() -> (Document, Device, Device, Forge) {
     (document, creator, editing, proper)
 }
 
-#[test]
-fn an_object_in_a_text_that_nobody_can_edit_is_refused() {
+/// A document, its creator, and a run that puts an object into its text that nobody can edit.
+pub(super) fn uneditable() -> (Document, Device, CheckedRun) {
     const ACTIONS: u64 = 0x42;
     const MARK: u8 = 7;
     const TABLE: u8 = 6;
-    let (document, _, mut editing, proper) = changed_all_over();
+    let (document, creator, mut editing, proper) = changed_all_over();
     let (_, actions) = &proper.columns[6];
     assert_eq!(proper.columns[6].0, ACTIONS);
     let marks = actions.iter().position(|byte| *byte == MARK).unwrap();
@@ -179,7 +179,12 @@ fn an_object_in_a_text_that_nobody_can_edit_is_refused() {
     let forge = proper.with_column(ACTIONS, &tables);
     let automerge = apply_carelessly(&document, &forge);
     assert!(Automerge::load(&automerge.save()).is_ok());
-    let run = editing.seal_forged(&forge);
+    (document, creator, editing.seal_forged(&forge))
+}
+
+#[test]
+fn an_object_in_a_text_that_nobody_can_edit_is_refused() {
+    let (document, _, run) = uneditable();
     let Verdict::Refused(refusal) = verdict(&document, run) else {
         panic!("it was not refused");
     };
