@@ -12,19 +12,20 @@ use super::apply::{Fold, publishes, used_by};
 use super::keys;
 use super::reader::{self, ReadError, Reader};
 use super::rebuild::{self, Progress, Stage};
-use super::rows::{self, DigestRow, DocumentRow, EnvelopeRow, FORMAT, MetaRow, QuotaRow};
-use crate::authority::Audience;
+use super::rows::{self, DocumentRow, EnvelopeRow, QuotaRow};
 use crate::causes::{is_for_want, with_causes};
-use crate::digest::Digest;
 use crate::envelope::{Envelope, Seen};
 use crate::id::{DeviceId, DocumentId, Position, WallMs};
 use crate::journal::verify::{self as files, Extent, Findings, verify as verify_journal};
 use crate::journal::{Storage, Watermark};
-use crate::kv::{Batch, Direction, Kv, MemoryKv};
+use crate::kv::{Direction, Kv, MemoryKv};
 use crate::limits::VERIFY_FINDINGS_MAX;
 use crate::record::{Changes, Fact, Record, Returned, Signed};
 use crate::scope::Scope;
 use crate::validate::check_run;
+
+mod scopes;
+mod statements;
 
 /// What a verification saw.
 #[derive(Debug, Clone)]
@@ -530,204 +531,6 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
             count += u64::from(position(&key, &value).is_none_or(|position| position <= upto));
         }
         Ok(count)
-    }
-
-    /// Every scope with its last position, its places below its ancestors, and every prefix with
-    /// its digests.
-    fn scopes(&mut self) -> Result<(), LedgerError> {
-        let (from, to) = keys::table(keys::LAST);
-        let mut prefixes = BTreeSet::new();
-        let mut scopes = 0;
-        let mut pairs = 0;
-        for row in self.kv().scan(&from, &to, Direction::Ascending) {
-            let (key, _) = row?;
-            let scope = keys::tail(&key, 1).and_then(keys::scope);
-            let scope = scope.ok_or_else(|| ReadError::row(keys::LAST))?;
-            scopes += 1;
-            let lineage = self.reader.placements().lineage(&scope);
-            pairs += lineage.iter().count() as u64;
-            prefixes.extend(lineage.iter().cloned());
-            if let Some(fault) = self.scope(&scope)? {
-                self.add(FindingPlace::Scope(scope), fault);
-            }
-        }
-        for prefix in &prefixes {
-            for audience in [Audience::Unit, Audience::All] {
-                if !self.digest_holds(prefix, audience)? {
-                    self.add(FindingPlace::Scope(prefix.clone()), Fault::Digest);
-                }
-            }
-        }
-        self.scope_counts(scopes, pairs, &prefixes)
-    }
-
-    /// Rows of the scope tables that no scope explains. More may be added meanwhile, so only as
-    /// long as there are no more scopes than at the start does the count mean anything.
-    fn scope_counts(
-        &mut self,
-        scopes: u64,
-        pairs: u64,
-        prefixes: &BTreeSet<Scope>,
-    ) -> Result<(), LedgerError> {
-        let held = self.reader.shared.hold();
-        let all = |_: &[u8], _: &[u8]| None;
-        if self.count(keys::LAST, 0, all)? != scopes {
-            return Ok(());
-        }
-        let changed = self.count(keys::CHANGED, 0, all)?;
-        let below = self.count(keys::BELOW, 0, all)?;
-        let (from, to) = keys::table(keys::DIGEST);
-        let mut strays = 0;
-        for row in self.kv().scan(&from, &to, Direction::Ascending) {
-            let (key, _) = row?;
-            let named = key
-                .get(1..key.len().saturating_sub(2))
-                .and_then(keys::scope);
-            strays += u64::from(!named.is_some_and(|prefix| prefixes.contains(&prefix)));
-        }
-        drop(held);
-        for (table, expected, found) in [
-            (keys::CHANGED, pairs, changed),
-            (keys::BELOW, pairs, below),
-            (keys::DIGEST, 0, strays),
-        ] {
-            if found != expected {
-                let place = FindingPlace::Table(char::from(table));
-                self.add(place, Fault::Count { found, expected });
-            }
-        }
-        Ok(())
-    }
-
-    fn scope(&self, scope: &Scope) -> Result<Option<Fault>, LedgerError> {
-        let _held = self.reader.shared.hold();
-        let lineage = self.reader.shared.placements().lineage(scope);
-        let (from, to) = keys::scope_records(scope, 0, Position::MAX - 1);
-        let newest = self.kv().scan(&from, &to, Direction::Descending).next();
-        let newest = newest
-            .transpose()?
-            .and_then(|(key, _)| keys::last_number(&key));
-        let last = reader::last_of(self.kv(), scope)?;
-        let Some(last) = last.filter(|last| newest == Some(*last)) else {
-            return Ok(Some(Fault::Row(char::from(keys::LAST))));
-        };
-        for ancestor in lineage.iter() {
-            if self
-                .kv()
-                .get(&keys::changed(ancestor, last, scope))?
-                .is_none()
-            {
-                return Ok(Some(Fault::Row(char::from(keys::CHANGED))));
-            }
-            if self.kv().get(&keys::below(ancestor, scope))?.is_none() {
-                return Ok(Some(Fault::Row(char::from(keys::BELOW))));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether the digest of a prefix is the sum of its own documents and of the prefixes directly
-    /// below it.
-    fn digest_holds(&self, prefix: &Scope, audience: Audience) -> Result<bool, LedgerError> {
-        let _held = self.reader.shared.hold();
-        let mut sum = DigestRow::default();
-        for entry in self.reader.entries(prefix, audience, Position::MAX - 1) {
-            let (_, id) = entry?;
-            let row = reader::document_row(self.kv(), &id)?;
-            let row = row.ok_or_else(|| ReadError::row(keys::DOCUMENT))?;
-            sum.digest += Digest::of(&id, &row.heads);
-            sum.documents += 1;
-        }
-        let placements = self.reader.shared.placements();
-        let mut children = BTreeSet::new();
-        for scope in self.reader.scopes_below(prefix) {
-            let lineage = placements.lineage(&scope?);
-            let steps: Vec<&Scope> = lineage.iter().collect();
-            let child = steps.windows(2).find(|pair| pair[1] == prefix);
-            children.extend(child.map(|pair| pair[0].clone()));
-        }
-        for child in children {
-            let row = reader::digest_row(self.kv(), &child, audience)?;
-            sum.digest += row.digest;
-            sum.documents += row.documents;
-        }
-        Ok(sum == reader::digest_row(self.kv(), prefix, audience)?)
-    }
-
-    /// Every row that follows from statements, and what devices used of their day. What was added
-    /// since the watermark is folded in first, while nothing more is.
-    fn statements(&mut self) -> Result<(), LedgerError> {
-        let held = self.reader.shared.hold();
-        for scanned in self.reader.records.scan(self.report.upto.position + 1) {
-            let scanned = scanned.map_err(ReadError::from)?;
-            if scanned.position > held.position {
-                break;
-            }
-            match Record::from_bytes(&scanned.record).map_err(ReadError::from)? {
-                Record::Changes(changes) => self.spend(&changes),
-                record @ Record::Server(_) => {
-                    if let Record::Server(signed) = &record
-                        && let Fact::Returned(returned) = signed.fact()
-                    {
-                        self.spend_returned(signed.at(), returned);
-                    }
-                    self.fold_statement(scanned.position, scanned.place, &record)?;
-                }
-            }
-        }
-        let mut batch = Batch::new();
-        for (device, row) in &self.quotas {
-            batch.put(keys::quota(device), rows::encode(row));
-        }
-        self.statements.apply(&batch)?;
-        let mut faulty = Vec::new();
-        for table in [
-            keys::DEVICE,
-            keys::INVITATION,
-            keys::FACT,
-            keys::FRAMEWORK,
-            keys::REGIONS,
-            keys::FINDING,
-            keys::FOUND,
-            keys::AWAITED,
-            keys::STATED,
-            keys::HORIZON[0],
-            keys::QUOTA,
-            keys::PLACEMENT,
-            keys::TOLD,
-            keys::REVOKED,
-        ] {
-            if !self.same_rows(table)? {
-                faulty.push(table);
-            }
-        }
-        let meta = MetaRow {
-            format: FORMAT,
-            journal: self.reader.journal(),
-            applied: *held,
-            checkpoint: self.checkpoint,
-        };
-        if reader::meta_row(self.kv())? != Some(meta) {
-            faulty.push(keys::META[0]);
-        }
-        drop(held);
-        for table in faulty.into_iter().map(char::from) {
-            self.add(FindingPlace::Table(table), Fault::Row(table));
-        }
-        Ok(())
-    }
-
-    fn same_rows(&self, table: u8) -> Result<bool, LedgerError> {
-        let (from, to) = keys::table(table);
-        let mut found = self.kv().scan(&from, &to, Direction::Ascending);
-        let mut expected = self.statements.scan(&from, &to, Direction::Ascending);
-        loop {
-            match (found.next().transpose()?, expected.next().transpose()?) {
-                (None, None) => return Ok(true),
-                (found, expected) if found == expected => {}
-                (_, _) => return Ok(false),
-            }
-        }
     }
 }
 
