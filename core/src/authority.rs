@@ -203,6 +203,13 @@ pub struct Denied {
     pub held: Vec<Role>,
 }
 
+impl Denied {
+    /// Whether it is denied to everybody, whatever their grants: no server ever accepted it.
+    pub fn is_to_everybody(&self) -> bool {
+        allowed_roles(self.action, self.kind).is_empty()
+    }
+}
+
 /// Decides whether `grants` allow `action` on a document of `kind` in `scope`.
 ///
 /// Acceptance calls it with the kind and scope of the root envelope. [`Action::Sign`],

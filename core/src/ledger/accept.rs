@@ -298,7 +298,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                 "Documents without a kind are not taken from devices.",
             ))));
         }
-        if !returned && let Some(refusal) = self.authority(body, &known)? {
+        if let Some(refusal) = self.authority(body, &known, returned)? {
             return Ok(Some(Verdict::Rejected(refusal)));
         }
         let most = match returned {
@@ -392,11 +392,17 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         Ok(row.as_ref())
     }
 
-    /// What the author may do, by the grants of this moment.
+    /// What the author may do, by the grants of this moment; of a returned run only what nobody may,
+    /// since no server accepted that before.
     ///
     /// What a statement or reference says is not looked at: the envelope proves who wrote it, and their
     /// role decides what it is worth to whoever reads it.
-    fn authority(&mut self, body: &Body, known: &Known) -> Result<Option<Refusal>, ReadError> {
+    fn authority(
+        &mut self,
+        body: &Body,
+        known: &Known,
+        returned: bool,
+    ) -> Result<Option<Refusal>, ReadError> {
         let (kind, scope) = (known.kind, &known.scope);
         let publishes = body.publish && !known.published;
         let declares = match kind {
@@ -418,7 +424,8 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         let denied = acts
             .into_iter()
             .flatten()
-            .find_map(|act| decide(grants, act, kind, &lineage).err());
+            .filter_map(|act| decide(grants, act, kind, &lineage).err())
+            .find(|denied| !returned || denied.is_to_everybody());
         Ok(denied.map(|denied| Refusal::new(RefusalCode::Forbidden, as_sentence(&denied))))
     }
 

@@ -145,6 +145,23 @@ fn all_else_about_a_returned_run_is_judged_as_ever() {
     assert_eq!(rejected(&verdicts[0]), RefusalCode::Unsupported);
 }
 
+/// Nobody may, so no server can have accepted it before.
+#[test]
+fn a_decision_or_score_is_not_changed_by_what_is_given_back() {
+    let (mut ledger, _, _, carrier, _) = with_officers();
+    let mut verifier = Phone::new(3);
+    enrol(&mut ledger, &verifier, Role::Verifier, VILLAGE);
+    let (id, decision) = verifier.create_kind(DocumentKind::Statement, VILLAGE, true);
+    let altered = verifier.edit(&id, "Lain dari yang diputuskan.");
+    let verdicts = give_back(&mut ledger, &carrier, &[&decision, &altered]);
+    accepted(&verdicts[0]);
+    assert_eq!(rejected(&verdicts[1]), RefusalCode::Forbidden);
+    let verdicts = give_back(&mut ledger, &carrier, &[&altered]);
+    assert_eq!(rejected(&verdicts[0]), RefusalCode::Forbidden);
+    let verdicts = submit(&mut ledger, &verifier, &[&altered]);
+    assert_eq!(rejected(&verdicts[0]), RefusalCode::Forbidden);
+}
+
 #[test]
 fn a_device_gives_back_only_so_much_in_a_day() {
     let (mut ledger, _, kv, carrier, mut author) = with_officers();
