@@ -232,6 +232,10 @@ pub const FOLD_RECORDS_MAX: usize = 2_048;
 /// Bytes of records or rows from which a batch for the store is written.
 pub const FOLD_BYTES: usize = 8 * 1024 * 1024;
 
+/// Records that a verification may still have to read when it lets a serving ledger wait for its last
+/// comparison: fewer than a batch of the journal takes to be written.
+pub const VERIFY_HELD_RECORDS: u64 = 64;
+
 /// Findings that one verification of the store lists; further ones are counted.
 pub const VERIFY_FINDINGS_MAX: usize = 1_000;
 

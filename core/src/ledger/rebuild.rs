@@ -20,7 +20,7 @@ use crate::limits::{FOLD_BYTES, FOLD_RECORDS_MAX};
 use crate::record::Record;
 use crate::validate::{CheckedRun, Document, RefusalCode, Verdict, check_run, judge_recorded};
 
-/// How far opening has come.
+/// How far opening or verifying has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// What is being done.
@@ -31,7 +31,7 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// What opening does to the rows.
+/// What opening does to the rows, or verifying with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Applies records that the store had not seen; counted in records.
@@ -42,6 +42,10 @@ pub enum Stage {
     Index,
     /// Builds documents; counted in runs.
     Documents,
+    /// Compares what is kept of each place.
+    Scopes,
+    /// Reads what was added since verifying began; counted in records.
+    Statements,
 }
 
 impl fmt::Display for Stage {
@@ -51,6 +55,8 @@ impl fmt::Display for Stage {
             Self::Read => "checking that the journal is whole",
             Self::Index => "reading the journal",
             Self::Documents => "building documents",
+            Self::Scopes => "comparing places",
+            Self::Statements => "reading what was added meanwhile",
         })
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use super::LedgerError;
 use super::apply::{Fold, publishes, used_by};
@@ -20,6 +21,7 @@ use crate::journal::verify::{self as files, Extent, Findings, verify as verify_j
 use crate::journal::{Storage, Watermark};
 use crate::kv::{Direction, Kv, MemoryKv};
 use crate::limits::VERIFY_FINDINGS_MAX;
+use crate::placement::Placements;
 use crate::record::{Changes, Fact, Record, Returned, Signed};
 use crate::scope::Scope;
 use crate::validate::check_run;
@@ -182,6 +184,7 @@ pub fn verify<S: Storage, K: Kv>(
         },
         expected: Expected::default(),
         statements: MemoryKv::new(),
+        placements: Arc::new(Placements::default()),
         checkpoint: 0,
         quotas: BTreeMap::new(),
     };
@@ -189,9 +192,9 @@ pub fn verify<S: Storage, K: Kv>(
     audit.documents(progress);
     let counted = audit.counts();
     audit.note(counted, keys::RUN);
-    let scopes = audit.scopes();
+    let scopes = audit.scopes(progress);
     audit.note(scopes, keys::LAST);
-    let statements = audit.statements();
+    let statements = audit.statements(progress);
     audit.note(statements, keys::DEVICE);
     Ok(audit.report)
 }
@@ -210,6 +213,8 @@ struct Audit<'r, S: Storage, K> {
     expected: Expected,
     /// Rows that follow from statements alone.
     statements: MemoryKv,
+    /// Where those rows have units.
+    placements: Arc<Placements>,
     checkpoint: Position,
     quotas: BTreeMap<DeviceId, QuotaRow>,
 }
@@ -298,8 +303,11 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
         place: crate::journal::Place,
         record: &Record,
     ) -> Result<(), LedgerError> {
-        let mut fold = Fold::new(&self.statements)?;
+        let mut fold = Fold::over(&self.statements, Arc::clone(&self.placements));
         fold.record(position, place, record)?;
+        if let Some(moved) = fold.moved() {
+            self.placements = Arc::new(moved);
+        }
         self.checkpoint = fold.checkpoint().unwrap_or(self.checkpoint);
         Ok(self.statements.apply(&fold.finish(None)?)?)
     }

@@ -118,26 +118,60 @@ fn damage_in_the_journal_is_found_with_its_place() {
     }
 }
 
+/// At each of its steps something is added, and a unit with evidence moves.
 #[test]
 fn it_may_run_while_the_ledger_goes_on() {
     let (mut ledger, _, _, mut phone) = ledger_with_everything();
     let reader = ledger.reader();
     let before = reader.watermark();
-    let mut more = (0..10)
-        .map(|_| phone.create(VILLAGE).1)
-        .collect::<Vec<_>>()
-        .into_iter();
-    let carrier = phone.clone();
-    let verification = verify(&reader, &mut |_| {
-        if let Some(run) = more.next() {
-            submit(&mut ledger, &carrier, &[&run]);
-            ledger.checkpoint(NOW).unwrap();
+    let mut stages = Vec::new();
+    let verification = verify(&reader, &mut |progress| {
+        stages.push(progress.stage);
+        let run = phone.create(VILLAGE).1;
+        let parent = ["13.76.01", "13.07.05"][stages.len() % 2];
+        match progress.stage {
+            Stage::Index | Stage::Documents => {}
+            Stage::Scopes => add(&mut ledger, 2 * limits::VERIFY_HELD_RECORDS),
+            Stage::Statements if stages.len() < 5 => {
+                add(&mut ledger, limits::VERIFY_HELD_RECORDS);
+            }
+            Stage::Statements => return,
+            Stage::CatchUp | Stage::Read => panic!("{:?}", progress.stage),
         }
+        submit(&mut ledger, &phone, &[&run]);
+        let (unit, parent) = (scope(VILLAGE), scope(parent));
+        ledger.move_unit(NOW, &unit, &parent).unwrap();
     })
     .unwrap();
+    let [.., Stage::Scopes, Stage::Statements, Stage::Statements] = stages[..] else {
+        panic!("{stages:?}");
+    };
     assert!(reader.watermark().position > before.position);
     assert_eq!(verification.upto, before);
     assert!(verification.is_clean(), "{:?}", verification.findings);
+}
+
+#[test]
+fn a_server_that_takes_in_more_than_is_read_meanwhile_waits_for_it_once() {
+    let (mut ledger, _, _, _) = ledger_with_everything();
+    let reader = ledger.reader();
+    let (mut rounds, mut added) = (0, limits::VERIFY_HELD_RECORDS);
+    let verification = verify(&reader, &mut |progress| {
+        rounds += u64::from(progress.stage == Stage::Statements);
+        if rounds < 4 && matches!(progress.stage, Stage::Scopes | Stage::Statements) {
+            added += 1;
+            add(&mut ledger, added);
+        }
+    })
+    .unwrap();
+    assert_eq!(rounds, 1);
+    assert!(verification.is_clean(), "{:?}", verification.findings);
+}
+
+fn add(ledger: &mut MemoryLedger, records: u64) {
+    for _ in 0..records {
+        ledger.checkpoint(NOW).unwrap();
+    }
 }
 
 /// Between the two steps of a commit the journal is ahead of the rows.

@@ -10,52 +10,55 @@ use crate::journal::Storage;
 use crate::kv::{Direction, Kv};
 use crate::ledger::keys;
 use crate::ledger::reader::{self, ReadError};
+use crate::ledger::rebuild::{Progress, Stage};
 use crate::ledger::rows::DigestRow;
 use crate::scope::Scope;
 
 impl<S: Storage, K: Kv> Audit<'_, S, K> {
     /// Every scope with its last position, its places below its ancestors, and every prefix with
     /// its digests.
-    pub(super) fn scopes(&mut self) -> Result<(), LedgerError> {
+    pub(super) fn scopes(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<(), LedgerError> {
         let (from, to) = keys::table(keys::LAST);
-        let mut prefixes = BTreeSet::new();
-        let mut scopes = 0;
-        let mut pairs = 0;
-        for row in self.kv().scan(&from, &to, Direction::Ascending) {
-            let (key, _) = row?;
-            let scope = keys::tail(&key, 1).and_then(keys::scope);
-            let scope = scope.ok_or_else(|| ReadError::row(keys::LAST))?;
-            scopes += 1;
-            let lineage = self.reader.placements().lineage(&scope);
-            pairs += lineage.iter().count() as u64;
-            prefixes.extend(lineage.iter().cloned());
+        let mut rows = self.kv().scan(&from, &to, Direction::Ascending).peekable();
+        let mut done = 0;
+        while let Some(row) = rows.next() {
+            let scope = scope_of(&row?.0)?;
             if let Some(fault) = self.scope(&scope)? {
                 self.add(FindingPlace::Scope(scope), fault);
             }
+            done += 1;
+            if done % 1_000 == 0 || rows.peek().is_none() {
+                progress(Progress {
+                    stage: Stage::Scopes,
+                    done,
+                    total: done,
+                });
+            }
         }
-        for prefix in &prefixes {
+        for prefix in &self.scope_counts()? {
             for audience in [Audience::Unit, Audience::All] {
                 if !self.digest_holds(prefix, audience)? {
                     self.add(FindingPlace::Scope(prefix.clone()), Fault::Digest);
                 }
             }
         }
-        self.scope_counts(scopes, pairs, &prefixes)
+        Ok(())
     }
 
-    /// Rows of the scope tables that no scope explains. More may be added meanwhile, so only as
-    /// long as there are no more scopes than at the start does the count mean anything.
-    fn scope_counts(
-        &mut self,
-        scopes: u64,
-        pairs: u64,
-        prefixes: &BTreeSet<Scope>,
-    ) -> Result<(), LedgerError> {
+    /// Rows of the scope tables that no scope explains, as scopes and what reaches them are at one
+    /// moment: more may come and units may move meanwhile. Gives all that reaches any.
+    fn scope_counts(&mut self) -> Result<BTreeSet<Scope>, LedgerError> {
         let held = self.reader.shared.hold();
-        let all = |_: &[u8], _: &[u8]| None;
-        if self.count(keys::LAST, 0, all)? != scopes {
-            return Ok(());
+        let placements = self.reader.shared.placements();
+        let mut prefixes = BTreeSet::new();
+        let mut pairs = 0;
+        let (from, to) = keys::table(keys::LAST);
+        for row in self.kv().scan(&from, &to, Direction::Ascending) {
+            let lineage = placements.lineage(&scope_of(&row?.0)?);
+            pairs += lineage.iter().count() as u64;
+            prefixes.extend(lineage.iter().cloned());
         }
+        let all = |_: &[u8], _: &[u8]| None;
         let changed = self.count(keys::CHANGED, 0, all)?;
         let below = self.count(keys::BELOW, 0, all)?;
         let (from, to) = keys::table(keys::DIGEST);
@@ -78,7 +81,7 @@ impl<S: Storage, K: Kv> Audit<'_, S, K> {
                 self.add(place, Fault::Count { found, expected });
             }
         }
-        Ok(())
+        Ok(prefixes)
     }
 
     fn scope(&self, scope: &Scope) -> Result<Option<Fault>, LedgerError> {
@@ -135,4 +138,10 @@ impl<S: Storage, K: Kv> Audit<'_, S, K> {
         }
         Ok(sum == reader::digest_row(self.kv(), prefix, audience)?)
     }
+}
+
+/// The scope of a row of the table of scopes.
+fn scope_of(key: &[u8]) -> Result<Scope, ReadError> {
+    let scope = keys::tail(key, 1).and_then(keys::scope);
+    scope.ok_or_else(|| ReadError::row(keys::LAST))
 }
