@@ -30,6 +30,7 @@ mod scrub;
 mod statements;
 mod verifying;
 mod vouching;
+mod witnessing;
 
 const VILLAGE: &str = "13.76.01.1001";
 const OTHER_VILLAGE: &str = "13.76.02.1001";

@@ -4,6 +4,7 @@
 //! compared in pieces that are read together, so none of them is half old and half new. Memory
 //! grows with devices and statements, not with runs or documents.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -95,6 +96,16 @@ pub enum Fault {
     /// A record that cannot be read or trusted, or contradicts those before it.
     #[error("{0}")]
     Record(String),
+    /// What the server signed about its journal is not so.
+    #[error(
+        "it was signed behind record {} with chain {}, and the journal has another history there",
+        named.position,
+        named.chain
+    )]
+    History {
+        /// What the server signed.
+        named: Seen,
+    },
     /// A row that the journal demands is missing or another.
     #[error("the row in table '{0}' is not what the journal says")]
     Row(char),
@@ -127,6 +138,7 @@ impl Fault {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Record(_) => "record",
+            Self::History { .. } => "history",
             Self::Row(_) => "row",
             Self::Count { .. } => "rows",
             Self::Content => "content",
@@ -186,6 +198,10 @@ pub fn verify<S: Storage, K: Kv>(
         statements: MemoryKv::new(),
         placements: Arc::new(Placements::default()),
         checkpoint: 0,
+        before: Seen {
+            position: 0,
+            chain: reader.records.chain_at(0).map_err(ReadError::from)?,
+        },
         quotas: BTreeMap::new(),
     };
     audit.records(progress);
@@ -216,6 +232,8 @@ struct Audit<'r, S: Storage, K> {
     /// Where those rows have units.
     placements: Arc<Placements>,
     checkpoint: Position,
+    /// The record that was read last.
+    before: Seen,
     quotas: BTreeMap<DeviceId, QuotaRow>,
 }
 
@@ -262,6 +280,10 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
             if let Err(fault) = checked {
                 self.add(FindingPlace::Record(position), fault);
             }
+            self.before = Seen {
+                position,
+                chain: scanned.chain,
+            };
             if position.is_multiple_of(1_000) || position == total {
                 progress(Progress {
                     stage: Stage::Index,
@@ -283,6 +305,11 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
             Record::Server(signed) => {
                 let server = self.reader.server();
                 signed.verify(&server).map_err(record_fault)?;
+                if let Fact::Checkpoint(named) | Fact::Restored(named) = signed.fact()
+                    && let Err(fault) = self.expect_history(*named)
+                {
+                    self.add(FindingPlace::Record(position), fault);
+                }
                 if let Fact::Returned(returned) = signed.fact() {
                     Signed::open(&returned.statement, &server).map_err(record_fault)?;
                     self.spend_returned(signed.at(), returned);
@@ -294,6 +321,24 @@ impl<'r, S: Storage, K: Kv> Audit<'r, S, K> {
                 self.spend(&changes);
                 self.changes(position, place, changes)
             }
+        }
+    }
+
+    /// Whether the journal has the history that the server signed in the record after `before`. Most
+    /// of these name the record right before them; for any other a group is read again.
+    fn expect_history(&self, named: Seen) -> Result<(), Fault> {
+        let before = self.before;
+        let chain = match named.position.cmp(&before.position) {
+            Ordering::Greater => None,
+            Ordering::Equal => Some(before.chain),
+            Ordering::Less => {
+                let chain = self.reader.records.chain_at(named.position);
+                Some(chain.map_err(unreadable)?)
+            }
+        };
+        match chain {
+            Some(chain) if chain == named.chain => Ok(()),
+            _other => Err(Fault::History { named }),
         }
     }
 
