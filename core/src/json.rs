@@ -44,7 +44,7 @@ pub(crate) fn parse(bytes: &[u8], bytes_max: usize) -> Result<Value, Fault> {
             "the file has {length} bytes, more than {bytes_max}"
         )));
     }
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = without_mark(bytes);
     let depth = nesting(bytes);
     if depth > limits::DEFINITION_NESTING_MAX {
         let most = limits::DEFINITION_NESTING_MAX;
@@ -53,6 +53,11 @@ pub(crate) fn parse(bytes: &[u8], bytes_max: usize) -> Result<Value, Fault> {
     let Strict(value) =
         serde_json::from_slice(bytes).map_err(|error| whole(format!("not JSON: {error}")))?;
     Ok(value)
+}
+
+/// The text without the byte order mark that some editors put before it.
+pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 /// The deepest nesting of brackets outside of strings.

@@ -562,6 +562,7 @@ pub(super) fn framework_name(fact: &FrameworkFact) -> Option<(String, String)> {
         id: String,
         version: String,
     }
-    let named: Named = serde_json::from_slice(&fact.json).ok()?;
+    let json = crate::json::without_mark(&fact.json);
+    let named: Named = serde_json::from_slice(json).ok()?;
     Some((named.id, named.version))
 }

@@ -407,3 +407,20 @@ fn a_damaged_record_costs_what_it_was_read_for_and_nothing_else() {
     let other = Phone::new(2);
     accepted(&submit(&mut ledger, &other, &[&run])[0]);
 }
+
+#[test]
+fn a_framework_file_may_begin_with_a_byte_order_mark() {
+    let (mut ledger, storage, kv) = founded();
+    let (name, json) = framework::built_in()[0];
+    let marked = [b"\xef\xbb\xbf", json].concat();
+    let position = ledger.import_framework(NOW, name, marked.clone()).unwrap();
+    assert_eq!(
+        ledger.import_framework(NOW, name, marked).unwrap(),
+        position
+    );
+    // It is of the same version as the file without it.
+    ledger
+        .import_framework(NOW, name, json.to_vec())
+        .unwrap_err();
+    assert!(all_rows(&kv) == rebuilt_rows(&storage), "a rebuild differs");
+}
