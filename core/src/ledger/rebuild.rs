@@ -437,25 +437,27 @@ fn build_documents<S: Storage, K: Kv>(
     }
 }
 
-/// The next documents by id, as many as have about [`FOLD_RECORDS_MAX`] runs, and moves behind
-/// them.
+/// The next documents by id, as many as have about [`FOLD_RECORDS_MAX`] runs or [`FOLD_BYTES`] of
+/// records, and moves behind them.
 fn next_documents<K: Kv>(
     kv: &K,
     from: &mut Vec<u8>,
     to: &[u8],
 ) -> Result<(Vec<DocumentId>, u64), LedgerError> {
     let mut documents = Vec::new();
-    let mut runs = 0;
+    let (mut runs, mut bytes) = (0, 0);
     let mut last = None;
     for row in kv.scan(from, to, Direction::Ascending) {
         let (key, value) = row?;
         let damaged = || ReadError::row(keys::DOCUMENT);
         let id = keys::tail(&key, 1).and_then(|id| DocumentId::try_from(id).ok());
         let row: DocumentRow = super::rows::decode(&value).ok_or_else(damaged)?;
-        documents.push(id.ok_or_else(damaged)?);
+        let id = id.ok_or_else(damaged)?;
+        documents.push(id);
         runs += row.runs;
+        bytes += recorded_bytes(kv, &id)?;
         last = Some(key);
-        if runs >= FOLD_RECORDS_MAX as u64 {
+        if runs >= FOLD_RECORDS_MAX as u64 || bytes >= FOLD_BYTES {
             break;
         }
     }
@@ -464,6 +466,18 @@ fn next_documents<K: Kv>(
         *from = key;
     }
     Ok((documents, runs))
+}
+
+/// Bytes of the records that a document is built of.
+fn recorded_bytes<K: Kv>(kv: &K, document: &DocumentId) -> Result<usize, LedgerError> {
+    let (from, to) = keys::envelopes(document);
+    let mut bytes = 0;
+    for row in kv.scan(&from, &to, Direction::Ascending) {
+        let row = EnvelopeRow::from_bytes(0, &row?.1);
+        let row = row.ok_or_else(|| ReadError::row(keys::ENVELOPE))?;
+        bytes += row.place.length as usize;
+    }
+    Ok(bytes)
 }
 
 /// The runs of a document out of the journal, in its order.
@@ -563,34 +577,68 @@ mod tests {
     use super::*;
     use crate::envelope::DocumentKind;
     use crate::id::DeviceId;
+    use crate::journal::Place;
     use crate::kv::MemoryKv;
 
-    #[test]
-    fn documents_are_built_a_bounded_number_of_runs_at_once() {
+    fn document_row(runs: u64) -> DocumentRow {
+        DocumentRow {
+            kind: DocumentKind::Evidence,
+            scope: crate::scope::Scope::all(),
+            creator: DeviceId([1; 32]),
+            heads: Vec::new(),
+            entered_unit: 1,
+            entered_all: None,
+            last_position: 1,
+            runs,
+            changes: 1,
+            saved_bytes: 0,
+        }
+    }
+
+    /// Four documents, and which of them are built together.
+    fn built_together(runs: u64, record_bytes: u32) -> Vec<Vec<u8>> {
         let kv = MemoryKv::new();
         let mut batch = Batch::new();
-        let ids: Vec<DocumentId> = (1..=4).map(|number| DocumentId([number; 16])).collect();
-        let runs = FOLD_RECORDS_MAX as u64 - 1;
-        for id in &ids {
-            let row = DocumentRow {
-                kind: DocumentKind::Evidence,
-                scope: crate::scope::Scope::all(),
-                creator: DeviceId([1; 32]),
-                heads: Vec::new(),
-                entered_unit: 1,
-                entered_all: None,
-                last_position: 1,
-                runs,
-                changes: 1,
-                saved_bytes: 1,
+        for id in (1..=4).map(|number| DocumentId([number; 16])) {
+            let row = document_row(runs);
+            batch.put(keys::document(&id), super::super::rows::encode(&row));
+            let envelope = EnvelopeRow {
+                position: 1,
+                received_at: 0,
+                carrier: row.creator,
+                place: Place {
+                    segment: 1,
+                    offset: 0,
+                    length: record_bytes,
+                    check: [0; 16],
+                },
+                envelope: Vec::new(),
             };
-            batch.put(keys::document(id), super::super::rows::encode(&row));
+            batch.put(keys::envelope(&id, 1), envelope.to_bytes());
         }
         kv.apply(&batch).unwrap();
         let (mut from, to) = keys::table(keys::DOCUMENT);
-        let mut next = || next_documents(&kv, &mut from, &to).unwrap();
-        assert_eq!(next(), (ids[..2].to_vec(), 2 * runs));
-        assert_eq!(next(), (ids[2..].to_vec(), 2 * runs));
-        assert_eq!(next(), (Vec::new(), 0));
+        let mut together = Vec::new();
+        loop {
+            let (documents, counted) = next_documents(&kv, &mut from, &to).unwrap();
+            assert_eq!(counted, documents.len() as u64 * runs);
+            if documents.is_empty() {
+                return together;
+            }
+            together.push(documents.iter().map(|id| id.0[0]).collect());
+        }
+    }
+
+    #[test]
+    fn documents_are_built_a_bounded_number_of_runs_at_once() {
+        let runs = FOLD_RECORDS_MAX as u64 - 1;
+        assert_eq!(built_together(runs, 1), [[1, 2], [3, 4]]);
+    }
+
+    #[test]
+    fn documents_are_built_of_a_bounded_number_of_bytes_at_once() {
+        let bytes = FOLD_BYTES as u32 - 1;
+        assert_eq!(built_together(1, bytes), [[1, 2], [3, 4]]);
+        assert_eq!(built_together(1, 1), [[1, 2, 3, 4]]);
     }
 }
