@@ -384,4 +384,4 @@ impl Bench<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

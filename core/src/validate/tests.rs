@@ -10,7 +10,7 @@ use device::Device;
 
 mod bounds;
 mod convergence;
-mod crafted;
+pub(crate) mod crafted;
 mod device;
 mod recorded;
 

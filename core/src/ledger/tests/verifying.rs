@@ -187,6 +187,34 @@ fn records_whose_rows_are_not_written_yet_are_not_judged() {
     assert!(verification.is_clean(), "{:?}", verification.findings);
 }
 
+/// A journal may end before the run that makes it good again.
+#[test]
+fn a_document_that_nobody_can_edit_is_built_of_its_records_and_told() {
+    let (ledger, storage, kv, phone) = ledger_with_everything();
+    drop(ledger);
+    let runs = crate::validate::tests::crafted::uneditable_runs();
+    let document = runs[0].envelope().body().document;
+    let records = runs.map(|run| {
+        Record::Changes(crate::record::Changes {
+            run: run.into_run(),
+            received_at: NOW,
+            carrier: phone.id(),
+            returned: false,
+        })
+        .to_bytes()
+    });
+    let (mut journal, _) = Journal::open(storage.clone(), options().journal).unwrap();
+    journal.append(&records).unwrap();
+    drop(journal);
+    let (ledger, _) = reopen(&storage, &kv).unwrap();
+    let verification = verified(&ledger);
+    let [finding] = &verification.findings[..] else {
+        panic!("{:?}", verification.findings);
+    };
+    assert_eq!(finding.place, FindingPlace::Document(document));
+    assert!(finding.fault.to_string().contains("edited"), "{finding}");
+}
+
 /// What is said once the store has changed so.
 fn said(ledger: &MemoryLedger, kv: &MemoryKv, change: &Batch) -> Vec<VerifyFinding> {
     let sound = kv.snapshot();

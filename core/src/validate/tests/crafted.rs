@@ -182,6 +182,13 @@ pub(super) fn uneditable() -> (Document, Device, CheckedRun) {
     (document, creator, editing.seal_forged(&forge))
 }
 
+/// The runs of that document, which acceptance takes together with one that deletes the text alone.
+pub(crate) fn uneditable_runs() -> [CheckedRun; 2] {
+    let (_, mut creator, bad) = uneditable();
+    (creator.number, creator.sealed_seq) = (0, 0);
+    [creator.seal(), bad]
+}
+
 #[test]
 fn an_object_in_a_text_that_nobody_can_edit_is_refused() {
     let (document, _, run) = uneditable();
