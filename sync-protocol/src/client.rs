@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use bukti_core::hash::{domain, signing_bytes};
 use bukti_core::id::{DeviceId, RunId};
+use bukti_core::limits::GRANTS_MAX;
 use ed25519_dalek::Signer;
 
 use self::comparing::Comparing;
@@ -22,8 +23,8 @@ use crate::credit::{Allowance, Window};
 use crate::deflate::unpack;
 use crate::fragment::{Assembler, Held, ItemId, PartialItem};
 use crate::frame::{
-    Challenge, Credit, Features, Feed, Fragment, Frame, Hello, Proof, Reconcile, Subscribe,
-    UpToDate, Welcome, decode, encode,
+    Challenge, Credit, Features, Feed, Fragment, Frame, Hello, Proof, Reconcile, ScopeDigest,
+    Subscribe, UpToDate, Welcome, decode, encode,
 };
 use crate::item::{FeedItem, Item};
 use crate::limits;
@@ -62,6 +63,8 @@ pub struct ClientSession {
     assembler: Assembler,
     /// Bytes that each page not yet applied will free; 0 for an `up_to_date`.
     unapplied: VecDeque<u64>,
+    /// Digests of an `up_to_date` that goes on in another frame.
+    ending: Vec<ScopeDigest>,
     comparing: Comparing,
     returning: Returning,
     /// The flight was dropped, or is held back: statements have to go before it is sent.
@@ -102,6 +105,7 @@ impl ClientSession {
             theirs: Vec::new(),
             assembler,
             unapplied: VecDeque::new(),
+            ending: Vec::new(),
             comparing: Comparing::default(),
             returning: Returning::default(),
             dropped: statements.is_some(),
@@ -446,7 +450,7 @@ impl ClientSession {
             }
             Frame::Feed(feed) => self.page(feed, frame_bytes)?,
             Frame::Fragment(fragment) => self.fragment(&fragment, frame_bytes)?,
-            Frame::UpToDate(end) => self.up_to_date(end),
+            Frame::UpToDate(end) => self.up_to_date(end)?,
             Frame::Accepted(accepted) => {
                 let runs = accepted
                     .runs
@@ -538,6 +542,7 @@ impl ClientSession {
     }
 
     fn page(&mut self, feed: Feed, frame_bytes: usize) -> Result<(), Bye> {
+        self.ending.clear();
         let mut items = Vec::with_capacity(feed.items.len());
         for item in feed.items {
             items.push(match item {
@@ -563,14 +568,23 @@ impl ClientSession {
         Ok(())
     }
 
-    fn up_to_date(&mut self, end: UpToDate) {
+    /// The device is told once all digests are here: what it concludes rests on all of them.
+    fn up_to_date(&mut self, mut end: UpToDate) -> Result<(), Bye> {
+        self.ending.append(&mut end.digests);
+        if self.ending.len() > GRANTS_MAX {
+            let sentence = "The server names more digests than grants can need.";
+            return Err(Bye::new(ByeCode::Malformed, sentence));
+        }
+        if end.more {
+            return Ok(());
+        }
         self.caught_up = true;
         self.pushes.settled();
         self.comparing.caught_up();
         let held = self.returning.caught_up();
         self.held(held);
         self.unapplied.push_back(0);
-        let digests = end.digests.into_iter();
+        let digests = std::mem::take(&mut self.ending).into_iter();
         self.event(Event::UpToDate {
             cursor: end.cursor.into(),
             position: end.position,
@@ -585,6 +599,7 @@ impl ClientSession {
                 })
                 .collect(),
         });
+        Ok(())
     }
 
     fn applied(&mut self) {

@@ -293,6 +293,9 @@ pub struct UpToDate {
     /// What the device should hold.
     #[n(2)]
     pub digests: Vec<ScopeDigest>,
+    /// Another frame goes on with the digests.
+    #[cbor(n(3), default, skip_if = "is_false")]
+    pub more: bool,
 }
 
 /// Digest of what a subscription should hold.

@@ -190,10 +190,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         for known in known.filter(|known| known.is_of(prefix, audience)) {
             known.concluded = true;
         }
-        let agreed = |survived: &SurvivedDifference| survived.is_of(prefix, audience);
-        Ok(self
-            .confirmed
-            .update(|meta| meta.survived.retain(|survived| !agreed(survived)))?)
+        Ok(self.confirmed.update(|meta| meta.agree(prefix, audience))?)
     }
 
     /// Whether this very difference stayed before, and was told.

@@ -119,6 +119,7 @@ impl<K: Kv> Confirmed<K> {
             looks_for_left: false,
             owes_statements: false,
             has_lost_history: false,
+            agreed: Vec::new(),
             own_incarnation: None,
             unconfirmed: false,
             survived: Vec::new(),
@@ -204,7 +205,7 @@ impl<K: Kv> Confirmed<K> {
         meta.cursor_is_void = false;
         meta.cursor_is_lost = has_cursor;
         meta.owes_statements = false;
-        meta.has_lost_history = true;
+        meta.lost_history();
         meta.looks_for_left = true;
         change.commit()?;
         self.flush()

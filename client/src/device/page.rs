@@ -239,8 +239,20 @@ impl<S: Storage, K: Kv> Device<S, K> {
         }
         for (id, row) in self.confirmed.documents()? {
             let admitted = audience(&self.grants, self.placements.lineage(&row.scope));
-            let stays = |admitted| row.audiences().any(|of| of == admitted);
-            if admitted.is_some_and(stays) || self.is_not_on_the_server(&id)? {
+            let back = DocumentRow {
+                left: false,
+                ..row.clone()
+            };
+            let stays = |admitted| back.audiences().any(|of| of == admitted);
+            if admitted.is_some_and(stays) {
+                if row.left {
+                    let mut change = self.confirmed.change();
+                    change.put_document(&id, &back, None)?;
+                    change.commit()?;
+                }
+                continue;
+            }
+            if self.is_not_on_the_server(&id, &row)? {
                 continue;
             }
             let left = u64::from(self.leave_scope(&id)?);
@@ -255,10 +267,15 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// Whether a document may be lacking where it belongs: its server lost records and was not found
     /// to have the same since, or did not take it back. A device may not give what is out of its
     /// reach, so that is kept until it is within reach again.
-    fn is_not_on_the_server(&self, id: &DocumentId) -> Result<bool, DeviceError> {
+    fn is_not_on_the_server(
+        &self,
+        id: &DocumentId,
+        row: &DocumentRow,
+    ) -> Result<bool, DeviceError> {
         let runs = self.confirmed.envelopes(id)?.into_iter();
         let runs: Vec<RunId> = runs.map(|row| row.envelope.run()).collect();
-        if self.confirmed.meta().has_lost_history {
+        let lineage = self.placements.lineage(&row.scope);
+        if self.confirmed.meta().may_be_lacking(row, &lineage) {
             let kept: Vec<_> = runs.iter().map(|run| (*run, "out-of-reach")).collect();
             self.confirmed.set_unreturned(&kept)?;
             return Ok(true);
@@ -329,8 +346,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
     }
 
     pub(super) fn remove_if_left(&mut self, id: &DocumentId) -> Result<(), DeviceError> {
-        let left = self.confirmed.document(id)?.is_some_and(|row| row.left);
-        if left && self.tail.of(*id).next().is_none() {
+        let row = self.confirmed.document(id)?.filter(|row| row.left);
+        if let Some(row) = row
+            && self.tail.of(*id).next().is_none()
+            && !self.is_not_on_the_server(id, &row)?
+        {
             let mut change = self.confirmed.change();
             change.remove_document(id)?;
             change.commit()?;

@@ -199,6 +199,8 @@ impl<S: Storage> Quarantine<S> {
             return Ok(());
         }
         stored.entered_again = Some(by);
+        // Known here whether or not the disk takes it.
+        self.runs.insert(*run, (stored.clone(), pending.clone()));
         self.write(pending, stored)
     }
 

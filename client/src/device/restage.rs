@@ -79,7 +79,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
     ///
     /// # Errors
     /// A refusal ([`DeviceError::is_refusal`]), or a failing disk. The quarantine stays as it was
-    /// then, unless what failed came behind the sealing: opening the device again notes it there.
+    /// then, unless what failed came behind the sealing: this device knows, and opening it again notes
+    /// it there.
     pub fn enter_again(
         &mut self,
         now: WallMs,
@@ -140,7 +141,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             && self.session.comparisons.are_concluded()
             && self.session.giving.is_done();
         let is_everything = !meta.unconfirmed && !meta.cursor_is_void && !self.session.is_narrowed;
-        if !(follows && is_everything) || self.session.entered.is_some() {
+        if !(follows && is_everything) || self.session.entered == Some(true) {
             return Ok(());
         }
         let entered = match self.enter_stale(now) {

@@ -3,7 +3,7 @@
 //! Kept in segments of the journal machine, so that an edit is on the disk when [`Tail::seal`]
 //! returns. `docs/storage.md` lists the records under "Device tail". Of several records of one
 //! append a crash may keep the first ones only; each record therefore stands for one whole step:
-//! a run replaces others in the record that adds it.
+//! a run replaces others in the record that adds it, and those that are sealed with it count by that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -119,6 +119,15 @@ enum TailRecord {
         run: Vec<u8>,
         #[n(1)]
         replaces: Vec<RunId>,
+        /// How many [`Begun`](Self::Begun) right before it are sealed with it.
+        #[cbor(n(2), default)]
+        begun: u32,
+    },
+    /// A run that counts with a later one or not at all.
+    #[n(5)]
+    Begun {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        run: Vec<u8>,
     },
     #[n(4)]
     Settled {
@@ -219,6 +228,8 @@ struct State {
     last: Option<Last>,
     settled_through: Position,
     pending: Vec<Pending>,
+    /// Runs that count once the one comes that they are sealed with.
+    begun: Vec<Pending>,
 }
 
 impl<S: Storage> Tail<S> {
@@ -337,15 +348,19 @@ impl<S: Storage> Tail<S> {
     /// Adds sealed runs in place of others, all or none; they are on the disk when this returns. The
     /// last names what they replace, in the tail or in quarantine.
     pub(super) fn seal(&mut self, runs: &[Run], replaces: Vec<RunId>) -> Result<(), TailError> {
-        let mut replaces = Some(replaces);
-        let mut records: Vec<TailRecord> = Vec::with_capacity(runs.len());
-        for (place, run) in runs.iter().enumerate() {
-            let is_last = place + 1 == runs.len();
-            records.push(TailRecord::Sealed {
-                run: run.to_bytes(),
-                replaces: replaces.take_if(|_| is_last).unwrap_or_default(),
-            });
-        }
+        let Some((last, begun)) = runs.split_last() else {
+            return Ok(());
+        };
+        let records = begun.iter().map(|run| TailRecord::Begun {
+            run: run.to_bytes(),
+        });
+        let mut records: Vec<TailRecord> = records.collect();
+        let begun = u32::try_from(begun.len()).expect("a tail holds fewer than 2^32 runs");
+        records.push(TailRecord::Sealed {
+            run: last.to_bytes(),
+            replaces,
+            begun,
+        });
         self.append(records)
     }
 
@@ -356,7 +371,7 @@ impl<S: Storage> Tail<S> {
         if runs.is_empty() {
             return Ok(());
         }
-        let mut records = vec![TailRecord::Settled { runs, how }];
+        let mut records = Vec::new();
         if let Settled::Left = how {
             // The store may be thrown back to before they left, and would use their numbers again.
             let (incarnation, reenter) = (self.successor(), false);
@@ -365,6 +380,7 @@ impl<S: Storage> Tail<S> {
                 reenter,
             });
         }
+        records.push(TailRecord::Settled { runs, how });
         match (self.append(records), how) {
             (Ok(()), _) => self.compact(),
             (
@@ -396,7 +412,7 @@ impl<S: Storage> Tail<S> {
         }])
     }
 
-    /// Writes records, all or none of them.
+    /// Writes records. A crash may keep the first ones only.
     fn append(&mut self, records: Vec<TailRecord>) -> Result<(), TailError> {
         let bytes: Vec<Vec<u8>> = records.iter().map(encode).collect();
         self.journal.append(&bytes)?;
@@ -435,6 +451,7 @@ impl State {
             last: None,
             settled_through: 0,
             pending: Vec::new(),
+            begun: Vec::new(),
         }
     }
 
@@ -473,17 +490,32 @@ impl State {
                 }
                 Ok(length)
             }
-            TailRecord::Sealed { run, replaces } => {
-                let pending = Pending::read(&run, false)?;
-                let body = pending.body();
-                if body.incarnation == self.incarnation {
-                    self.last = Some(Last {
-                        number: body.number,
-                        run: pending.id(),
-                    });
+            TailRecord::Begun { run } => {
+                self.begun.push(Pending::read(&run, false)?);
+                Ok(0)
+            }
+            TailRecord::Sealed {
+                run,
+                replaces,
+                begun,
+            } => {
+                // What a crash left of others stands before them.
+                let others = self.begun.len().checked_sub(begun as usize);
+                let others = others.ok_or("a run is sealed with others that are not there")?;
+                let mut sealed = self.begun.split_off(others);
+                sealed.push(Pending::read(&run, false)?);
+                let mut freed: u64 = self.begun.drain(..).map(|it| it.bytes.len() as u64).sum();
+                freed += self.remove(&replaces);
+                for pending in sealed {
+                    let body = pending.body();
+                    if body.incarnation == self.incarnation {
+                        self.last = Some(Last {
+                            number: body.number,
+                            run: pending.id(),
+                        });
+                    }
+                    self.pending.push(pending);
                 }
-                let freed = self.remove(&replaces);
-                self.pending.push(pending);
                 Ok(freed)
             }
             TailRecord::Settled { runs, how } => {
@@ -537,6 +569,7 @@ impl Replay {
                     last,
                     settled_through,
                     pending: Vec::new(),
+                    begun: Vec::new(),
                 };
                 self.base = Some((state, kept));
             }
@@ -547,9 +580,10 @@ impl Replay {
             },
             other @ (TailRecord::Incarnation { .. }
             | TailRecord::Sealed { .. }
+            | TailRecord::Begun { .. }
             | TailRecord::Settled { .. }) => {
                 self.base = None;
-                if let TailRecord::Sealed { run, replaces } = &other
+                if let TailRecord::Sealed { run, replaces, .. } = &other
                     && !replaces.is_empty()
                 {
                     let by = Pending::read(run, false)?.id();

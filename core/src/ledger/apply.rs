@@ -319,12 +319,19 @@ impl<'k, K: Kv> Fold<'k, K> {
             }
             Fact::Enrolment(certificate) => self.enrolment(position, place, at, certificate)?,
             Fact::Grants(fact) => {
+                let placements = self.placements_now();
                 let row = self.device(&fact.device)?;
                 let row = row.ok_or_else(|| diverged("the device is not enrolled"))?;
                 let topic = about(fact.device, &[&row.grants, &fact.grants]);
-                let given = fact.grants.iter().filter(|it| !row.grants.contains(it));
-                if let Some(vouched) = &mut row.vouched {
-                    vouched.extend(given.cloned());
+                if let Some(vouched) = row.vouched.take() {
+                    let lies_in = |grant: &Grant| {
+                        vouched
+                            .iter()
+                            .any(|known| known.includes(grant, &placements))
+                    };
+                    let mut known = fact.grants.clone();
+                    known.retain(|grant| !row.grants.contains(grant) || lies_in(grant));
+                    row.vouched = (known.len() < fact.grants.len()).then_some(known);
                 }
                 row.grants.clone_from(&fact.grants);
                 row.grants_at = row.grants_at.max(at);

@@ -184,7 +184,7 @@ pub enum Event {
         cursor: Vec<u8>,
     },
     /// Everything in scope is here. Store the cursor, compare the digests, then say
-    /// [`Input::Applied`]. Comes in several with the same cursor where there are many digests.
+    /// [`Input::Applied`].
     UpToDate {
         /// What to store.
         cursor: Vec<u8>,

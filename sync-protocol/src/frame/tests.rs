@@ -189,6 +189,7 @@ impl Source<'_> {
                     digest: Digest::from(source.array::<32>()),
                     documents: source.number(),
                 }),
+                more: self.byte() % 2 == 1,
             }
             .into(),
             10 => Push {
@@ -502,6 +503,7 @@ fn every_count_and_every_length_ends_at_its_bound() {
             cursor: vec![7; cursor].into(),
             position: 1,
             digests: vec![digest; digests],
+            more: false,
         })
     };
     let rejected = |code: usize, sentence: usize| {
@@ -730,6 +732,7 @@ fn the_longest_frames_still_fit() {
             cursor: cursor().into(),
             position: u64::MAX,
             digests: vec![digest; limits::DIGESTS_PER_FRAME],
+            more: true,
         }
         .into(),
         Accepted {

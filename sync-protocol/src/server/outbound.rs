@@ -268,6 +268,7 @@ impl Outbound {
                 digests: rest,
                 ..end.clone()
             });
+            end.more = true;
         }
         end.into()
     }
@@ -321,5 +322,6 @@ fn up_to_date(end: feed::UpToDate) -> UpToDate {
                 documents,
             })
             .collect(),
+        more: false,
     }
 }

@@ -271,6 +271,7 @@ pub(crate) fn frames() -> Vec<Frame> {
                 digest,
                 documents: 1,
             }],
+            more: false,
         }
         .into(),
         Push {

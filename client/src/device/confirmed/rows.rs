@@ -7,6 +7,7 @@ use bukti_core::evidence::{Declared, EvidenceView};
 use bukti_core::id::{
     ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, Position, RunId, WallMs,
 };
+use bukti_core::placement::Lineage;
 use bukti_core::scope::Scope;
 use bukti_sync_protocol::fragment::ItemId;
 use minicbor::bytes::ByteVec;
@@ -56,6 +57,10 @@ pub(in crate::device) struct Meta {
     #[n(17)]
     #[cbor(default)]
     pub(in crate::device) has_lost_history: bool,
+    /// Subscriptions of which it was found to hold the same since.
+    #[n(18)]
+    #[cbor(default)]
+    pub(super) agreed: Vec<(Scope, u8)>,
     /// Whether the server may have lost frameworks and regions that are here, in a store of a former
     /// version.
     #[n(13)]
@@ -74,6 +79,51 @@ pub(in crate::device) struct Meta {
 }
 
 impl Meta {
+    /// The server lost records.
+    pub(in crate::device) fn lost_history(&mut self) {
+        self.has_lost_history = true;
+        self.agreed.clear();
+    }
+
+    /// The server holds what is held here of a subscription.
+    pub(in crate::device) fn agree(&mut self, prefix: &Scope, audience: Audience) {
+        self.survived
+            .retain(|survived| !survived.is_of(prefix, audience));
+        let agreed = (prefix.clone(), audience_byte(audience));
+        if self.has_lost_history && !self.agreed.contains(&agreed) {
+            self.agreed.push(agreed);
+        }
+    }
+
+    /// Forgets that records were lost once the server was found to hold the same of all of these.
+    pub(in crate::device) fn agreed_on<'a>(
+        &mut self,
+        mut subscriptions: impl Iterator<Item = (&'a Scope, Audience)>,
+    ) {
+        let agreed = &self.agreed;
+        let has = |(prefix, audience): (&Scope, Audience)| {
+            agreed
+                .iter()
+                .any(|(of, as_of)| of == prefix && *as_of == audience_byte(audience))
+        };
+        if self.has_lost_history && subscriptions.all(has) {
+            self.has_lost_history = false;
+            self.agreed.clear();
+        }
+    }
+
+    /// Whether the server may lack a document that was held here when it lost records.
+    pub(in crate::device) fn may_be_lacking(&self, row: &DocumentRow, lineage: &Lineage) -> bool {
+        let held = DocumentRow {
+            left: false,
+            ..row.clone()
+        };
+        let is_known = |(prefix, audience): &(Scope, u8)| {
+            lineage.is_below(prefix) && held.audiences().any(|of| audience_byte(of) == *audience)
+        };
+        self.has_lost_history && !self.agreed.iter().any(is_known)
+    }
+
     pub(in crate::device) fn confirm_own(&mut self, incarnation: Incarnation, through: Position) {
         let is_known = self.own_incarnation.is_none_or(|of| of == incarnation);
         let former = if is_known { self.own_through } else { 0 };

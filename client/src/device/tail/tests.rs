@@ -213,3 +213,38 @@ fn a_tail_that_was_written_anew_and_damaged_at_its_beginning_is_not_begun_over()
         );
     }
 }
+
+/// Several that replace others, too large for one group and for what is left of the segment.
+#[test]
+fn runs_that_are_sealed_together_count_all_or_not_at_all() {
+    let old = run(9, 100_000);
+    let together: Vec<Run> = (1..=4).map(|number| run(number, 300_000)).collect();
+    let ids: Vec<RunId> = together.iter().map(Run::id).collect();
+    let mut outcomes = [0, 0];
+    for call in 1.. {
+        let disk = MemoryStorage::new();
+        let mut tail = open(&disk);
+        tail.seal(std::slice::from_ref(&old), Vec::new()).unwrap();
+        disk.fail_at(call, Fault::Io);
+        let sealed = tail.seal(&together, vec![old.id()]);
+        let failed = !disk.is_to_fail();
+        disk.fail_no_more();
+        disk.crash(&mut |_| 1);
+        let mut tail = open(&disk);
+        let found = waiting(&tail);
+        let is_whole = found == ids;
+        assert!(is_whole || found == [old.id()], "{found:?} at call {call}");
+        assert!(is_whole || sealed.is_err());
+        outcomes[usize::from(is_whole)] += 1;
+        // What a crash left of them belongs to nothing that comes later.
+        if !is_whole {
+            let next = run(5, 10);
+            tail.seal(std::slice::from_ref(&next), Vec::new()).unwrap();
+            assert_eq!(waiting(&open(&disk)), [old.id(), next.id()]);
+        }
+        if !failed {
+            break;
+        }
+    }
+    assert!(outcomes[0] > 3 && outcomes[1] > 0, "{outcomes:?}");
+}

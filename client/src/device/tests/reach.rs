@@ -200,3 +200,126 @@ fn own_work_that_leaves_with_its_document_ends_the_life_in_which_it_was_sealed()
     assert_eq!(siti.device().status().unwrap().unsent, 0);
     assert_ne!(siti.device().incarnation(), before);
 }
+
+/// The server lost what came after a copy, and cannot take one document of one scope back.
+#[test]
+fn what_a_server_was_found_to_hold_leaves_although_it_lacks_something_elsewhere() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let device = siti.device().id();
+    let both = [
+        grants(Role::Officer, WARD),
+        grants(Role::Officer, ELSEWHERE),
+    ]
+    .concat();
+    world.ledger.grant(NOW + 1, device, both).unwrap();
+    world.sync(&mut siti);
+    let far = create_at(&mut siti, ELSEWHERE, "Jauh");
+    world.sync(&mut siti);
+    let copy = world.journal.duplicate();
+    let near = create_at(&mut siti, WARD, "Dekat");
+    world.sync(&mut siti);
+    world.restore(copy);
+    siti.device().opening(Vec::new(), "").unwrap();
+    hears(&mut siti, &Event::Void);
+    // One side of the two is the same, and the other differs.
+    let digest = |siti: &mut Phone, scope: &str| {
+        let prefix = scope.parse().unwrap();
+        let device = siti.device();
+        let placements = device.placements.clone();
+        let held = device
+            .confirmed
+            .digest(&prefix, Audience::Unit, &[], &placements);
+        let (digest, documents) = held.unwrap();
+        (prefix, Audience::Unit, digest, documents)
+    };
+    let same = digest(&mut siti, ELSEWHERE);
+    let other = (WARD.parse().unwrap(), Audience::Unit, Digest::default(), 0);
+    let event = Event::UpToDate {
+        cursor: vec![7],
+        position: 9,
+        digests: vec![same, other],
+    };
+    hears(&mut siti, &event);
+    assert!(siti.device().confirmed.meta().has_lost_history);
+    // Later neither is to be read any more.
+    let none = Fact::Grants(GrantsFact {
+        device,
+        grants: Vec::new(),
+    });
+    let none = Signed::new(
+        Statement {
+            at: NOW + 9,
+            fact: none,
+        },
+        &SigningKey::from_bytes(&[1; 32]),
+    );
+    let page = Event::Page {
+        items: vec![Item::Fact {
+            position: 10,
+            statement: none.to_bytes(),
+        }],
+        cursor: vec![8],
+    };
+    hears(&mut siti, &page);
+    hears(&mut siti, &up_to_date(10, None));
+    assert!(siti.device().show(&far).is_err(), "the server has it");
+    assert!(siti.device().show(&near).is_ok(), "the server may lack it");
+}
+
+fn create_at(phone: &mut Phone, scope: &str, title: &str) -> DocumentId {
+    let scope = scope.parse().unwrap();
+    let new = super::world::evidence(title);
+    let random = [title.len() as u8; 16];
+    phone.device().create(NOW, random, &scope, &new).unwrap().0
+}
+
+/// It left, and stayed for what was not sent; then the server lost it, and refuses what was not sent.
+#[test]
+fn what_stayed_for_unsent_work_stays_where_the_server_may_lack_it() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let edit = [Edit::AddRow("1.1".into())];
+    let run = siti.device().edit(NOW, &id, &edit).unwrap().unwrap();
+    let device = siti.device().id();
+    world.ledger.grant(NOW + 1, device, Vec::new()).unwrap();
+    siti.device().opening(Vec::new(), "").unwrap();
+    let fact = Fact::Grants(GrantsFact {
+        device,
+        grants: Vec::new(),
+    });
+    let none = Signed::new(
+        Statement { at: NOW + 1, fact },
+        &SigningKey::from_bytes(&[1; 32]),
+    );
+    let page = Event::Page {
+        items: vec![Item::Fact {
+            position: 10,
+            statement: none.to_bytes(),
+        }],
+        cursor: vec![8],
+    };
+    hears(&mut siti, &page);
+    hears(&mut siti, &up_to_date(10, None));
+    hears(&mut siti, &Event::Void);
+    siti.device().offers();
+    let refused = Event::Rejected {
+        run,
+        code: "forbidden".into(),
+        sentence: "No.".into(),
+    };
+    hears(&mut siti, &refused);
+    let status = siti.device().status().unwrap();
+    assert_eq!((status.quarantined, status.not_taken_back), (1, 1));
+    let mut anew = World::founded(1, JournalId([8; 16]));
+    let secret = anew.draw();
+    anew.enrol(&mut siti, secret, "Siti", Role::Officer, WARD)
+        .unwrap();
+    let within = grants(Role::Officer, WARD);
+    anew.ledger.grant(NOW + 9, device, within).unwrap();
+    anew.sync(&mut siti);
+    assert!(anew.ledger.reader().document(&id).unwrap().is_some());
+    assert_eq!(siti.device().status().unwrap().not_taken_back, 0);
+}

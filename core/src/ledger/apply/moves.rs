@@ -1,6 +1,7 @@
 //! What lies above a scope: rows of its ancestors, and a unit's move to others.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Fold, FoldError, ReadError, Topic};
 use crate::authority::Audience;
@@ -17,6 +18,14 @@ impl<K: Kv> Fold<'_, K> {
     /// Where units stand behind what was staged, if that moved any.
     pub(in crate::ledger) fn moved(&self) -> Option<Placements> {
         self.moved.clone()
+    }
+
+    /// Where units stand behind what was staged, to keep.
+    pub(super) fn placements_now(&self) -> Arc<Placements> {
+        match &self.moved {
+            Some(moved) => Arc::new(moved.clone()),
+            None => Arc::clone(&self.placements),
+        }
     }
 
     fn placements(&self) -> &Placements {

@@ -89,6 +89,23 @@ fn what_an_administrator_adds_is_vouched_for_and_what_came_back_beside_it_is_not
     holds_together(&ledger, &storage, &kv);
 }
 
+/// What a loss leaves is what the journal knew last, and not what it knew at any time.
+#[test]
+fn what_an_administrator_took_waits_when_it_comes_back() {
+    let (mut ledger, storage, kv, carrier, phone) = with_officers();
+    ledger.grant(NOW + 1, phone.id(), grants("13.76")).unwrap();
+    let narrower = vec![granted(NOW + 5, phone.id(), VILLAGE)];
+    ledger.take_back(NOW, carrier.id(), narrower).unwrap();
+    assert!(stands(&ledger, &phone));
+    ledger
+        .grant(NOW + 9, phone.id(), grants(OTHER_VILLAGE))
+        .unwrap();
+    let wide = vec![granted(NOW + 19, phone.id(), "13.76")];
+    ledger.take_back(NOW, carrier.id(), wide).unwrap();
+    assert!(!stands(&ledger, &phone));
+    holds_together(&ledger, &storage, &kv);
+}
+
 #[test]
 fn a_unit_that_was_moved_away_is_more_than_what_was_above_it() {
     let (mut ledger, storage, kv, carrier, phone) = with_officers();
