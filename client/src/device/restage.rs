@@ -132,14 +132,13 @@ impl<S: Storage, K: Kv> Device<S, K> {
     }
 
     /// Enters what a copied or restored store had sealed and no server has, again under a new
-    /// incarnation, once what the server has is here: it may have some of it. What builds on
+    /// incarnation, once what the server has is here: it may have some of it. For when nothing is
+    /// compared. What builds on
     /// something else waits for [`Device::give_up_stale`], and everything does where the disk has no
     /// room for it.
     pub(super) fn enter_stale_again(&mut self, now: WallMs) -> Result<(), DeviceError> {
         let meta = self.confirmed.meta();
-        let follows = self.session.comparisons.followed.is_some()
-            && self.session.comparisons.are_concluded()
-            && self.session.giving.is_done();
+        let follows = self.session.comparisons.followed.is_some();
         let is_everything = !meta.unconfirmed && !meta.cursor_is_void && !self.session.is_narrowed;
         if !(follows && is_everything) || self.session.entered == Some(true) {
             return Ok(());
