@@ -247,7 +247,7 @@ impl Shelf {
 }
 
 /// What several sessions of a device left, the older first: of each item the longer part, and of
-/// more than [`limits::PARTIALS_MAX`] items the last.
+/// more than [`limits::PARTIALS_MAX`] items or [`limits::PARTIAL_BYTES_SERVER`] the last.
 pub fn merged(kept: Vec<PartialItem>, more: Vec<PartialItem>) -> Vec<PartialItem> {
     let mut all = kept;
     for item in more {
@@ -256,8 +256,15 @@ pub fn merged(kept: Vec<PartialItem>, more: Vec<PartialItem>) -> Vec<PartialItem
         let longer = known.filter(|known| known.bytes.len() > item.bytes.len());
         all.push(longer.unwrap_or(item));
     }
-    let forgotten = all.len().saturating_sub(limits::PARTIALS_MAX);
-    all.split_off(forgotten)
+    let (mut kept, mut bytes) = (0, 0);
+    for item in all.iter().rev().take(limits::PARTIALS_MAX) {
+        bytes += item.bytes.len();
+        if kept > 0 && bytes > limits::PARTIAL_BYTES_SERVER {
+            break;
+        }
+        kept += 1;
+    }
+    all.split_off(all.len() - kept)
 }
 
 /// Cuts an item into fragments, from the offset that the other side holds.

@@ -178,3 +178,19 @@ fn of_what_several_sessions_left_the_longer_part_of_each_item_stays() {
     let many = (3..7).map(|name| part(name, 1)).collect::<Vec<_>>();
     assert_eq!(of(many.clone()), many, "the last of them");
 }
+
+#[test]
+fn what_several_sessions_left_is_no_more_than_one_session_may_leave() {
+    let part = |name: u8, bytes: usize| PartialItem {
+        item: ItemId([name; 16]),
+        total: limits::STATEMENT_ITEM_BYTES_MAX as u64,
+        bytes: vec![name; bytes],
+    };
+    let large = limits::PARTIAL_BYTES_SERVER / 2;
+    let kept = vec![part(1, large), part(2, 1)];
+    let both = [part(2, 1), part(3, large)];
+    assert_eq!(merged(kept.clone(), vec![part(3, large)]), both);
+    let larger = part(4, large + 2);
+    let last = merged(both.to_vec(), vec![larger.clone()]);
+    assert_eq!(last, [larger]);
+}
