@@ -258,6 +258,12 @@ impl ServerSession {
 
     /// Gives out what to do next, until there is nothing.
     pub fn poll<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>) -> Option<Output> {
+        // While there is always more to send, nobody has time to hand in a tick.
+        if matches!(self.phase, Phase::Live(_))
+            && let Err(end) = self.tick(cx.now)
+        {
+            self.end(end);
+        }
         if self.outputs.is_empty()
             && let Phase::Live(live) = &mut self.phase
         {

@@ -229,6 +229,36 @@ fn a_device_that_takes_a_frame_now_and_then_is_let_go_once_others_wait_for_its_r
 }
 
 #[test]
+fn a_device_that_gave_credit_for_all_of_an_item_is_held_to_the_pace_while_it_is_sent() {
+    let (mut server, phones) = with_readers(2);
+    let room = Room::new(ROOM);
+    let mut slow = Slow::open(&mut server, &phones[0], &room);
+    let mut next = Slow::open(&mut server, &phones[1], &room);
+    let bytes = limits::CREDIT_MAX / 2;
+    let credit = plain(Credit { bytes });
+    let mut output = server.step(&mut slow.session, Input::Frame(&credit));
+    let mut fragments = slow.fragments;
+    let said = loop {
+        let Some(Output::Send(bytes)) = output else {
+            panic!("{output:?}");
+        };
+        match decode(&bytes) {
+            Ok(Some(Frame::Fragment(_))) => fragments += 1,
+            other => break other,
+        }
+        // Each frame takes as long as one may, and nobody waits for anything else meanwhile.
+        server.now += limits::LARGE_STALLED_MS - 1;
+        output = server.step(&mut slow.session, Input::Advanced);
+    };
+    let Ok(Some(Frame::Bye(bye))) = said else {
+        panic!("{said:?}");
+    };
+    assert_eq!((bye.code, fragments), (ByeCode::Timeout, 3));
+    next.go_on(&mut server);
+    assert_eq!(next.fragments, 1);
+}
+
+#[test]
 fn a_device_that_takes_enough_is_not_let_go_while_others_wait() {
     let (mut server, phones) = with_readers(2);
     let room = Room::new(ROOM);
