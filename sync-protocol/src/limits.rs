@@ -103,6 +103,11 @@ pub const UNREADABLE_QUIET_MS: u64 = 5_000;
 /// be behind [`LARGE_BYTES_PER_SECOND`]: others may wait for the room that it has.
 pub const LARGE_STALLED_MS: u64 = ANSWER_MS;
 
+/// Milliseconds for which whoever waited longest may leave the room that is there for its item to
+/// nobody: several times what the frame takes on a slow link behind which it looks again. Who waits
+/// looks as often.
+pub const LARGE_OFFER_MS: u64 = 5_000;
+
 /// Bytes that one `fragment` frame carries: a frame without 48 bytes of keys and lengths.
 pub const FRAGMENT_BYTES: usize = FRAME_BYTES_MAX - 48;
 

@@ -4,7 +4,8 @@
 //! from its first fragment to its last, at the pace of whoever reads it. A [`Room`] bounds the sum.
 //! Each session has a [`Seat`] in it; one that finds no room waits, in the order of asking, and is
 //! woken when there is enough for it. The sessions of one device hold a part of it together, and one
-//! that waits for that part alone stands in nobody's way. A room does not know clocks: a session that
+//! that waits for that part alone stands in nobody's way. One that does not take the room it waited for,
+//! since it is still sending or has no credit, is soon passed over by those behind it. A session that
 //! holds an item and takes too little of it is ended by its own rule, which gives its room back.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +14,7 @@ use std::task::Waker;
 
 use bukti_core::id::DeviceId;
 
-use crate::limits;
+use crate::{Mono, limits};
 
 /// The room that sessions share.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ struct Waiting {
     device: Option<DeviceId>,
     bytes: usize,
     waker: Waker,
+    /// Since when others saw that it left the room that is there for it.
+    idle: Option<Mono>,
 }
 
 impl Room {
@@ -77,10 +80,15 @@ impl Room {
         waiting.find(|waiting| waiting.bytes <= self.share(taken, waiting.device.as_ref()))
     }
 
+    /// Whether there is room for it, if nobody is before.
+    fn fits(&self, taken: &Taken, waiting: &Waiting) -> bool {
+        waiting.bytes <= self.free(taken, waiting.device.as_ref())
+    }
+
     /// Wakes who waited longest, if there is room for it.
     fn wake(&self, taken: &Taken) {
         if let Some(first) = self.first(taken)
-            && first.bytes <= self.free(taken, first.device.as_ref())
+            && self.fits(taken, first)
         {
             first.waker.wake_by_ref();
         }
@@ -150,22 +158,57 @@ impl Seat {
         }
     }
 
-    /// Whether others wait for what is held.
+    /// Whether others wait for what is held: there is not enough besides.
     pub(crate) fn is_waited_for(&self) -> bool {
         let taken = self.room.lock();
         let first = self.room.first(&taken);
-        first.is_some_and(|first| first.seat != self.id)
+        first.is_some_and(|first| first.seat != self.id && !self.room.fits(&taken, first))
     }
 
-    /// Whether it waits, and there is no room for what it waits for.
+    /// Whether it waits; it looks again after [`limits::LARGE_OFFER_MS`] at the latest.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Passes over others that were before and left the room that was there for them: they wait
+    /// behind all others once they look.
+    pub(crate) fn look(&self, now: Mono) {
+        let mut guard = self.room.lock();
+        let taken = &mut *guard;
+        while let Some(first) = self.room.first(taken) {
+            let (seat, fits) = (first.seat, self.room.fits(taken, first));
+            if seat == self.id {
+                return;
+            }
+            let at = taken.waiting.iter().position(|it| it.seat == seat);
+            let at = at.expect("the first is one of those that wait");
+            let first = &mut taken.waiting[at];
+            if !fits {
+                first.idle = None;
+                return;
+            }
+            let since = *first.idle.get_or_insert(now);
+            if now < since.saturating_add(limits::LARGE_OFFER_MS) {
+                return;
+            }
+            if let Some(passed) = taken.waiting.remove(at) {
+                passed.waker.wake();
+            }
+            self.room.wake(taken);
+        }
+    }
+
+    /// Whether it waits, and there is no room for what it waits for. It does not if it was passed over.
     pub(crate) fn has_to_wait(&self) -> bool {
         if !self.waits {
             return false;
         }
         let taken = self.room.lock();
-        let free = self.room.free(&taken, self.device.as_ref());
+        if !taken.waiting.iter().any(|it| it.seat == self.id) {
+            return false;
+        }
         let first = self.room.first(&taken);
-        !first.is_some_and(|first| first.seat == self.id && first.bytes <= free)
+        !first.is_some_and(|first| first.seat == self.id && self.room.fits(&taken, first))
     }
 
     /// Waits for room for an item, in the place it has or behind all others.
@@ -180,6 +223,7 @@ impl Seat {
                 device: self.device,
                 bytes,
                 waker: self.waker.clone(),
+                idle: None,
             }),
         }
         self.waits = true;

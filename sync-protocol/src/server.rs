@@ -643,6 +643,8 @@ impl ServerSession {
                 let sentence = "The server could not enrol the device in time.";
                 Err(Bye::new(ByeCode::Fault, sentence).into())
             }
+            // It looks for room when it is polled.
+            Phase::Live(live) if !live.is_late(now) => Ok(()),
             Phase::Live(live) => {
                 let (bye, unread) = live.late();
                 self.outputs.extend(unread.map(Output::Failed));

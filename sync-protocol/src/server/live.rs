@@ -60,6 +60,8 @@ pub(super) struct Live {
     /// It took none of the statements, which come before the device asks for what is there for it.
     statements_wait: bool,
     held: Option<HeldItem>,
+    /// When to look again, while an item waits for room.
+    looks: Option<Mono>,
     unreadable: Option<Unreadable>,
 }
 
@@ -145,6 +147,7 @@ impl Live {
             full: false,
             statements_wait: false,
             held: None,
+            looks: None,
             unreadable: None,
         }
     }
@@ -183,9 +186,20 @@ impl Live {
             && told + self.named_behind.len() < limits::STATEMENT_FRAMES_AHEAD
     }
 
+    /// When something is due: the device is let go, or looks again whether there is room for it.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        let looks = self.looks.filter(|_| self.unreadable.is_none());
+        self.lasts_until().into_iter().chain(looks).min()
+    }
+
+    /// Whether the device is let go by now.
+    pub(super) fn is_late(&self, now: Mono) -> bool {
+        self.lasts_until().is_some_and(|until| now >= until)
+    }
+
     /// When the device is let go: for taking nothing of an item or too little while others wait, or
     /// once it gives nothing more to a server that cannot feed it.
-    pub(super) fn deadline(&self) -> Option<Mono> {
+    fn lasts_until(&self) -> Option<Mono> {
         match &self.unreadable {
             Some(_) if !self.unjudged.is_empty() || !self.taking_back.is_empty() => None,
             Some(unreadable) => Some(unreadable.until),
@@ -249,6 +263,7 @@ impl Live {
             return Ok(None);
         }
         let credit = self.allowance.bytes();
+        self.outbound.look_at_room(now);
         let frame = match self.outbound.next(reader, credit, self.peer) {
             Ok(frame) => frame,
             Err(error) => {
@@ -256,6 +271,8 @@ impl Live {
                 return Ok(None);
             }
         };
+        let waits = self.outbound.waits_for_room();
+        self.looks = waits.then(|| now.saturating_add(limits::LARGE_OFFER_MS));
         let stalled = now.saturating_add(limits::LARGE_STALLED_MS);
         let begun = HeldItem {
             since: now,

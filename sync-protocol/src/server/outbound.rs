@@ -10,6 +10,7 @@ use bukti_core::kv::Kv;
 use bukti_core::ledger::{Reader, Subscription};
 use bukti_core::scope::Scope;
 
+use crate::Mono;
 use crate::deflate::pack;
 use crate::feed::{self, Feed, FeedError, Page};
 use crate::fragment::{Held, Splitter};
@@ -91,6 +92,16 @@ impl Outbound {
     /// Whether an item is held of which more is to be sent.
     pub(super) fn holds_item(&self) -> bool {
         self.large.is_some() || self.seat.holds()
+    }
+
+    /// Whether the next item waits for room.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.seat.waits()
+    }
+
+    /// Time has passed for those that wait for room as well.
+    pub(super) fn look_at_room(&self, now: Mono) {
+        self.seat.look(now);
     }
 
     /// Bytes that were sent of the item that is held, if others wait for the room that it takes.

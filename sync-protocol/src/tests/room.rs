@@ -175,7 +175,8 @@ fn a_device_that_takes_nothing_of_an_item_is_let_go_and_the_next_one_goes_on() {
     let mut stalled = Slow::open(&mut server, &phones[0], &room);
     let mut next = Slow::open(&mut server, &phones[1], &room);
     assert_eq!((stalled.fragments, next.fragments), (1, 0));
-    assert_eq!(next.session.deadline(), None, "it waits for others");
+    let looks = server.now + limits::LARGE_OFFER_MS;
+    assert_eq!(next.session.deadline(), Some(looks), "it waits for others");
     let until = server.now + limits::LARGE_STALLED_MS;
     assert_eq!(stalled.session.deadline(), Some(until));
     server.now = until - 1;
@@ -272,6 +273,57 @@ fn a_device_that_takes_enough_is_not_let_go_while_others_wait() {
         slow.allow_one(&mut server);
         assert_eq!(slow.closed, None);
     }
+}
+
+#[test]
+fn who_leaves_the_room_it_waited_for_is_passed_over_and_waits_behind_the_others() {
+    let (mut server, phones) = with_readers(4);
+    let room = Room::new(ROOM);
+    let mut holder = Slow::open(&mut server, &phones[0], &room);
+    let mut busy = Slow::open(&mut server, &phones[1], &room);
+    let mut next = Slow::open(&mut server, &phones[2], &room);
+    let mut last = Slow::open(&mut server, &phones[3], &room);
+    // However long it waits for others.
+    server.now += 10 * limits::LARGE_OFFER_MS;
+    next.hear(&mut server, Input::Tick);
+    holder.hear(&mut server, Input::Disconnected);
+    assert!(busy.woken.0.load(Ordering::Relaxed), "but it is sending");
+    for wait in [0, limits::LARGE_OFFER_MS - 1, 1] {
+        assert_eq!((next.fragments, room.held()), (0, 0));
+        server.now += wait;
+        next.hear(&mut server, Input::Tick);
+        assert_eq!(next.closed, None);
+    }
+    assert_eq!(next.fragments, 1);
+    busy.go_on(&mut server);
+    while !next.fed {
+        next.allow_one(&mut server);
+    }
+    busy.go_on(&mut server);
+    last.go_on(&mut server);
+    assert_eq!((busy.fragments, last.fragments), (0, 1));
+    while !last.fed {
+        last.allow_one(&mut server);
+    }
+    busy.go_on(&mut server);
+    assert_eq!((busy.fragments, busy.closed), (1, None));
+}
+
+#[test]
+fn a_device_is_held_to_no_pace_for_others_that_leave_the_room_there_is() {
+    let (mut server, phones) = with_readers(3);
+    let room = Room::new(ROOM * 3 / 2);
+    let mut slow = Slow::open(&mut server, &phones[0], &room);
+    let mut other = Slow::open(&mut server, &phones[1], &room);
+    let busy = Slow::open(&mut server, &phones[2], &room);
+    assert_eq!((slow.fragments, other.fragments, busy.fragments), (1, 1, 0));
+    server.now += limits::LARGE_STALLED_MS - 1;
+    slow.allow_one(&mut server);
+    let until = server.now + limits::LARGE_STALLED_MS;
+    assert!(slow.session.deadline() < Some(until), "one waits for it");
+    other.hear(&mut server, Input::Disconnected);
+    assert!(busy.woken.0.load(Ordering::Relaxed));
+    assert_eq!(slow.session.deadline(), Some(until));
 }
 
 #[test]
