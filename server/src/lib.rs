@@ -17,6 +17,7 @@ pub mod folder;
 pub mod found;
 pub mod http;
 pub mod invitation;
+pub mod linger;
 pub mod links;
 pub mod metrics;
 pub mod pace;

@@ -23,16 +23,13 @@ use crate::accepting::{Ledger, Unqueued};
 use crate::app::App;
 use crate::clock::mono_now;
 use crate::folder::random;
+use crate::linger::linger;
 use crate::pulse::{Beat, Pulse};
 use crate::sessions::Place;
 
 /// How long a peer may take to read one frame: 4 KiB at 50 kbit/s take 0.7 s, and a link may stall
 /// for a while without being cut.
 const SEND_MAX: Duration = Duration::from_secs(60);
-
-/// How long a peer is read from after the last word to it, so that it arrives: what a device has under
-/// way takes seconds on a slow link.
-const LINGER_MAX: Duration = Duration::from_secs(10);
 
 /// When a device that found the server crowded may come back.
 const RETRY_MS: u64 = 5_000;
@@ -64,20 +61,10 @@ pub async fn drive(mut socket: WebSocket, place: Place, app: Arc<App>) {
         };
         // The peer may be gone already.
         let closed = timeout(SEND_MAX, socket.send(Message::Close(Some(frame)))).await;
-        drop(connection);
-        if matches!(closed, Ok(Ok(()))) {
-            linger(&mut socket, &app).await;
+        // Strangers would keep sockets for nothing. A device's connection counts until that is over.
+        if matches!(closed, Ok(Ok(()))) && connection.device.is_some() {
+            linger(&mut socket, &connection.place.signals, &app).await;
         }
-    }
-}
-
-/// Reads on until the peer closes as well. A connection that is closed over what was not read is reset,
-/// and the peer may lose what was said last.
-async fn linger(socket: &mut WebSocket, app: &App) {
-    let rest = async { while let Some(Ok(_)) = socket.recv().await {} };
-    tokio::select! {
-        _ = timeout(LINGER_MAX, rest) => {}
-        () = app.stopping.cancelled() => {}
     }
 }
 

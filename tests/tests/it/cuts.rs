@@ -31,8 +31,10 @@ use bukti_sync_protocol::token::TokenKey;
 use bukti_tests::wire::{Heard, Wire};
 use ed25519_dalek::SigningKey;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -286,9 +288,11 @@ async fn a_device_of_which_too_much_waits_is_told_so_and_when_to_come_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_goodbye_reaches_a_device_that_is_still_sending() {
     let server = Within::open(1).await;
-    let mut wire = Wire::open(server.address).await;
+    let key = SigningKey::from_bytes(&[1; 32]);
+    server.enrol(&key).await;
+    let (mut wire, _) = server.enter(&key).await;
     wire.send(vec![0xff]).await;
-    for _ in 0..500 {
+    for _ in 0..30 {
         wire.send(vec![0xff; limits::FRAME_BYTES_MAX]).await;
     }
     let Frame::Bye(bye) = next(&mut wire).await else {
@@ -297,4 +301,42 @@ async fn a_goodbye_reaches_a_device_that_is_still_sending() {
     assert_eq!(bye.code, ByeCode::Malformed);
     let closed = wire.hear().await;
     assert!(matches!(closed, Heard::Closed(Some(1008))), "{closed:?}");
+}
+
+/// Says nothing more and does not close.
+async fn is_closed_within(stream: &mut TcpStream, time: Duration) -> bool {
+    let mut rest = Vec::new();
+    timeout(time, stream.read_to_end(&mut rest)).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_no_device_keeps_no_socket_behind_the_goodbye() {
+    let server = Within::open(1).await;
+    let mut stranger = TcpStream::connect(server.address).await.unwrap();
+    let asks = "GET /v1/sync HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stranger.write_all(asks.as_bytes()).await.unwrap();
+    // One binary byte that is no frame, under a mask of nothing.
+    let frame = [0x82, 0x81, 0, 0, 0, 0, 0xff];
+    stranger.write_all(&frame).await.unwrap();
+    assert!(is_closed_within(&mut stranger, Duration::from_secs(5)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_keeps_its_place_behind_the_goodbye_until_another_session_of_it_comes() {
+    let server = Within::open(1).await;
+    let key = SigningKey::from_bytes(&[1; 32]);
+    server.enrol(&key).await;
+    let (mut first, _) = server.enter(&key).await;
+    first.send(vec![0xff]).await;
+    assert!(matches!(next(&mut first).await, Frame::Bye(_)));
+    assert_eq!(server.app.sessions.count(), 1, "it counts");
+    let (_second, _) = server.enter(&key).await;
+    let over = async {
+        while server.app.sessions.count() > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let over = timeout(Duration::from_secs(5), over).await;
+    assert!(over.is_ok(), "the first has not closed");
 }
