@@ -132,6 +132,7 @@ fn a_link_to_a_server_founded_anew_that_grants_less_takes_no_last_copy_away() {
     anew.sync(&mut siti);
     assert!(anew.ledger.reader().document(&far).unwrap().is_some());
     assert_eq!(siti.device().status().unwrap().not_taken_back, 0);
+    assert!(!siti.device().confirmed.meta().has_lost_history);
     // From here on it is like any other.
     anew.ledger
         .grant(NOW, device, grants(Role::Officer, WARD))

@@ -205,6 +205,7 @@ proptest! {
         let known = row(&ledger, &phone);
         let reaches = ["14", VILLAGE, "13.76", OTHER_VILLAGE, OTHER_VILLAGE][last - 1];
         prop_assert_eq!(&known.grants, &grants(reaches));
+        prop_assert_eq!(&known.vouched, &None, "it waits as it is");
         prop_assert_eq!(known.enrolled_at, if last < 3 { NOW - 90 } else { NOW - 70 });
         prop_assert_eq!(known.revoked_at, (last == 5).then_some(NOW - 50));
         prop_assert!(!ledger.reader().is_confirmed(&known));
