@@ -19,6 +19,10 @@ pub const FINDINGS_MAX: u64 = 500;
 /// Bytes of the file that holds the device's identity: a key, an address and two statements.
 pub const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
 
+/// After which time edits of a copied store are tried to be entered again where the disk had no room:
+/// as long as somebody takes to make some, since each try may write a few bytes.
+pub const ENTERING_RETRY_MS: u64 = 60_000;
+
 /// Bytes of one quarantined run with its readable edits: a run of the greatest size, and the same
 /// again in words.
 pub const QUARANTINE_BYTES_MAX: u64 = 2 * 1024 * 1024;

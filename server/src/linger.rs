@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use axum::extract::ws::Message;
+use bukti_sync_protocol::bye::ByeCode;
 use bukti_sync_protocol::limits;
 use futures_util::{Stream, StreamExt};
 use tokio::time::sleep;
@@ -24,6 +25,13 @@ const BYTES_MAX: usize = 2 * limits::CREDIT_WINDOW as usize;
 
 /// Bytes that the shortest message of a peer takes on the link.
 const MESSAGE_BYTES: usize = 6;
+
+/// Whether the last word of a session is worth reading on for. Strangers would keep sockets for
+/// nothing; who is told that it was revoked showed that it is that device, before it was bound. A
+/// connection counts until that is over.
+pub fn is_read_on(is_bound: bool, code: &ByeCode) -> bool {
+    is_bound || *code == ByeCode::Revoked
+}
 
 /// Reads on until the peer closes as well, a newer connection of the device needs the place, or it
 /// took as long or as many bytes as it may.
@@ -75,6 +83,13 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
+
+    #[test]
+    fn strangers_are_not_read_on_and_a_device_that_is_told_of_its_revocation_is() {
+        assert!(!is_read_on(false, &ByeCode::Malformed));
+        assert!(is_read_on(true, &ByeCode::Malformed));
+        assert!(is_read_on(false, &ByeCode::Revoked));
+    }
 
     #[tokio::test]
     async fn no_more_is_read_of_a_device_than_may_be_under_way() {

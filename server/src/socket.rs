@@ -23,7 +23,7 @@ use crate::accepting::{Ledger, Unqueued};
 use crate::app::App;
 use crate::clock::mono_now;
 use crate::folder::random;
-use crate::linger::linger;
+use crate::linger::{is_read_on, linger};
 use crate::pulse::{Beat, Pulse};
 use crate::sessions::Place;
 
@@ -61,8 +61,8 @@ pub async fn drive(mut socket: WebSocket, place: Place, app: Arc<App>) {
         };
         // The peer may be gone already.
         let closed = timeout(SEND_MAX, socket.send(Message::Close(Some(frame)))).await;
-        // Strangers would keep sockets for nothing. A device's connection counts until that is over.
-        if matches!(closed, Ok(Ok(()))) && connection.device.is_some() {
+        let is_bound = connection.device.is_some();
+        if matches!(closed, Ok(Ok(()))) && is_read_on(is_bound, &bye.code) {
             linger(&mut socket, &connection.place.signals, &app).await;
         }
     }

@@ -132,7 +132,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 .digest(prefix, *audience, except, placements)?;
             differs.retain(|scope| scope != prefix);
             if here == (*digest, *documents) {
-                self.agree(prefix, *audience)?;
+                self.agree(prefix, *audience, except)?;
                 continue;
             }
             differs.push(prefix.clone());
@@ -185,12 +185,19 @@ impl<S: Storage, K: Kv> Device<S, K> {
     }
 
     /// Both sides hold the same.
-    fn agree(&mut self, prefix: &Scope, audience: Audience) -> Result<(), DeviceError> {
+    fn agree(
+        &mut self,
+        prefix: &Scope,
+        audience: Audience,
+        except: &[Scope],
+    ) -> Result<(), DeviceError> {
         let known = self.session.comparisons.all.iter_mut();
         for known in known.filter(|known| known.is_of(prefix, audience)) {
             known.concluded = true;
         }
-        Ok(self.confirmed.update(|meta| meta.agree(prefix, audience))?)
+        Ok(self
+            .confirmed
+            .update(|meta| meta.agree(prefix, audience, except))?)
     }
 
     /// Whether this very difference stayed before, and was told.

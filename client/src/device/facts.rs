@@ -73,6 +73,11 @@ pub(super) fn reaches(key: &[u8]) -> bool {
     matches!(key.get(1), Some(&(ENROLMENT | GRANTS | MOVE)))
 }
 
+/// Whether a statement under this key moves a unit.
+pub(super) fn is_move(key: &[u8]) -> bool {
+    key.get(1) == Some(&MOVE)
+}
+
 pub(super) type KeyAndValue = (Vec<u8>, Vec<u8>);
 
 /// Whether a statement under this key is of a kind that may be long, and by which nothing is judged.

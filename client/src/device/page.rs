@@ -162,6 +162,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let touched: Vec<DocumentId> = steps.keys().copied().collect();
         let states_change = !statements.is_empty();
         let reaches_change = statements.iter().any(|(key, _)| facts::reaches(key));
+        let units_move = statements.iter().any(|(key, _)| facts::is_move(key));
         let mut change = self.confirmed.change();
         let mut unsound = findings;
         let mut confirmed = Vec::new();
@@ -199,6 +200,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
         }
         meta.cursor_is_void |= owed;
         meta.looks_for_left |= reaches_change;
+        if units_move {
+            meta.units_moved();
+        }
         change.set_cursor(cursor);
         change.commit()?;
         // The rows hold the runs from here on, and keep them if this process is killed: only then

@@ -20,9 +20,11 @@ use bukti_sync_protocol::client::is_short;
 
 use super::edit::{change_with, with_shared_fields};
 use super::quarantine::{Quarantined, RefusedEdits};
+use super::sync::Entering;
 use super::tail::{Pending, Settled};
 use super::view::extend;
 use super::{Device, DeviceError};
+use crate::limits::ENTERING_RETRY_MS;
 
 /// Edits about to be sealed again.
 struct Staged {
@@ -140,14 +142,18 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let meta = self.confirmed.meta();
         let follows = self.session.comparisons.followed.is_some();
         let is_everything = !meta.unconfirmed && !meta.cursor_is_void && !self.session.is_narrowed;
-        if !(follows && is_everything) || self.session.entered == Some(true) {
+        let is_due = match self.session.entering {
+            Entering::Due => true,
+            Entering::PutOff(at) => now.abs_diff(at) >= ENTERING_RETRY_MS,
+            Entering::Done => false,
+        };
+        if !(follows && is_everything && is_due) {
             return Ok(());
         }
-        let entered = match self.enter_stale(now) {
-            Err(error) if is_for_want_of_space(&error) => false,
-            entered => entered.map(|()| true)?,
+        self.session.entering = match self.enter_stale(now) {
+            Err(error) if is_for_want_of_space(&error) => Entering::PutOff(now),
+            entered => entered.map(|()| Entering::Done)?,
         };
-        self.session.entered = Some(entered);
         Ok(())
     }
 
@@ -219,7 +225,10 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// another incarnation, so that no number is used again.
     pub(super) fn give_up_stale(&mut self, now: WallMs) -> Result<(), DeviceError> {
         let stale: Vec<RunId> = self.stale().map(Pending::id).collect();
-        if stale.is_empty() || self.session.entered != Some(true) || !self.has_all_there_is()? {
+        if stale.is_empty()
+            || self.session.entering != Entering::Done
+            || !self.has_all_there_is()?
+        {
             return Ok(());
         }
         let why = match self.edits_nothing() {

@@ -95,6 +95,18 @@ pub struct Tally {
     pub not_granted: u64,
 }
 
+/// Whether what is to be entered again was since the last `up_to_date`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Entering {
+    /// It was not looked at.
+    #[default]
+    Due,
+    /// At this time the disk had no room for it.
+    PutOff(WallMs),
+    /// What could be was.
+    Done,
+}
+
 /// Which runs the present session was given.
 #[derive(Debug, Default)]
 pub(super) struct Session {
@@ -114,9 +126,7 @@ pub(super) struct Session {
     pub(super) comparisons: Comparisons,
     /// Documents of which the server said that they left scope.
     pub(super) left: BTreeSet<DocumentId>,
-    /// Whether what could be entered again was since the last `up_to_date`, or waits for room on the
-    /// disk; nothing if that was not looked at.
-    pub(super) entered: Option<bool>,
+    pub(super) entering: Entering,
 }
 
 impl Session {
@@ -454,7 +464,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         position: Position,
         digests: &[(Scope, Audience, Digest, u64)],
     ) -> Result<Reaction, DeviceError> {
-        self.session.entered = None;
+        self.session.entering = Entering::Due;
         self.leave_what_is_not_granted()?;
         let (differs, reaction) = self.look_at_digests(now, random, position, digests)?;
         let own = Subscription::of(&self.grants, &self.placements);

@@ -60,7 +60,7 @@ pub(in crate::device) struct Meta {
     /// Subscriptions of which it was found to hold the same since.
     #[n(18)]
     #[cbor(default)]
-    pub(super) agreed: Vec<(Scope, u8)>,
+    pub(super) agreed: Vec<Agreed>,
     /// Whether the server may have lost frameworks and regions that are here, in a store of a former
     /// version.
     #[n(13)]
@@ -85,14 +85,28 @@ impl Meta {
         self.agreed.clear();
     }
 
-    /// The server holds what is held here of a subscription.
-    pub(in crate::device) fn agree(&mut self, prefix: &Scope, audience: Audience) {
+    /// The server holds what is held here of a subscription, without what lies below `except`.
+    pub(in crate::device) fn agree(
+        &mut self,
+        prefix: &Scope,
+        audience: Audience,
+        except: &[Scope],
+    ) {
         self.survived
             .retain(|survived| !survived.is_of(prefix, audience));
-        let agreed = (prefix.clone(), audience_byte(audience));
+        let agreed = Agreed {
+            prefix: prefix.clone(),
+            audience: audience_byte(audience),
+            except: except.to_vec(),
+        };
         if self.has_lost_history && !self.agreed.contains(&agreed) {
             self.agreed.push(agreed);
         }
+    }
+
+    /// Units stand elsewhere: what was compared is not what lies there now.
+    pub(in crate::device) fn units_moved(&mut self) {
+        self.agreed.clear();
     }
 
     /// Forgets that records were lost once the server was found to hold the same of all of these.
@@ -102,9 +116,10 @@ impl Meta {
     ) {
         let agreed = &self.agreed;
         let has = |(prefix, audience): (&Scope, Audience)| {
+            let audience = audience_byte(audience);
             agreed
                 .iter()
-                .any(|(of, as_of)| of == prefix && *as_of == audience_byte(audience))
+                .any(|of| of.prefix == *prefix && of.audience == audience)
         };
         if self.has_lost_history && subscriptions.all(has) {
             self.has_lost_history = false;
@@ -118,8 +133,12 @@ impl Meta {
             left: false,
             ..row.clone()
         };
-        let is_known = |(prefix, audience): &(Scope, u8)| {
-            lineage.is_below(prefix) && held.audiences().any(|of| audience_byte(of) == *audience)
+        let is_known = |of: &Agreed| {
+            lineage.is_below(&of.prefix)
+                && !of.except.iter().any(|except| lineage.is_below(except))
+                && held
+                    .audiences()
+                    .any(|audience| audience_byte(audience) == of.audience)
         };
         self.has_lost_history && !self.agreed.iter().any(is_known)
     }
@@ -130,6 +149,18 @@ impl Meta {
         self.own_through = former.max(through);
         self.own_incarnation = Some(incarnation);
     }
+}
+
+/// A subscription of which a server that lost records was found to hold the same.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(in crate::device) struct Agreed {
+    #[n(0)]
+    prefix: Scope,
+    #[n(1)]
+    audience: u8,
+    #[n(2)]
+    except: Vec<Scope>,
 }
 
 /// A difference of a subscription that comparing did not remove.

@@ -5,6 +5,7 @@ use bukti_core::digest::Digest;
 use bukti_core::evidence::{Declared, Edit};
 use bukti_core::id::{DocumentId, JournalId};
 use bukti_core::record::{Fact, GrantsFact, Signed, Statement};
+use bukti_core::scope::Scope;
 use bukti_sync_protocol::bye::ByeCode;
 use bukti_sync_protocol::client::Event;
 use bukti_sync_protocol::item::Item;
@@ -323,4 +324,34 @@ fn what_stayed_for_unsent_work_stays_where_the_server_may_lack_it() {
     anew.sync(&mut siti);
     assert!(anew.ledger.reader().document(&id).unwrap().is_some());
     assert_eq!(siti.device().status().unwrap().not_taken_back, 0);
+}
+
+/// What another subscription has below a prefix was not compared with it, and a unit that moved there
+/// was not either.
+#[test]
+fn what_was_not_compared_is_not_known_to_be_on_the_server() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let device = siti.device();
+    let row = device.confirmed.document(&id).unwrap().unwrap();
+    let lineage = device.placements.lineage(&row.scope);
+    let [prefix, district, elsewhere] =
+        ["13", "13.76.01", ELSEWHERE].map(|scope| scope.parse().unwrap());
+    let mut lacks_after = |except: &[Scope], units_move: bool| {
+        let update = device.confirmed.update(|meta| {
+            meta.lost_history();
+            meta.agree(&prefix, Audience::Unit, except);
+            if units_move {
+                meta.units_moved();
+            }
+        });
+        update.unwrap();
+        device.confirmed.meta().may_be_lacking(&row, &lineage)
+    };
+    assert!(!lacks_after(&[], false));
+    assert!(!lacks_after(std::slice::from_ref(&elsewhere), false));
+    assert!(lacks_after(std::slice::from_ref(&district), false));
+    assert!(lacks_after(&[], true));
 }
