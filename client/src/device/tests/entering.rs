@@ -22,11 +22,15 @@ fn long(word: &str) -> String {
     word.repeat(60_000 / word.len())
 }
 
-fn note(text: String) -> Edit {
-    Edit::Field {
-        code: "note".into(),
-        value: Value::Text(text),
-    }
+/// Three edits, more together than one run may hold.
+fn write_much(phone: &mut Phone, id: &DocumentId) {
+    let field = |code: &str, word: &str| Edit::Field {
+        code: code.into(),
+        value: Value::Text(long(word)),
+    };
+    edit(phone, id, Edit::Narrative(long("satu ")));
+    edit(phone, id, field("note", "dua "));
+    edit(phone, id, field("place_note", "tiga "));
 }
 
 /// A document, a phone, and a copy of it whose next run the server knows under another content.
@@ -44,13 +48,7 @@ fn copied() -> (World, Phone, Phone, DocumentId) {
 #[test]
 fn edits_of_a_copy_that_are_too_many_for_one_run_become_more() {
     let (mut world, mut siti, mut copy, id) = copied();
-    edit(&mut copy, &id, Edit::Narrative(long("satu ")));
-    edit(&mut copy, &id, note(long("dua ")));
-    let other = Edit::Field {
-        code: "place_note".into(),
-        value: Value::Text(long("tiga ")),
-    };
-    edit(&mut copy, &id, other);
+    write_much(&mut copy, &id);
     let wanted = copy.device().show(&id).unwrap().evidence;
     world.sync(&mut copy);
     assert_eq!(waiting(&mut copy), (0, 0, 0));
@@ -66,13 +64,7 @@ fn edits_of_a_copy_that_are_too_many_for_one_run_become_more() {
 fn a_new_document_of_a_copy_that_is_too_much_for_one_run_becomes_more() {
     let (mut world, _, mut copy, _) = copied();
     let new = world.create(&mut copy, "Baru");
-    edit(&mut copy, &new, Edit::Narrative(long("satu ")));
-    edit(&mut copy, &new, note(long("dua ")));
-    let other = Edit::Field {
-        code: "place_note".into(),
-        value: Value::Text(long("tiga ")),
-    };
-    edit(&mut copy, &new, other);
+    write_much(&mut copy, &new);
     let wanted = copy.device().show(&new).unwrap().evidence;
     world.sync(&mut copy);
     assert_eq!(waiting(&mut copy), (0, 0, 0));

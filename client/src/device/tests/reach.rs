@@ -3,7 +3,7 @@
 use bukti_core::authority::{Audience, Grant, Role};
 use bukti_core::digest::Digest;
 use bukti_core::evidence::{Declared, Edit};
-use bukti_core::id::{DocumentId, JournalId};
+use bukti_core::id::{DeviceId, DocumentId, JournalId, WallMs};
 use bukti_core::record::{Fact, GrantsFact, Signed, Statement};
 use bukti_core::scope::Scope;
 use bukti_sync_protocol::bye::ByeCode;
@@ -26,6 +26,20 @@ fn up_to_date(position: u64, audience: Option<Audience>) -> Event {
         cursor: vec![7],
         position,
         digests: audience.map(of).into_iter().collect(),
+    }
+}
+
+/// A page with grants that the server signed.
+fn states(device: DeviceId, grants: Vec<Grant>, at: WallMs, position: u64) -> Event {
+    let fact = Fact::Grants(GrantsFact { device, grants });
+    let key = SigningKey::from_bytes(&[1; 32]);
+    let statement = Signed::new(Statement { at, fact }, &key).to_bytes();
+    Event::Page {
+        items: vec![Item::Fact {
+            position,
+            statement,
+        }],
+        cursor: vec![8],
     }
 }
 
@@ -71,21 +85,7 @@ fn old_grants_that_are_brought_again_at_a_later_place_narrow_nothing() {
     world.sync(&mut siti);
     let id = world.create(&mut siti, "Papan");
     world.sync(&mut siti);
-    let fact = Fact::Grants(GrantsFact {
-        device,
-        grants: grants(Role::Officer, ELSEWHERE),
-    });
-    let old = Signed::new(
-        Statement { at: NOW + 1, fact },
-        &SigningKey::from_bytes(&[1; 32]),
-    );
-    let page = Event::Page {
-        items: vec![Item::Fact {
-            position: 99,
-            statement: old.to_bytes(),
-        }],
-        cursor: vec![7],
-    };
+    let page = states(device, grants(Role::Officer, ELSEWHERE), NOW + 1, 99);
     siti.device().opening(Vec::new(), "").unwrap();
     hears(&mut siti, &page);
     hears(&mut siti, &up_to_date(99, None));
@@ -245,24 +245,7 @@ fn what_a_server_was_found_to_hold_leaves_although_it_lacks_something_elsewhere(
     hears(&mut siti, &event);
     assert!(siti.device().confirmed.meta().has_lost_history);
     // Later neither is to be read any more.
-    let none = Fact::Grants(GrantsFact {
-        device,
-        grants: Vec::new(),
-    });
-    let none = Signed::new(
-        Statement {
-            at: NOW + 9,
-            fact: none,
-        },
-        &SigningKey::from_bytes(&[1; 32]),
-    );
-    let page = Event::Page {
-        items: vec![Item::Fact {
-            position: 10,
-            statement: none.to_bytes(),
-        }],
-        cursor: vec![8],
-    };
+    let page = states(device, Vec::new(), NOW + 9, 10);
     hears(&mut siti, &page);
     hears(&mut siti, &up_to_date(10, None));
     assert!(siti.device().show(&far).is_err(), "the server has it");
@@ -288,21 +271,7 @@ fn what_stayed_for_unsent_work_stays_where_the_server_may_lack_it() {
     let device = siti.device().id();
     world.ledger.grant(NOW + 1, device, Vec::new()).unwrap();
     siti.device().opening(Vec::new(), "").unwrap();
-    let fact = Fact::Grants(GrantsFact {
-        device,
-        grants: Vec::new(),
-    });
-    let none = Signed::new(
-        Statement { at: NOW + 1, fact },
-        &SigningKey::from_bytes(&[1; 32]),
-    );
-    let page = Event::Page {
-        items: vec![Item::Fact {
-            position: 10,
-            statement: none.to_bytes(),
-        }],
-        cursor: vec![8],
-    };
+    let page = states(device, Vec::new(), NOW + 1, 10);
     hears(&mut siti, &page);
     hears(&mut siti, &up_to_date(10, None));
     hears(&mut siti, &Event::Void);
