@@ -135,9 +135,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
 
     /// Enters what a copied or restored store had sealed and no server has, again under a new
     /// incarnation, once what the server has is here: it may have some of it. For when nothing is
-    /// compared. What builds on
-    /// something else waits for [`Device::give_up_stale`], and everything does where the disk has no
-    /// room for it.
+    /// compared. What builds on something else waits for [`Device::give_up_stale`], and everything
+    /// does where the disk has no room for it.
     pub(super) fn enter_stale_again(&mut self, now: WallMs) -> Result<(), DeviceError> {
         let meta = self.confirmed.meta();
         let follows = self.session.comparisons.followed.is_some();
