@@ -40,6 +40,10 @@ pub const OFFERED_RUNS_MAX: usize = 256;
 /// are answered.
 pub const RETURNED_RUNS_MAX: usize = 64;
 
+/// Milliseconds for which a difference that stayed although everything was compared is left alone, once
+/// it was told: the day of the server's quotas, behind which it takes what it refused for one.
+pub const SURVIVED_LEFT_ALONE_MS: u64 = 24 * 60 * 60 * 1_000;
+
 /// Former journals of its server that a device remembers: each is a server founded anew.
 pub const FORMER_JOURNALS_MAX: usize = 64;
 

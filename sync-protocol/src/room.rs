@@ -85,6 +85,18 @@ impl Room {
         waiting.bytes <= self.free(taken, waiting.device.as_ref())
     }
 
+    /// Whoever is first leaves no room while there is none for it.
+    fn clear_idle(&self, taken: &mut Taken) {
+        let first = self.first(taken).filter(|it| !self.fits(taken, it));
+        let Some(seat) = first.map(|first| first.seat) else {
+            return;
+        };
+        let first = taken.waiting.iter_mut().find(|it| it.seat == seat);
+        if let Some(first) = first {
+            first.idle = None;
+        }
+    }
+
     /// Wakes who waited longest, if there is room for it.
     fn wake(&self, taken: &Taken) {
         if let Some(first) = self.first(taken)
@@ -184,7 +196,6 @@ impl Seat {
             let at = at.expect("the first is one of those that wait");
             let first = &mut taken.waiting[at];
             if !fits {
-                first.idle = None;
                 return;
             }
             let since = *first.idle.get_or_insert(now);
@@ -253,6 +264,7 @@ impl Seat {
             }
         }
         self.held = bytes;
+        self.room.clear_idle(&mut taken);
         self.room.wake(&taken);
     }
 }

@@ -172,6 +172,8 @@ pub struct ServerSession {
     readmitted: bool,
     /// Room for large items, until the session is live.
     seat: Seat,
+    /// What was given out last is to be sent; whoever asks for more has sent it.
+    sending: bool,
 }
 
 impl ServerSession {
@@ -191,6 +193,7 @@ impl ServerSession {
             frames_before_welcome: 0,
             readmitted: false,
             seat: Seat::default(),
+            sending: false,
             shelf: Shelf::new(Assembler::new(
                 limits::STATEMENT_ITEM_BYTES_MAX,
                 limits::PARTIAL_BYTES_SERVER,
@@ -258,6 +261,17 @@ impl ServerSession {
 
     /// Gives out what to do next, until there is nothing.
     pub fn poll<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>) -> Option<Output> {
+        if std::mem::take(&mut self.sending)
+            && let Phase::Live(live) = &mut self.phase
+        {
+            live.took(cx.now);
+        }
+        let output = self.next_output(cx);
+        self.sending = matches!(output, Some(Output::Send(_)));
+        output
+    }
+
+    fn next_output<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>) -> Option<Output> {
         // While there is always more to send, nobody has time to hand in a tick.
         if matches!(self.phase, Phase::Live(_))
             && let Err(end) = self.tick(cx.now)

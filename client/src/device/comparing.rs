@@ -147,12 +147,12 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 concluded: false,
             };
             match self.surviving(&latest) {
-                Some(true) => continue,
-                Some(false) => {
-                    survived.push(self.survive(now, &latest, true)?);
+                Some(known) if known.is_left_alone(now) => continue,
+                Some(known) if !known.told => {
+                    survived.extend(self.survive(now, &latest, true)?);
                     continue;
                 }
-                None => {}
+                Some(_) | None => {}
             }
             let mut known = self.session.comparisons.all.iter_mut();
             if let Some(known) = known.find(|known| known.is_of(prefix, *audience)) {
@@ -200,22 +200,23 @@ impl<S: Storage, K: Kv> Device<S, K> {
             .update(|meta| meta.agree(prefix, audience, except))?)
     }
 
-    /// Whether this very difference stayed before, and was told.
-    fn surviving(&self, latest: &Compared) -> Option<bool> {
+    /// This very difference, if it stayed before.
+    fn surviving(&self, latest: &Compared) -> Option<&SurvivedDifference> {
         let mut survived = self.confirmed.meta().survived.iter();
-        let known = survived.find(|known| {
+        survived.find(|known| {
             known.is_of(&latest.prefix, latest.audience) && known.difference == latest.difference
-        });
-        known.map(|known| known.told)
+        })
     }
 
-    /// Notes a difference that comparing did not remove.
+    /// Notes a difference that comparing did not remove; answers it if it is to be told and was not yet.
     fn survive(
         &mut self,
         now: WallMs,
         latest: &Compared,
         told: bool,
-    ) -> Result<Survived, DeviceError> {
+    ) -> Result<Option<Survived>, DeviceError> {
+        let was_told = self.surviving(latest).is_some_and(|known| known.told);
+        let tells = told && !was_told;
         let Compared {
             prefix,
             audience,
@@ -225,7 +226,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             ..
         } = latest;
         let mut change = self.confirmed.change();
-        if told {
+        if tells {
             change.find(&Finding {
                 code: "digest-mismatch".into(),
                 sentence: format!(
@@ -240,15 +241,16 @@ impl<S: Storage, K: Kv> Device<S, K> {
         }
         let survived = &mut change.meta().survived;
         survived.retain(|known| !known.is_of(prefix, *audience));
-        let known = SurvivedDifference::new(prefix, *audience, *difference, told);
+        let told = told || was_told;
+        let known = SurvivedDifference::new(prefix, *audience, *difference, told, now);
         survived.push(known);
         change.commit()?;
-        Ok(Survived {
+        Ok(tells.then(|| Survived {
             prefix: prefix.clone(),
             audience: *audience,
             position: *position,
             digest: *here,
-        })
+        }))
     }
 
     /// What to do about documents that differ: runs to give back are taken up, others are asked
@@ -341,8 +343,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             compared.concluded = true;
             // What an unconfirmed device sent is never fed to it, and differs for that alone.
             if !unconfirmed {
-                let tells = self.survive(now, compared, told)?;
-                survived.extend(told.then_some(tells));
+                survived.extend(self.survive(now, compared, told)?);
             }
         }
         self.session.comparisons.all = all;

@@ -13,7 +13,7 @@ use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_core::record::Signed;
 use bukti_core::scope::Scope;
-use bukti_core::validate::{CheckedRun, Document, Verdict, check_run, judge};
+use bukti_core::validate::{CheckedRun, Document, Verdict, check_run, judge_recorded};
 use bukti_sync_protocol::item::{self, Item};
 
 use super::confirmed::{Change, DocumentRow, EnvelopeRow, Finding, Title};
@@ -539,7 +539,8 @@ impl State {
             places.push((arrival.position, arrival.received_at, arrival.carrier));
             runs.push(arrival.run);
         }
-        let judged = judge(self.document.as_ref(), runs);
+        // The page may end between runs that were accepted together.
+        let judged = judge_recorded(self.document.as_ref(), runs, false);
         if let Some(document) = judged.document {
             self.document = Some(document);
         }

@@ -2,6 +2,7 @@
 
 mod alone;
 mod damage;
+mod differing;
 mod entering;
 mod faults;
 mod joined;

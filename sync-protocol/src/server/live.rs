@@ -240,6 +240,13 @@ impl Live {
         }
     }
 
+    /// The device's link took a frame, however long that was under way.
+    pub(super) fn took(&mut self, now: Mono) {
+        if let Some(held) = &mut self.held {
+            held.stalled = now.saturating_add(limits::LARGE_STALLED_MS);
+        }
+    }
+
     /// Goes on without the feed where that is all that a damaged record takes from the device.
     pub(super) fn bear(&mut self, now: Mono, end: End) -> Result<(), End> {
         let End::Damaged(reason) = end else {
@@ -278,14 +285,8 @@ impl Live {
             since: now,
             stalled,
         };
-        self.held = match (self.outbound.holds_item(), &frame) {
-            (false, _) => None,
-            (true, None) => self.held.or(Some(begun)),
-            (true, Some(_)) => Some(HeldItem {
-                stalled,
-                ..self.held.unwrap_or(begun)
-            }),
-        };
+        let holds = self.outbound.holds_item();
+        self.held = holds.then(|| self.held.unwrap_or(begun));
         let Some(frame) = frame else {
             return Ok(None);
         };

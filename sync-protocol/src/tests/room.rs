@@ -260,6 +260,27 @@ fn a_device_that_gave_credit_for_all_of_an_item_is_held_to_the_pace_while_it_is_
 }
 
 #[test]
+fn a_device_whose_link_is_slower_than_a_frame_in_that_time_is_not_let_go() {
+    let (mut server, phones) = with_readers(1);
+    let room = Room::new(ROOM);
+    let mut slow = Slow::open(&mut server, &phones[0], &room);
+    let bytes = limits::CREDIT_MAX / 2;
+    let credit = plain(Credit { bytes });
+    let mut output = server.step(&mut slow.session, Input::Frame(&credit));
+    let mut fed = false;
+    while !fed {
+        let Some(Output::Send(bytes)) = output else {
+            panic!("{output:?}");
+        };
+        let frame = decode(&bytes).unwrap().unwrap();
+        assert!(!matches!(frame, Frame::Bye(_)), "{frame:?}");
+        fed = matches!(frame, Frame::UpToDate(_));
+        server.now += limits::LARGE_STALLED_MS + 10_000;
+        output = server.step(&mut slow.session, Input::Advanced);
+    }
+}
+
+#[test]
 fn a_device_that_takes_enough_is_not_let_go_while_others_wait() {
     let (mut server, phones) = with_readers(2);
     let room = Room::new(ROOM);
@@ -307,6 +328,27 @@ fn who_leaves_the_room_it_waited_for_is_passed_over_and_waits_behind_the_others(
     }
     busy.go_on(&mut server);
     assert_eq!((busy.fragments, busy.closed), (1, None));
+}
+
+#[test]
+fn who_waits_is_passed_over_only_for_room_that_was_there_all_the_time() {
+    let room = Room::new(100);
+    let seat = || Seat::new(room.clone(), Waker::noop().clone());
+    let (mut holder, mut first, mut next) = (seat(), seat(), seat());
+    holder.hold(60);
+    first.wait(60);
+    next.wait(60);
+    holder.hold(0);
+    let mut now = 1_000;
+    next.look(now);
+    // Nobody looks while it is taken, and given back.
+    holder.hold(60);
+    holder.hold(0);
+    now += limits::LARGE_OFFER_MS;
+    next.look(now);
+    assert!(next.has_to_wait(), "the other's time begins again");
+    next.look(now + limits::LARGE_OFFER_MS);
+    assert!(!next.has_to_wait());
 }
 
 #[test]

@@ -13,6 +13,8 @@ use bukti_sync_protocol::fragment::ItemId;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
+use crate::limits::SURVIVED_LEFT_ALONE_MS;
+
 /// What the rows belong to, and a few words about the session.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -177,6 +179,9 @@ pub(in crate::device) struct SurvivedDifference {
     /// Whether it stood in an `up_to_date` that came when everything was compared, and was told.
     #[n(3)]
     pub(in crate::device) told: bool,
+    /// When it was compared last, as the clock here had it.
+    #[n(4)]
+    compared_at: Option<WallMs>,
 }
 
 impl SurvivedDifference {
@@ -185,13 +190,21 @@ impl SurvivedDifference {
         audience: Audience,
         difference: Digest,
         told: bool,
+        now: WallMs,
     ) -> Self {
         Self {
             prefix: prefix.clone(),
             audience: audience_byte(audience),
             difference,
             told,
+            compared_at: Some(now),
         }
+    }
+
+    /// Whether comparing it again so soon would only be a loop. `now` may come from a wrong clock.
+    pub(in crate::device) fn is_left_alone(&self, now: WallMs) -> bool {
+        let is_recent = |at: WallMs| now.abs_diff(at) < SURVIVED_LEFT_ALONE_MS;
+        self.told && self.compared_at.is_some_and(is_recent)
     }
 
     pub(in crate::device) fn is_of(&self, prefix: &Scope, audience: Audience) -> bool {

@@ -12,6 +12,7 @@ use bukti_core::kv::{MemoryKv, MemorySnapshot};
 use bukti_core::ledger::{EnrolError, Ledger, Left, Options, Outcome, Submission};
 use bukti_core::record::{Invitation, invitation_hash};
 use bukti_sync_protocol::client::{Event, Input};
+use bukti_sync_protocol::frame::{Frame, decode};
 use bukti_sync_protocol::link::InvitationLink;
 use bukti_sync_protocol::server::{self, Cx, ServerSession};
 use bukti_sync_protocol::token::TokenKey;
@@ -32,6 +33,10 @@ pub(crate) struct World {
     token_key: TokenKey,
     /// What invitation links name.
     pub(crate) url: String,
+    /// What all clocks say.
+    pub(crate) now: i64,
+    /// How often devices asked what differs.
+    pub(crate) comparisons: usize,
     drawn: u64,
     /// Whether the journal takes runs and statements in between two frames and the session hears of
     /// it after the second, as where a thread of its own does the taking.
@@ -73,6 +78,8 @@ impl World {
             token_key: TokenKey::derive(&key),
             key,
             url: "https://bukti.example".into(),
+            now: NOW,
+            comparisons: 0,
             // What two worlds draw is never the same.
             drawn: u64::from(id.0[0]) << 32,
             answers_late: false,
@@ -123,9 +130,9 @@ impl World {
             hash: invitation_hash(&secret),
             person: person.into(),
             grants: vec![grant],
-            expires_at: NOW + 1_000_000,
+            expires_at: self.now + 1_000_000,
         };
-        self.ledger.invite(NOW, invitation).unwrap();
+        self.ledger.invite(self.now, invitation).unwrap();
     }
 
     pub(crate) fn enrol(
@@ -150,7 +157,7 @@ impl World {
         let seed = [self.draw(), self.draw()].concat().try_into().unwrap();
         let applicant = Applicant::open(phone.folders(), &self.link(secret), seed)?;
         let device = super::super::identity::device_of(applicant.key());
-        let enrolled = self.ledger.enrol(NOW, &secret, device).unwrap();
+        let enrolled = self.ledger.enrol(self.now, &secret, device).unwrap();
         let enrolment = Enrolment {
             journal: enrolled.founding_record,
             certificate: enrolled.certificate,
@@ -206,7 +213,7 @@ impl World {
             let mut learned = |event: &Event, _| events.push(event.clone());
             let mut moment = Moment {
                 mono: 0,
-                wall: NOW,
+                wall: self.now,
                 draw: &mut || self.draw(),
             };
             let sent = match input.take() {
@@ -225,6 +232,8 @@ impl World {
             let judged = self.judge_submitted();
             let taken = self.take_given();
             if let Some(frame) = up.pop_front() {
+                let asks = matches!(decode(&frame), Ok(Some(Frame::Reconcile(_))));
+                self.comparisons += usize::from(asks);
                 down.extend(self.drive(&mut session, server::Input::Frame(&frame)));
             } else if judged.is_none() && taken.is_empty() {
                 let Some(frame) = down.pop_front() else {
@@ -253,14 +262,14 @@ impl World {
     /// What the journal says to runs that were put off.
     fn judge_submitted(&mut self) -> Option<Vec<Outcome>> {
         let batch = std::mem::take(&mut self.submitted);
-        (!batch.is_empty()).then(|| self.ledger.accept(NOW, batch).unwrap())
+        (!batch.is_empty()).then(|| self.ledger.accept(self.now, batch).unwrap())
     }
 
     /// What the journal leaves of statements that were put off, for each time that it was asked.
     fn take_given(&mut self) -> Vec<Option<Left>> {
         let given = std::mem::take(&mut self.given);
         let taken = given.into_iter().map(|(carrier, statements)| {
-            let taken = self.ledger.take_back(NOW, carrier, statements);
+            let taken = self.ledger.take_back(self.now, carrier, statements);
             taken.unwrap().left
         });
         taken.collect()
@@ -275,7 +284,7 @@ impl World {
         let token_key = self.token_key.clone();
         let cx = Cx {
             now: 0,
-            wall: NOW,
+            wall: self.now,
             reader: &reader,
             token_key: &token_key,
         };
@@ -292,13 +301,13 @@ impl World {
                     continue;
                 }
                 server::Output::Submit(batch) => {
-                    let outcomes = self.ledger.accept(NOW, batch).unwrap();
+                    let outcomes = self.ledger.accept(self.now, batch).unwrap();
                     session.handle(&cx, server::Input::Judged(outcomes));
                     server::Input::Advanced
                 }
                 server::Output::Bound(_) => server::Input::Held(Vec::new()),
                 server::Output::Enrol { secret, device } => {
-                    let enrolled = self.ledger.enrol(NOW, &secret, device);
+                    let enrolled = self.ledger.enrol(self.now, &secret, device);
                     server::Input::Enrolled(enrolled.map_err(|error| match error {
                         EnrolError::Refused(refusal) => refusal,
                         EnrolError::Ledger(error) => panic!("{error}"),
@@ -308,7 +317,7 @@ impl World {
                     device,
                     certificate,
                 } => {
-                    let certified = self.ledger.readmit(NOW, device, &certificate);
+                    let certified = self.ledger.readmit(self.now, device, &certificate);
                     server::Input::Enrolled(certified.unwrap())
                 }
                 server::Output::TakeBack {
@@ -322,11 +331,11 @@ impl World {
                     carrier,
                     statements,
                 } => {
-                    let taken = self.ledger.take_back(NOW, carrier, statements);
+                    let taken = self.ledger.take_back(self.now, carrier, statements);
                     server::Input::TakenBack(taken.unwrap().left)
                 }
                 server::Output::Find(finding) => {
-                    self.ledger.find(NOW, finding).unwrap();
+                    self.ledger.find(self.now, finding).unwrap();
                     continue;
                 }
                 server::Output::Failed(error) => panic!("{error}"),
@@ -341,7 +350,9 @@ impl World {
     pub(crate) fn create(&mut self, phone: &mut Phone, title: &str) -> DocumentId {
         let random = self.draw();
         let scope = WARD.parse().unwrap();
-        let created = phone.device().create(NOW, random, &scope, &evidence(title));
+        let created = phone
+            .device()
+            .create(self.now, random, &scope, &evidence(title));
         created.unwrap().0
     }
 }
