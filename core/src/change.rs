@@ -25,6 +25,9 @@ mod columns;
 #[cfg(any(test, feature = "testing"))]
 pub mod forge;
 mod reader;
+mod saved;
+
+pub use self::saved::{SavedFault, check_saved};
 
 const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
 const TYPE_CHANGE: u8 = 1;

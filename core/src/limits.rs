@@ -66,6 +66,14 @@ pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a document saved without compression: what a device holds in memory to read it.
 pub const DOCUMENT_INFLATED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Inflated bytes of a document that a server sends whole: what may be accepted, and as much again for
+/// what was accepted under another bound.
+pub const DOCUMENT_FED_BYTES_MAX: usize = 2 * DOCUMENT_INFLATED_BYTES_MAX;
+
+/// Rows of any column of a document that a server sends whole: operations that may be accepted, and as
+/// many again.
+pub const DOCUMENT_FED_ROWS_MAX: u64 = 2 * DOCUMENT_OPERATIONS_MAX;
+
 /// Objects within objects. Readers everywhere descend by recursion, and a stack has an end.
 pub const DOCUMENT_DEPTH_MAX: usize = 64;
 

@@ -119,6 +119,12 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let subscriptions = Subscription::of(&self.grants, &self.placements);
         let mut differs = self.confirmed.meta().differs.clone();
         differs.retain(|scope| subscriptions.iter().any(|own| own.prefix == *scope));
+        // What is not read any more is nobody's difference.
+        let is_read = |of: &Compared| {
+            let mut digests = digests.iter();
+            digests.any(|(prefix, audience, ..)| of.is_of(prefix, *audience))
+        };
+        self.session.comparisons.all.retain(is_read);
         let (mut compare, mut survived) = (Vec::new(), Vec::new());
         let mut salt = u64::from_le_bytes(random[..8].try_into().unwrap_or_default());
         for (prefix, audience, digest, documents) in digests {

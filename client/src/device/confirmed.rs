@@ -361,6 +361,25 @@ impl<K: Kv> Confirmed<K> {
             .collect()
     }
 
+    /// A confirmed run of a document.
+    pub(super) fn envelope(
+        &self,
+        document: &DocumentId,
+        run: &RunId,
+    ) -> Result<Option<EnvelopeRow>, ConfirmedError> {
+        let Some(position) = self.confirmed_at(run)? else {
+            return Ok(None);
+        };
+        let key = envelope_key(document, position, run);
+        let Some(value) = self.kv.get(&key)? else {
+            return Ok(None);
+        };
+        let row = read_envelope(&key, &value);
+        Ok(Some(
+            row.ok_or_else(|| ConfirmedError::damaged("an envelope"))?,
+        ))
+    }
+
     /// Where a run was confirmed.
     pub(super) fn confirmed_at(&self, run: &RunId) -> Result<Option<Position>, ConfirmedError> {
         self.position(b'r', run)
@@ -459,6 +478,15 @@ impl<K: Kv> Confirmed<K> {
     }
 }
 
+/// A confirmed run as it is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    pub(super) position: Position,
+    pub(super) received_at: WallMs,
+    /// Whether the server says that it was received earlier than it said at first.
+    pub(super) is_earlier: bool,
+}
+
 /// Writes that become one batch: a page with its cursor, or a removal.
 pub(super) struct Change<'a, K: Kv> {
     store: &'a mut Confirmed<K>,
@@ -506,46 +534,56 @@ impl<K: Kv> Change<'_, K> {
         Ok(())
     }
 
-    /// Adds a confirmed run; one that is known moves to this position.
-    pub(super) fn put_envelope(&mut self, row: &EnvelopeRow) -> Result<(), ConfirmedError> {
+    /// Adds a confirmed run. One that is known moves to this position: the server lost it and took it
+    /// back. It stays received when it was first, from whom it came then, whatever is said later.
+    pub(super) fn put_envelope(&mut self, row: EnvelopeRow) -> Result<Kept, ConfirmedError> {
         let document = row.envelope.body().document;
         let run = row.envelope.run();
-        if let Some(former) = self.store.confirmed_at(&run)? {
-            self.batch.delete(envelope_key(&document, former, &run));
+        let (mut kept, mut is_earlier) = (row, false);
+        if let Some(former) = self.store.envelope(&document, &run)? {
+            self.batch
+                .delete(envelope_key(&document, former.position, &run));
+            is_earlier = kept.received_at < former.received_at;
+            kept = EnvelopeRow {
+                position: kept.position,
+                ..former
+            };
         }
         let value = [
-            &row.received_at.to_be_bytes()[..],
-            &row.carrier.0,
-            row.envelope.bytes(),
+            &kept.received_at.to_be_bytes()[..],
+            &kept.carrier.0,
+            kept.envelope.bytes(),
         ]
         .concat();
         self.batch
-            .put(envelope_key(&document, row.position, &run), value);
+            .put(envelope_key(&document, kept.position, &run), value);
         self.batch
-            .put(run_key(b'r', &run), row.position.to_be_bytes());
+            .put(run_key(b'r', &run), kept.position.to_be_bytes());
         self.batch.delete(run_key(b'a', &run));
         self.batch.delete(run_key(b'u', &run));
-        Ok(())
+        Ok(Kept {
+            position: kept.position,
+            received_at: kept.received_at,
+            is_earlier,
+        })
     }
 
-    /// A confirmed run stands at another position: the server lost it and took it back.
+    /// What the server says of a confirmed run that it does not send again.
     pub(super) fn move_envelope(
         &mut self,
         document: &DocumentId,
         run: &RunId,
         position: Position,
         received_at: WallMs,
-    ) -> Result<(), ConfirmedError> {
-        let rows = self.store.envelopes(document)?;
-        let row = rows.into_iter().find(|row| row.envelope.run() == *run);
-        match row.filter(|row| row.position != position) {
-            Some(row) => self.put_envelope(&EnvelopeRow {
-                position,
-                received_at,
-                ..row
-            }),
-            None => Ok(()),
-        }
+    ) -> Result<Option<Kept>, ConfirmedError> {
+        let row = self.store.envelope(document, run)?;
+        let is_news = |row: &EnvelopeRow| row.position != position || received_at < row.received_at;
+        let moved = row.filter(is_news).map(|row| EnvelopeRow {
+            position,
+            received_at,
+            ..row
+        });
+        moved.map(|row| self.put_envelope(row)).transpose()
     }
 
     /// Removes a document with all that belongs to it.

@@ -171,15 +171,12 @@ impl<S: Storage, K: Kv> Device<S, K> {
             for step in merge_runs(steps) {
                 state.take(step, &mut unsound);
             }
-            confirmed.extend(state.store(&mut change)?);
+            confirmed.extend(state.store(&mut change, &mut unsound)?);
         }
         for (key, value) in statements {
             if newer(&change, &key, &value)? {
                 change.put(key, value);
             }
-        }
-        for unsound in unsound {
-            change.find(&unsound.at(now));
         }
         let settled: Vec<(RunId, Position)> = confirmed
             .into_iter()
@@ -187,12 +184,14 @@ impl<S: Storage, K: Kv> Device<S, K> {
             .collect();
         let through = settled.iter().map(|(_, position)| *position).max();
         for moved in moved {
-            change.move_envelope(
-                &moved.document,
-                &moved.run,
-                moved.position,
-                moved.received_at,
-            )?;
+            let (document, run) = (&moved.document, &moved.run);
+            let kept = change.move_envelope(document, run, moved.position, moved.received_at)?;
+            if kept.is_some_and(|kept| kept.is_earlier) {
+                unsound.push(received_otherwise(*document, *run));
+            }
+        }
+        for unsound in unsound {
+            change.find(&unsound.at(now));
         }
         let meta = change.meta();
         if let Some(through) = through {
@@ -431,6 +430,20 @@ impl Unsound {
     }
 }
 
+/// Of a run that the server says it received before it said so first: when evidence arrived decides
+/// what it is worth.
+fn received_otherwise(document: DocumentId, run: RunId) -> Unsound {
+    Unsound {
+        code: "received-otherwise",
+        sentence:
+            "The server says that it received an edit earlier than it said at first; what it \
+                   said first is kept."
+                .into(),
+        document: Some(document),
+        run: Some(run),
+    }
+}
+
 fn open_run(bytes: &[u8]) -> Result<CheckedRun, Unsound> {
     let run = Run::open(bytes).map_err(|error| Unsound {
         code: "unreadable-run",
@@ -590,6 +603,7 @@ impl State {
     fn store<K: Kv>(
         self,
         change: &mut Change<'_, K>,
+        unsound: &mut Vec<Unsound>,
     ) -> Result<Vec<(RunId, Position)>, DeviceError> {
         let (Some(document), Some((kind, scope))) = (&self.document, self.origin) else {
             return Ok(Vec::new());
@@ -611,20 +625,23 @@ impl State {
             left: false,
             title: Title::of(&evidence::view(document.automerge())),
         };
-        for added in &self.added {
+        let mut confirmed = Vec::with_capacity(self.added.len());
+        for added in self.added {
             let body = added.envelope.body();
             row.published |= body.publish;
             row.updated_at = row.updated_at.max(body.device_time);
-            if added.position >= row.position {
-                row.position = added.position;
-                row.received_at = added.received_at;
+            let run = added.envelope.run();
+            let kept = change.put_envelope(added)?;
+            if kept.position >= row.position {
+                row.position = kept.position;
+                row.received_at = kept.received_at;
             }
-            change.put_envelope(added)?;
+            if kept.is_earlier {
+                unsound.push(received_otherwise(self.id, run));
+            }
+            confirmed.push((run, kept.position));
         }
         change.put_document(&self.id, &row, Some(document.saved()))?;
-        let confirmed = self.added.iter();
-        Ok(confirmed
-            .map(|added| (added.envelope.run(), added.position))
-            .collect())
+        Ok(confirmed)
     }
 }

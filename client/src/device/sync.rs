@@ -471,7 +471,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let mut change = self.confirmed.change();
         change.set_cursor(cursor);
         let meta = change.meta();
-        meta.agreed_on(own.iter().map(|own| (&own.prefix, own.audience)));
+        meta.agreed_on(&own);
         meta.differs = differs;
         meta.up_to_date_at = Some(now);
         meta.up_to_date_position = position;

@@ -5,6 +5,7 @@ mod damage;
 mod differing;
 mod entering;
 mod faults;
+mod fed;
 mod joined;
 mod lost;
 mod reach;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bukti_core::change::check_saved;
 use bukti_core::envelope::{DocumentKind, Envelope};
 use bukti_core::evidence::reads_ready;
 use bukti_core::id::{Actor, ChangeHash, DocumentId};
@@ -48,6 +49,8 @@ pub(super) fn open(
     };
     let (kind, scope) = (root.kind, root.scope.clone());
     let published = rows.iter().any(|row| row.envelope.body().publish);
+    // Automerge inflates and reads whatever it is given.
+    check_saved(saved).map_err(|fault| format!("The document cannot be loaded: {fault}."))?;
     let document = Document::load(saved, kind, published)
         .map_err(|error| format!("The document cannot be loaded: {error}."))?;
     covered(&document, &rows)?;

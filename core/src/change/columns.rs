@@ -61,7 +61,7 @@ pub(super) fn measure(
     let end_op = start_op + operations;
     check_predecessors(column(spec::PREDECESSOR_COUNTER), predecessors, end_op)?;
     for spec in [spec::INSERT, spec::EXPAND] {
-        check_booleans(column(spec), operations)?;
+        count_booleans(column(spec), operations)?;
     }
     check_values(column(spec::VALUE_META), column(spec::VALUE), operations)?;
 
@@ -212,7 +212,8 @@ fn expect_earlier(counter: i128, own: u64) -> Result<(), ChangeFault> {
     ))
 }
 
-fn check_booleans(column: &[u8], rows_max: u64) -> Result<(), ChangeFault> {
+/// The rows of a column of booleans: lengths of runs that take turns.
+pub(super) fn count_booleans(column: &[u8], rows_max: u64) -> Result<u64, ChangeFault> {
     let mut reader = Reader::new(column);
     let mut rows: u64 = 0;
     while !reader.is_empty() {
@@ -221,7 +222,7 @@ fn check_booleans(column: &[u8], rows_max: u64) -> Result<(), ChangeFault> {
     if rows > rows_max {
         return Err(ChangeFault::TooManyRows);
     }
-    Ok(())
+    Ok(rows)
 }
 
 /// Each row of `meta` gives type and length of a value whose bytes stand in `values`.
@@ -256,7 +257,7 @@ fn check_keys(column: &[u8], operations: u64) -> Result<(), ChangeFault> {
 
 /// Visits the runs of a run-length encoded column: a value (or none) and how many rows repeat it.
 /// Gives the number of rows, and fails once there are more than `rows_max`.
-fn walk<'a, T>(
+pub(super) fn walk<'a, T>(
     column: &'a [u8],
     rows_max: u64,
     mut read: impl FnMut(&mut Reader<'a>) -> Result<T, ChangeFault>,

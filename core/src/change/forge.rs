@@ -141,6 +141,23 @@ pub fn chunk(chunk_type: u8, data: &[u8]) -> Vec<u8> {
     framed(chunk_type, &hasher.finalize()[..4], data)
 }
 
+/// A saved document of one actor with these columns, by their specification, of changes and of
+/// operations. The checksum is right.
+pub fn saved(changes: &[(u64, Vec<u8>)], operations: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut data = [unsigned(1), prefixed(&[7; 16]), unsigned(1), vec![8; 32]].concat();
+    for columns in [changes, operations] {
+        data.extend(unsigned(columns.len() as u64));
+        for (spec, bytes) in columns {
+            data.extend([unsigned(*spec), unsigned(bytes.len() as u64)].concat());
+        }
+    }
+    for (_, bytes) in changes.iter().chain(operations) {
+        data.extend(bytes);
+    }
+    data.push(0);
+    chunk(0, &data)
+}
+
 /// A chunk of which nothing has to be right.
 pub fn framed(chunk_type: u8, checksum: &[u8], data: &[u8]) -> Vec<u8> {
     let length = unsigned(data.len() as u64);

@@ -14,6 +14,7 @@ use super::forge::{Forge, chunk, framed, prefixed, run, signed, unsigned};
 use super::*;
 
 mod bounds;
+mod saved;
 
 /// One edit of a made-up session; numbers choose places modulo what there is.
 #[derive(Debug, Clone)]

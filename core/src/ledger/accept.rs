@@ -184,8 +184,9 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                 repeats.push((at, self.repeat(at, *first, &run)?));
                 continue;
             }
-            self.returned[at] = self.returned[at] && self.believes(self.carriers[at], &run)?;
-            match self.admit(at, &run)? {
+            let given_back = self.returned[at];
+            self.returned[at] = given_back && self.believes(self.carriers[at], &run)?;
+            match self.admit(at, &run, given_back)? {
                 Some(verdict) => self.verdicts[at] = Some(verdict),
                 None => {
                     admitted.insert(run.id(), at);
@@ -273,7 +274,13 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         }))
     }
 
-    fn admit(&mut self, at: usize, run: &CheckedRun) -> Result<Option<Verdict>, LedgerError> {
+    /// `given_back` is what the carrier says of the run, believed or not.
+    fn admit(
+        &mut self,
+        at: usize,
+        run: &CheckedRun,
+        given_back: bool,
+    ) -> Result<Option<Verdict>, LedgerError> {
         let (carrier, returned) = (self.carriers[at], self.returned[at]);
         if let Some(highest) = self.stale.get(&carrier) {
             return Ok(Some(Verdict::Stale { highest: *highest }));
@@ -281,7 +288,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         if let Some(position) = self.ledger.reader.position_of(&run.id())? {
             return Ok(Some(Verdict::Accepted(position)));
         }
-        if let Some(verdict) = self.clash(carrier, run)? {
+        if let Some(verdict) = self.clash(carrier, run, given_back)? {
             return Ok(Some(verdict));
         }
         if let Some(refusal) = self.standing(carrier, run, returned)? {
@@ -316,11 +323,13 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         Ok(refusal.map(Verdict::Rejected))
     }
 
-    /// Another run stands under the number already.
+    /// Another run stands under the number already. An author that gives it back was told that it was
+    /// received, and would give it back again from a new life.
     fn clash(
         &mut self,
         carrier: DeviceId,
         run: &CheckedRun,
+        given_back: bool,
     ) -> Result<Option<Verdict>, LedgerError> {
         let body = body_of(run);
         let reader = &self.ledger.reader;
@@ -330,7 +339,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         {
             return Ok(None);
         }
-        if carrier != body.device {
+        if carrier != body.device || given_back {
             self.find_fork(run, None)?;
             return Ok(Some(Verdict::Rejected(Refusal::new(
                 RefusalCode::Fork,

@@ -7,6 +7,7 @@ use bukti_core::evidence::{Declared, EvidenceView};
 use bukti_core::id::{
     ChangeHash, DeviceId, DocumentId, Incarnation, JournalId, Position, RunId, WallMs,
 };
+use bukti_core::ledger::Subscription;
 use bukti_core::placement::Lineage;
 use bukti_core::scope::Scope;
 use bukti_sync_protocol::fragment::ItemId;
@@ -112,18 +113,16 @@ impl Meta {
     }
 
     /// Forgets that records were lost once the server was found to hold the same of all of these.
-    pub(in crate::device) fn agreed_on<'a>(
-        &mut self,
-        mut subscriptions: impl Iterator<Item = (&'a Scope, Audience)>,
-    ) {
+    pub(in crate::device) fn agreed_on(&mut self, subscriptions: &[Subscription]) {
         let agreed = &self.agreed;
-        let has = |(prefix, audience): (&Scope, Audience)| {
-            let audience = audience_byte(audience);
-            agreed
-                .iter()
-                .any(|of| of.prefix == *prefix && of.audience == audience)
+        // Less may have been compared under the same prefix, while a narrower grant stood below it.
+        let has = |own: &Subscription| {
+            let audience = audience_byte(own.audience);
+            agreed.iter().any(|of| {
+                (&of.prefix, of.audience, &of.except) == (&own.prefix, audience, &own.except)
+            })
         };
-        if self.has_lost_history && subscriptions.all(has) {
+        if self.has_lost_history && subscriptions.iter().all(has) {
             self.has_lost_history = false;
             self.agreed.clear();
         }

@@ -1,10 +1,14 @@
 //! Differences that comparing does not remove.
 
-use bukti_core::authority::Role;
+use bukti_core::authority::{Audience, Role};
 use bukti_core::digest::Digest;
+use bukti_core::evidence::Edit;
+use bukti_core::id::DocumentId;
+use bukti_sync_protocol::client::Event;
+use bukti_sync_protocol::reconcile::{Differs, Range};
 
 use super::super::confirmed::encode;
-use super::world::{Phone, WARD, World};
+use super::world::{NOW, Phone, WARD, World};
 use crate::limits::SURVIVED_LEFT_ALONE_MS;
 
 fn spoil(phone: &mut Phone) {
@@ -69,4 +73,56 @@ fn a_difference_that_stays_is_compared_again_after_a_day_and_told_once() {
     }
     assert_eq!(siti.device().findings().unwrap().len(), 1);
     assert_eq!(world.ledger.reader().findings().count(), 1);
+}
+
+#[test]
+fn what_is_not_read_any_more_when_all_was_compared_is_no_finding() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    siti.device().opening(Vec::new(), "").unwrap();
+    let end = |digests: &[&str]| Event::UpToDate {
+        cursor: b"cursor".to_vec(),
+        position: 9,
+        digests: digests
+            .iter()
+            .map(|scope| {
+                let digest = Digest::from([7; 32]);
+                (scope.parse().unwrap(), Audience::Unit, digest, 1)
+            })
+            .collect(),
+    };
+    let differs = Event::Differs {
+        prefix: WARD.parse().unwrap(),
+        audience: Audience::Unit,
+        found: vec![Differs::Theirs(Range::of(&DocumentId([1; 16])))],
+    };
+    for event in [end(&[WARD]), differs, end(&[])] {
+        siti.device().handle_event(NOW, [3; 16], &event).unwrap();
+    }
+    assert_eq!(siti.device().conclude(NOW, false).unwrap(), []);
+    assert_eq!(siti.device().findings().unwrap(), []);
+}
+
+/// A copy of a phone wrote under the number that the phone's own run had before the server lost it.
+#[test]
+fn an_own_run_whose_number_a_copy_took_since_is_told_and_ends_no_session() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let backup = world.journal.duplicate();
+    let mut copy = siti.duplicate();
+    let row = |code: &str| [Edit::AddRow(code.into())];
+    siti.device().edit(NOW, &id, &row("1.1")).unwrap();
+    world.sync(&mut siti);
+    world.restore(backup);
+    copy.device().edit(NOW, &id, &row("1.2")).unwrap();
+    world.sync(&mut copy);
+    let new = world.create(&mut siti, "Baru");
+    world.sync(&mut siti);
+    assert!(world.ledger.reader().document(&new).unwrap().is_some());
+    let status = siti.device().status().unwrap();
+    assert_eq!((status.not_taken_back, status.unsent), (1, 0));
 }

@@ -4,6 +4,7 @@ use bukti_core::authority::{Audience, Grant, Role};
 use bukti_core::digest::Digest;
 use bukti_core::evidence::{Declared, Edit};
 use bukti_core::id::{DeviceId, DocumentId, JournalId, WallMs};
+use bukti_core::ledger::Subscription;
 use bukti_core::record::{Fact, GrantsFact, Signed, Statement};
 use bukti_core::scope::Scope;
 use bukti_sync_protocol::bye::ByeCode;
@@ -323,4 +324,27 @@ fn what_was_not_compared_is_not_known_to_be_on_the_server() {
     assert!(!lacks_after(std::slice::from_ref(&elsewhere), false));
     assert!(lacks_after(std::slice::from_ref(&district), false));
     assert!(lacks_after(&[], true));
+}
+
+#[test]
+fn less_that_was_compared_under_the_same_prefix_does_not_end_a_loss() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let [prefix, district]: [Scope; 2] = ["13", "13.76.01"].map(|scope| scope.parse().unwrap());
+    let read = |except: &[Scope]| Subscription {
+        prefix: prefix.clone(),
+        audience: Audience::All,
+        except: except.to_vec(),
+    };
+    let mut is_over = |own: Subscription| {
+        let update = siti.device().confirmed.update(|meta| {
+            meta.lost_history();
+            meta.agree(&prefix, Audience::All, std::slice::from_ref(&district));
+            meta.agreed_on(&[own]);
+        });
+        update.unwrap();
+        !siti.device().confirmed.meta().has_lost_history
+    };
+    assert!(is_over(read(std::slice::from_ref(&district))));
+    assert!(!is_over(read(&[])));
 }
