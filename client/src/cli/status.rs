@@ -125,7 +125,8 @@ fn text(answer: &Answer, now: WallMs) -> String {
 /// What a device is told whose server did not take back what it lost.
 pub(super) fn not_taken_back(runs: usize) -> String {
     format!(
-        "The server lost {} that it did not take back: kept here, ask its administrator.",
+        "The server may lack {} that it did not take back or that this phone may not give it any \
+         more: kept here, ask its administrator.",
         count(runs, "run")
     )
 }
