@@ -185,14 +185,19 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         self.state(now, vec![Fact::Grants(GrantsFact { device, grants })])
     }
 
-    /// Ends a device: from here on it neither gives nor receives. What it gave stays.
+    /// Ends a device: from here on it neither gives nor receives. What it gave stays. The reserve of the
+    /// disk is there for it, since reads go on where nobody else may write.
     ///
     /// # Errors
     /// [`AdminError::Invalid`] if the device is not enrolled or was revoked before.
     pub fn revoke(&mut self, now: WallMs, device: DeviceId) -> Result<Position, AdminError> {
         self.alive()?;
         self.expect_standing(&device)?;
-        self.state(now, vec![Fact::Revocation(Revocation { device })])
+        self.state_in(
+            Room::Reserve,
+            now,
+            vec![Fact::Revocation(Revocation { device })],
+        )
     }
 
     /// Gives a device good standing that was let in again by its certificate, or to which more is

@@ -4,7 +4,7 @@
 //! journal alone. What records do to rows is staged in memory and becomes one batch; a row that
 //! many records touch is written once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 mod moves;
@@ -65,6 +65,8 @@ pub(super) struct Fold<'k, K> {
     placements: Arc<Placements>,
     /// Where they stand behind what was staged, if that moved any.
     moved: Option<Placements>,
+    /// Which were moved by that.
+    moved_units: BTreeSet<Scope>,
     checkpoint: Option<Position>,
     batch: Batch,
 }
@@ -92,6 +94,7 @@ impl<'k, K: Kv> Fold<'k, K> {
             digests: BTreeMap::new(),
             placements,
             moved: None,
+            moved_units: BTreeSet::new(),
             checkpoint: None,
             batch: Batch::new(),
         }

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use automerge::transaction::Transactable;
-use automerge::{AutoCommit, ObjType, ROOT, ReadDoc};
+use automerge::{AutoCommit, ObjType, ROOT};
 use flate2::Compression;
 use flate2::read::DeflateEncoder;
 

@@ -107,26 +107,25 @@ impl<K: Kv> Fold<'_, K> {
                 .put(keys::placement(&fact.unit), rows::encode(placement));
         }
         self.moved = Some(placements);
+        self.moved_units.insert(fact.unit.clone());
         self.fact(position, place, Topic::Move(fact.unit.clone(), from));
         Ok(())
     }
 
-    /// The scopes with records below a unit, itself included, each with its last position.
+    /// The scopes with records below a unit, itself included, each with its last position. Whatever
+    /// lies below it by now lay there when the rows were written, or came with a unit that moved since.
     fn scopes_below(&self, unit: &Scope) -> Result<Vec<(Scope, Position)>, ReadError> {
-        // The rows say what lies below a unit as long as nothing was moved since they were written.
-        let stored = match self.moved {
-            None => keys::all_below(unit),
-            Some(_) => keys::table(keys::LAST),
-        };
-        let skip = match self.moved {
-            None => 1 + unit.as_str().len() + 1,
-            Some(_) => 1,
-        };
         let mut scopes: BTreeSet<Scope> = self.lasts.keys().cloned().collect();
-        for row in self.kv.scan(&stored.0, &stored.1, Direction::Ascending) {
-            let (key, _) = row?;
-            let scope = keys::tail(&key, skip).and_then(keys::scope);
-            scopes.insert(scope.ok_or_else(|| ReadError::row(key[0]))?);
+        let moved = self.moved_units.iter();
+        let came = moved.filter(|other| self.placements().covers(unit, other));
+        for top in std::iter::once(unit).chain(came) {
+            let stored = keys::all_below(top);
+            let skip = 1 + top.as_str().len() + 1;
+            for row in self.kv.scan(&stored.0, &stored.1, Direction::Ascending) {
+                let (key, _) = row?;
+                let scope = keys::tail(&key, skip).and_then(keys::scope);
+                scopes.insert(scope.ok_or_else(|| ReadError::row(key[0]))?);
+            }
         }
         let below = scopes
             .into_iter()

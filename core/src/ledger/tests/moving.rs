@@ -1,5 +1,7 @@
 //! Units that move: whatever asks about a place follows, on every way to the rows.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 use crate::placement::Placements;
 use crate::region::{RegionImport, example_csv};
@@ -142,4 +144,78 @@ fn a_row_that_a_move_should_have_taken_away_is_found() {
     batch.put(keys::below(&scope("13.76"), &scope(VILLAGE)), []);
     kv.apply(&batch).unwrap();
     assert!(!verify(&ledger.reader(), &mut |_| {}).unwrap().is_clean());
+}
+
+/// Counts the scopes that are looked through for whatever lies in some place.
+#[derive(Debug)]
+struct CountingKv {
+    rows: Arc<MemoryKv>,
+    scopes: AtomicUsize,
+}
+
+impl Kv for CountingKv {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        self.rows.get(key)
+    }
+
+    fn scan<'a>(&'a self, from: &[u8], to: &[u8], direction: Direction) -> crate::kv::Rows<'a> {
+        let rows = self.rows.scan(from, to, direction);
+        Box::new(rows.inspect(|row| {
+            let is_scope = |(key, _): &(Vec<u8>, Vec<u8>)| key[0] == keys::LAST;
+            let counts = row.as_ref().is_ok_and(is_scope);
+            self.scopes
+                .fetch_add(usize::from(counts), Ordering::Relaxed);
+        }))
+    }
+
+    fn apply(&self, batch: &Batch) -> Result<(), KvError> {
+        self.rows.apply(batch)
+    }
+
+    fn flush(&self) -> Result<(), KvError> {
+        self.rows.flush()
+    }
+
+    fn size_on_disk(&self) -> Result<u64, KvError> {
+        self.rows.size_on_disk()
+    }
+}
+
+#[test]
+fn moves_that_are_caught_up_together_look_only_at_what_lies_below_them() {
+    let (mut ledger, storage, kv, mut phone, _) = with_officers();
+    for village in 1_002..1_040 {
+        let village = format!("13.76.02.{village}");
+        let (_, run) = phone.create(&village);
+        submit(&mut ledger, &phone, &[&run]);
+    }
+    let (_, run) = phone.create(VILLAGE);
+    submit(&mut ledger, &phone, &[&run]);
+    let before = kv.snapshot();
+    // A village into a district, that district into another regency, and out of it again.
+    for (unit, parent) in [
+        (VILLAGE, DISTRICT),
+        (DISTRICT, "13.76"),
+        (VILLAGE, "13.76.02"),
+        (DISTRICT, "13.07"),
+    ] {
+        assert!(move_unit(&mut ledger, unit, parent).is_some());
+    }
+    drop(ledger);
+    let grown = all_rows(&kv);
+    kv.restore(&before);
+    let counting = Arc::new(CountingKv {
+        rows: Arc::clone(&kv),
+        scopes: AtomicUsize::new(0),
+    });
+    let opened = Ledger::open(
+        storage,
+        Arc::clone(&counting),
+        server_key(),
+        options(),
+        &mut |_| {},
+    );
+    assert_eq!(opened.unwrap().1.rebuilt, None);
+    assert_eq!(counting.scopes.load(Ordering::Relaxed), 0);
+    assert!(all_rows(&kv) == grown, "rows differ");
 }

@@ -292,8 +292,8 @@ fn what_happens_again_is_found_again_once_somebody_looked_into_it_and_what_stays
 }
 
 #[test]
-fn what_is_found_on_a_disk_below_its_reserve_is_kept_and_other_statements_are_not() {
-    let (ledger, storage, kv) = founded();
+fn on_a_disk_below_its_reserve_findings_and_revocations_are_kept_and_other_statements_are_not() {
+    let (ledger, storage, kv, phone, other) = with_officers();
     drop(ledger);
     let mut options = options();
     options.journal.reserve_bytes = 1024 * 1024;
@@ -301,7 +301,14 @@ fn what_is_found_on_a_disk_below_its_reserve_is_kept_and_other_statements_are_no
     let (mut ledger, _) = opened.unwrap();
     storage.set_free_bytes(512 * 1024);
     assert!(matches!(ledger.checkpoint(NOW), Err(AdminError::Full)));
+    assert!(matches!(
+        ledger.grant(NOW, other.id(), Vec::new()),
+        Err(AdminError::Full)
+    ));
     assert!(ledger.find(NOW, cursor_void()).unwrap().is_some());
+    ledger.revoke(NOW, phone.id()).unwrap();
+    let row = ledger.reader().device(&phone.id()).unwrap().unwrap();
+    assert!(row.revoked_at.is_some());
     storage.set_free_bytes(0);
     let other = crate::record::Finding {
         device: None,
