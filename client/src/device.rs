@@ -225,7 +225,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             // incarnation; what else the store lost is found by comparing. That goes first: with a new
             // incarnation nothing says any more that the store was thrown back.
             confirmed.void_cursor()?;
-            tail.renew(tail.successor(), false)?;
+            tail.start_over(tail.successor(), false)?;
         }
         let (quarantine, unusable) = Quarantine::open(folders.quarantine, tail.head())?;
         let cut = aside::cut_tails(&opened.recovery.side_files);
@@ -305,12 +305,25 @@ impl<S: Storage, K: Kv> Device<S, K> {
         Ok(self.confirmed.regions()?)
     }
 
+    /// Whether the device is still to be used: after an error that is no refusal it is to be opened
+    /// again, and whoever met one may not be who goes on with it.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn check(&self) -> Result<(), DeviceError> {
+        Ok(self.tail.check()?)
+    }
+
     fn read_receipts(&mut self) -> Result<(), DeviceError> {
         let mut receipts = BTreeMap::new();
         for pending in self.tail.pending() {
-            if let Some(position) = self.confirmed.receipt(&pending.id())? {
-                receipts.insert(pending.id(), position);
-            }
+            let run = pending.id();
+            let receipt = match self.confirmed.receipt(&run)? {
+                // It stays in the tail for want of space.
+                None => self.confirmed.confirmed_at(&run)?,
+                receipt => receipt,
+            };
+            receipts.extend(receipt.map(|position| (run, position)));
         }
         self.tail
             .set_received(|pending| receipts.get(&pending.id()).copied());

@@ -122,6 +122,8 @@ pub enum Progress<'a> {
         traffic: Traffic,
         /// Runs that no server has confirmed.
         unsent: usize,
+        /// Whether all that is in scope is here and all that the server may take was received.
+        done: bool,
     },
     /// The session learned something, and it is stored; with what was counted by then.
     Learned(&'a Event, Tally),
@@ -339,6 +341,7 @@ impl<'a> Driver<'a> {
         device: &mut Device<S, K>,
         requests: &mut mpsc::Receiver<Request<S, K>>,
     ) -> Result<End, DeviceError> {
+        device.check()?;
         let attempt = self.attempt;
         (self.progress)(Progress::Connecting { attempt });
         let mut socket = match self.connect(url, device, requests).await {
@@ -402,13 +405,17 @@ impl<'a> Driver<'a> {
             if let Err(reason) = self.transmit(socket, frames, asks).await {
                 return Ok(ended(exchange, asked, reason));
             }
-            let (traffic, unsent) = (self.traffic, device.unsent());
-            (self.progress)(Progress::Traffic { traffic, unsent });
+            let done = exchange.is_done(device);
+            (self.progress)(Progress::Traffic {
+                traffic: self.traffic,
+                unsent: device.unsent(),
+                done,
+            });
             if exchange.is_closed() {
                 socket.close().await;
                 return Ok(ended(exchange, asked, "the session was closed".into()));
             }
-            if self.once && exchange.is_done(device) {
+            if self.once && done {
                 asked = true;
                 input = Some(Input::Close);
                 continue;
@@ -498,6 +505,8 @@ impl<'a> Driver<'a> {
         received: Option<&[u8]>,
         input: Option<Input<'_>>,
     ) -> Result<Vec<Vec<u8>>, DeviceError> {
+        // Work of somebody else may have met an error that only they were told.
+        device.check()?;
         let mut moment = Moment {
             mono: self.now(),
             wall: clock::wall(),
@@ -519,7 +528,8 @@ impl<'a> Driver<'a> {
         requests: &mut mpsc::Receiver<Request<S, K>>,
     ) -> bool {
         let until = Instant::now() + pause;
-        loop {
+        // The next attempt says what is wrong with the device.
+        while device.check().is_ok() {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return true,
                 () = self.until_deadline() => return false,
@@ -531,6 +541,7 @@ impl<'a> Driver<'a> {
                 },
             }
         }
+        true
     }
 
     fn now(&self) -> Mono {

@@ -106,7 +106,9 @@ impl Summary {
     pub(super) fn note(&mut self, progress: &Progress<'_>) {
         match progress {
             Progress::Connected => self.sightings.named.clear(),
-            Progress::Traffic { traffic, unsent } => {
+            Progress::Traffic {
+                traffic, unsent, ..
+            } => {
                 self.carry(*traffic);
                 self.unsent = *unsent;
             }
@@ -349,16 +351,21 @@ pub(super) fn run(
     summary.stand(&status);
     summary.up_to_date = ended.is_ok() && summary.is_settled();
     Ok(match ended {
-        Ok(_synced) if summary.unsent > 0 => {
-            let why = match status.to_enter_again == status.unsent {
-                true => NOT_ENTERED_AGAIN,
-                false => LACKS_EARLIER,
-            };
-            not_finished(&summary, &Failure::Failed(why.to_owned()), json)
-        }
-        Ok(_synced) => summary.reply(json),
+        Ok(_synced) => ended_in_order(&summary, &status, json),
         Err(error) => failed(&summary, &error, json),
     })
+}
+
+/// What is told where nothing more is to be done, though something may be left that no server takes now.
+pub(super) fn ended_in_order(summary: &Summary, status: &Status, json: bool) -> Reply {
+    if summary.unsent == 0 {
+        return summary.reply(json);
+    }
+    let why = match status.to_enter_again == status.unsent {
+        true => NOT_ENTERED_AGAIN,
+        false => LACKS_EARLIER,
+    };
+    not_finished(summary, &Failure::Failed(why.to_owned()), json)
 }
 
 /// What came through is told along with why no more did.

@@ -126,6 +126,8 @@ struct View {
     summary: Summary,
     connected: bool,
     up_to_date: bool,
+    /// Whether the session has nothing more to do.
+    done: bool,
     /// Whether the server only takes until an administrator confirms this device.
     awaits_confirmation: bool,
     /// Why the last connection ended or was not made.
@@ -138,9 +140,10 @@ impl View {
     fn note(&mut self, progress: &Progress<'_>) {
         self.summary.note(progress);
         match progress {
-            Progress::Connecting { .. } | Progress::Traffic { .. } => {}
+            Progress::Connecting { .. } => {}
+            Progress::Traffic { done, .. } => self.done = *done,
             Progress::Connected => {
-                (self.connected, self.up_to_date) = (true, false);
+                (self.connected, self.up_to_date, self.done) = (true, false, false);
                 self.cut = None;
             }
             Progress::Learned(event, _) => match event {
@@ -160,7 +163,7 @@ impl View {
                 | Event::Bye(_) => {}
             },
             Progress::Cut { reason, .. } => {
-                (self.connected, self.up_to_date) = (false, false);
+                (self.connected, self.up_to_date, self.done) = (false, false, false);
                 self.cut = Some((*reason).to_owned());
                 self.cuts += 1;
             }
@@ -240,9 +243,9 @@ impl Hub {
             summary.stand(&status);
             // Where the sender is gone, the connection ended, and that is told below.
             is_there = is_there || answer.try_recv().is_ok();
-            if view.up_to_date && status.unsent == 0 && is_there {
+            if view.up_to_date && (status.unsent == 0 || view.done) && is_there {
                 summary.up_to_date = summary.is_settled();
-                return Ok(summary.reply(json));
+                return Ok(sync::ended_in_order(&summary, &status, json));
             }
             let cut_since = view.cut.filter(|_| view.cuts > before.cuts);
             let reason = match cut_since {
@@ -525,6 +528,26 @@ mod tests {
             .note(&Progress::Learned(&up_to_date(), Tally::default()));
         let reply = ask(&hub, "sync --json");
         assert_eq!((reply.exit, reply.stderr.as_str()), (Exit::Done, ""));
+        hub.close();
+        owner.join().unwrap();
+    }
+
+    #[test]
+    fn a_sync_beside_a_watch_does_not_wait_for_what_no_server_takes_now() {
+        let ani = Server::new().officer("Ani");
+        let (hub, owner) = hub(&ani, Link::Stands);
+        ask(&hub, "evidence new --kind photo --title Papan --row I.1.3");
+        hub.view().note(&Progress::Connected);
+        hub.view()
+            .note(&Progress::Learned(&up_to_date(), Tally::default()));
+        hub.view().note(&Progress::Traffic {
+            traffic: driver::Traffic::default(),
+            unsent: 1,
+            done: true,
+        });
+        let reply = ask(&hub, "sync");
+        assert_eq!(reply.exit, Exit::Failed, "{}", reply.stderr);
+        assert!(!reply.stderr.contains("not reached"), "{}", reply.stderr);
         hub.close();
         owner.join().unwrap();
     }

@@ -33,7 +33,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             }
             Err(error) => return Err(error.into()),
         };
-        self.tail.renew(incarnation, false)?;
+        self.tail.start_over(incarnation, false)?;
         identity::keep_move(&*self.home, &next)?;
         self.identity = next;
         self.forget_positions(self.identity.journal())?;
@@ -50,7 +50,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         incarnation: Incarnation,
         journal: JournalId,
     ) -> Result<(), DeviceError> {
-        self.tail.renew(incarnation, false)?;
+        self.tail.start_over(incarnation, false)?;
         self.forget_positions(journal)
     }
 

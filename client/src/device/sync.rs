@@ -268,7 +268,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 sentence,
             } => self.rejected(now, random, *run, (code, sentence)),
             Event::Stale { highest: _ } => {
-                self.tail.renew(Incarnation(random), true)?;
+                self.tail.start_over(Incarnation(random), true)?;
                 Ok(Reaction::Reconnect)
             }
             Event::Page { items, cursor } => {
@@ -465,6 +465,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
         digests: &[(Scope, Audience, Digest, u64)],
     ) -> Result<Reaction, DeviceError> {
         self.session.entering = Entering::Due;
+        // What stayed for want of space, if there is some by now.
+        self.settle_confirmed()?;
         self.leave_what_is_not_granted()?;
         let (differs, reaction) = self.look_at_digests(now, random, position, digests)?;
         let own = Subscription::of(&self.grants, &self.placements);
@@ -504,7 +506,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
             let Some(position) = pending.received else {
                 continue;
             };
-            if self.session.accepted.contains(&pending.id()) {
+            let run = pending.id();
+            let is_confirmed = self.confirmed.confirmed_at(&run)?.is_some();
+            if is_confirmed || self.session.accepted.contains(&run) {
                 continue;
             }
             let Some((kind, scope)) = self.origin(&pending.document())? else {
@@ -517,7 +521,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 false => Audience::Unit,
             };
             if void((least, &scope), position) {
-                receipts.push((pending.id(), None));
+                receipts.push((run, None));
             }
         }
         if receipts.is_empty() {

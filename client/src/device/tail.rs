@@ -303,6 +303,14 @@ impl<S: Storage> Tail<S> {
         self.state.incarnation
     }
 
+    /// Whether more can be written.
+    pub(super) fn check(&self) -> Result<(), TailError> {
+        match self.journal.failure() {
+            Some(failure) => Err(failure.into()),
+            None => Ok(()),
+        }
+    }
+
     /// The position of its last record.
     pub(super) fn head(&self) -> Position {
         self.journal.head().0
@@ -412,10 +420,31 @@ impl<S: Storage> Tail<S> {
         }])
     }
 
+    /// The same for a store that was copied or thrown back, or whose server was. The reserve of the disk
+    /// is there for it: such a device must be opened and fed on a full disk, too.
+    pub(super) fn start_over(
+        &mut self,
+        incarnation: Incarnation,
+        reenter: bool,
+    ) -> Result<(), TailError> {
+        let record = TailRecord::Incarnation {
+            incarnation,
+            reenter,
+        };
+        let bytes = vec![encode(&record)];
+        self.journal.append_to_reserve(&bytes)?;
+        self.take(vec![record], &bytes)
+    }
+
     /// Writes records. A crash may keep the first ones only.
     fn append(&mut self, records: Vec<TailRecord>) -> Result<(), TailError> {
         let bytes: Vec<Vec<u8>> = records.iter().map(encode).collect();
         self.journal.append(&bytes)?;
+        self.take(records, &bytes)
+    }
+
+    /// Follows records that were written.
+    fn take(&mut self, records: Vec<TailRecord>, bytes: &[Vec<u8>]) -> Result<(), TailError> {
         let position = self.journal.head().0;
         for (record, bytes) in records.into_iter().zip(bytes) {
             self.settled_bytes += self

@@ -535,3 +535,44 @@ async fn a_sync_ends_by_itself_though_edits_are_received_while_lost_documents_ar
     assert_eq!(synced.unwrap().traffic.connections, 1);
     assert_eq!(phone.device().unsent(), 0);
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_watch_ends_when_somebody_elses_work_met_a_failing_disk() {
+    for is_connected in [true, false] {
+        let mut world = World::new();
+        let listener = listening(&mut world).await;
+        let mut siti = world.phone("Siti", Role::Officer, WARD);
+        let id = world.create(&mut siti, "Papan");
+        let tail = siti.tail.clone();
+        let (sender, mut requests) = mpsc::channel(1);
+        let mut work: Option<Work<_, _>> = Some(Box::new(move |device: &mut _| {
+            let device: &mut crate::device::tests::world::TestDevice = device;
+            tail.fail_at(1, bukti_core::journal::memory::Fault::Io);
+            let edit = [Edit::Narrative("Hilang.".into())];
+            assert!(device.edit(NOW, &id, &edit).is_err());
+        }));
+        let mut progress = |progress: Progress<'_>| {
+            let is_due = match progress {
+                Progress::Traffic { done, .. } => is_connected && done,
+                Progress::Cut { .. } => !is_connected,
+                _other => false,
+            };
+            if is_due && let Some(work) = work.take() {
+                let sent = sender.try_send(Request::Work(work));
+                assert!(sent.is_ok(), "one request has room");
+            }
+        };
+        let settings = settings();
+        let watching = watch(siti.device(), &settings, &mut progress, &mut requests);
+        let ended = if is_connected {
+            let world = RefCell::new(world);
+            let server = serve(&world, &listener, |_| usize::MAX);
+            beside(server, watching).await
+        } else {
+            drop(listener);
+            watching.await
+        };
+        let error = ended.expect_err("the device is not sound any more");
+        assert!(matches!(error, SyncError::Device(_)), "{error}");
+    }
+}

@@ -11,6 +11,7 @@ use bukti_core::kv::{KvFault, MemoryKv, MemorySnapshot};
 use bukti_core::scope::Scope;
 use bukti_sync_protocol::bye::ByeCode;
 use bukti_sync_protocol::client::Event;
+use bukti_sync_protocol::item::Item;
 
 use super::world::{NOW, Phone, WARD, World, evidence};
 use crate::device::DeviceError;
@@ -496,4 +497,82 @@ fn a_full_server_puts_a_device_off_only_once_it_has_all_that_is_there_for_it() {
     world.journal.set_free_bytes(u64::MAX);
     world.sync(&mut siti);
     assert_eq!(siti.device().unsent(), 0);
+}
+
+#[test]
+fn confirmed_runs_that_a_full_disk_keeps_are_not_sent_again() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let ids = ["Papan", "Baliho"].map(|title| world.create(&mut siti, title));
+    siti.tail.set_free_bytes(TAIL_RESERVE_BYTES - 1);
+    siti.device().opening(Vec::new(), "").unwrap();
+    assert_eq!(siti.device().offers().len(), 2);
+    // Receipts and pages take turns, as over a slow link.
+    for (position, id) in (1..).zip(&ids) {
+        let device = siti.device();
+        let body = device.tail.of(*id).next().unwrap().body().clone();
+        let run = device.tail.of(*id).next().unwrap().id();
+        let own = Item::Own {
+            position,
+            received_at: NOW,
+            run,
+            document: *id,
+            last_seq: body.last_seq(),
+            last_hash: body.last_hash,
+        };
+        let page = Event::Page {
+            items: vec![own],
+            cursor: b"cursor".to_vec(),
+        };
+        for event in [Event::Accepted(vec![(run, position)]), page] {
+            siti.device().handle_event(NOW, [3; 16], &event).unwrap();
+        }
+    }
+    let device = siti.device();
+    assert_eq!(device.tail.pending().len(), 2, "there is no room to say so");
+    assert_eq!((device.unsent(), device.offers()), (0, Vec::new()));
+    assert!(device.is_synced(2));
+}
+
+#[test]
+fn confirmed_runs_leave_the_tail_once_there_is_space() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut siti, "Papan");
+    siti.tail.set_free_bytes(TAIL_RESERVE_BYTES - 1);
+    world.sync(&mut siti);
+    for _ in 0..2 {
+        siti.reopen();
+        assert_eq!(siti.device().unsent(), 0);
+        let events = world.sync(&mut siti);
+        let receipt = |event: &Event| matches!(event, Event::Accepted(_));
+        assert!(!events.iter().any(receipt), "{events:?}");
+    }
+    siti.tail.set_free_bytes(u64::MAX);
+    world.sync(&mut siti);
+    assert!(siti.device().tail.pending().is_empty());
+}
+
+#[test]
+fn a_device_on_a_full_disk_begins_a_new_life_where_its_store_or_its_server_lost_something() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let old = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let backup = world.journal.duplicate();
+    let edit = [Edit::Title("Papan baru".into())];
+    siti.device().edit(NOW, &old, &edit).unwrap();
+    world.sync(&mut siti);
+    siti.tail.set_free_bytes(TAIL_RESERVE_BYTES - 1);
+    siti.close();
+    siti.open(MemoryKv::new());
+    world.sync(&mut siti);
+    assert_eq!(siti.titles(), ["Papan baru"]);
+    let before = siti.device().incarnation();
+    world.restore(backup);
+    world.sync(&mut siti);
+    assert_eq!(siti.titles(), ["Papan baru"]);
+    assert_ne!(siti.device().incarnation(), before);
+    let changes = world.ledger.reader().document(&old).unwrap().unwrap();
+    assert_eq!(changes.changes, 2, "the server has all of it again");
 }
