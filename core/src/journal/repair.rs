@@ -3,15 +3,21 @@
 //! A copy of a segment that was open then holds the beginning of it. What the copy has whole takes
 //! the place of the same bytes, and what comes behind stays: the chain, which every group continues,
 //! says whether the two belong together. So nothing that the copy lacks is lost, and nothing that it
-//! has otherwise gets in. Where the damage is the end of the journal, nothing of it continues what the
-//! copy gave: whoever opens it holds its end against what the rows say.
+//! has otherwise gets in. Behind the last segment nothing continues what the copy gave. There each
+//! header of a group that is whole here has to stand in the copy as well, and what is behind the copy's
+//! groups stays; what that cannot show, whoever opens the journal sees, who holds its end against what the
+//! rows say.
 
 use std::collections::BTreeSet;
 use std::io;
 
-use super::format::{Damage, Finding, segment_name, segment_number, unfinished_name};
+use super::format::{
+    Damage, Finding, GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
+    segment_number, unfinished_name,
+};
 use super::segment::{self, Cursor, Step};
 use super::storage::{Doing, FOLDER, Storage, StorageError};
+use super::tail::{self, TailKind};
 use super::verify::{Extent, Findings, verify, verify_segments};
 use crate::id::JournalId;
 
@@ -42,21 +48,26 @@ pub fn repair<S: Storage, C: Storage>(
     let mut mended = Vec::new();
     for number in damaged(own, &verify(own, &extent))? {
         let name = segment_name(number);
-        let there = match own.list().doing("list", FOLDER)?.contains(&name) {
+        let held = own.list().doing("list", FOLDER)?;
+        let there = match held.contains(&name) {
             true => read(own, &name)?,
             false => Vec::new(),
         };
-        // What the next segment says of this one counts, too.
-        let names = BTreeSet::from([name.clone(), segment_name(number.saturating_add(1))]);
+        let (previous, next) = (number.saturating_sub(1), number.saturating_add(1));
+        // What the segments beside this one say of it counts, too.
+        let names = BTreeSet::from([previous, number, next].map(segment_name));
         let before = verify_segments(own, &extent, &names);
-        let better = offered(copy, number, &there).into_iter().find(|offer| {
+        let is_followed = held.contains(&segment_name(next));
+        let better = offered(copy, number, &there);
+        let better = better.into_iter().find(|offer| {
             let replaced = Replaced {
                 own,
                 name: &name,
                 bytes: &offer.bytes,
             };
             let after = verify_segments(&replaced, &extent, &names);
-            is_better(&before, &after, number, offer)
+            let belongs = is_followed && is_continued(&after, number) || is_kept(&there, offer);
+            belongs && is_better(&before, &after, number, offer)
         });
         let Some(Offer { bytes, .. }) = better else {
             continue;
@@ -129,8 +140,33 @@ fn damaged<S: Storage>(own: &S, found: &Findings) -> Result<BTreeSet<u32>, Stora
     Ok(damaged)
 }
 
+/// Whether nothing that stands here is given up for an offer. Each header that is whole here is the
+/// offered one, and what stands behind the copy's groups stays, unless it was never a record.
+fn is_kept(there: &[u8], offer: &Offer) -> bool {
+    let own = there.first_chunk().map(SegmentHeader::decode);
+    if let Some(Ok(own)) = own
+        && own != offer.header
+    {
+        return false;
+    }
+    let mut from = SEGMENT_HEADER_BYTES;
+    while let Some((at, _)) = segment::later_group(there, &offer.header, from) {
+        let header = at..at + GROUP_HEADER_BYTES;
+        if offer.bytes.get(header.clone()) != there.get(header) {
+            return false;
+        }
+        from = at + 1;
+    }
+    let end = offer.end.offset;
+    let behind = there.get(end..).unwrap_or_default();
+    offer.bytes.get(end..end + behind.len()) == Some(behind)
+        || tail::judge(there, &offer.header, &offer.end) == TailKind::Stray
+}
 /// What a segment may be replaced with.
 struct Offer {
+    header: SegmentHeader,
+    /// Where the copy's groups end.
+    end: Cursor,
     bytes: Vec<u8>,
     /// How many of them are the copy's, from the first on.
     given: usize,
@@ -154,10 +190,14 @@ fn offered<C: Storage>(copy: &C, number: u32, there: &[u8]) -> Vec<Offer> {
     joined.resize(length, 0);
     bytes.resize(length, 0);
     let joined = Offer {
+        header: header.clone(),
+        end: cursor.clone(),
         bytes: joined,
         given,
     };
     let whole = Offer {
+        header,
+        end: cursor,
         bytes,
         given: length,
     };
@@ -165,6 +205,15 @@ fn offered<C: Storage>(copy: &C, number: u32, there: &[u8]) -> Vec<Offer> {
         true => vec![joined, whole],
         false => vec![whole],
     }
+}
+
+/// Whether nothing is wrong in a segment and the one behind it, which is there, goes on where it ends: the
+/// chain shows then that all of it is this history's.
+fn is_continued(after: &Findings, number: u32) -> bool {
+    let (name, next) = (segment_name(number), segment_name(number.saturating_add(1)));
+    let speaks =
+        |finding: &Finding| finding.file == name || finding.file == next && finding.offset == 0;
+    !after.findings.iter().any(speaks)
 }
 
 /// Whether a segment is better replaced: less is wrong, nothing in what the copy gave, and nothing that
@@ -175,7 +224,9 @@ fn is_better(before: &Findings, after: &Findings, number: u32, offer: &Offer) ->
     let wrong = |findings: &Findings| findings.findings.len() as u64 + findings.more;
     let is_whole = offer.given == offer.bytes.len();
     let blamed = |finding: &Finding| {
-        finding.file == name && finding.offset < offer.given as u64
+        finding.file == name
+            && finding.offset < offer.given as u64
+            && !before.findings.contains(finding)
             || is_whole && finding.file == next && finding.offset == 0
     };
     let reached = |findings: &Findings| findings.head.map_or(0, |head| head.position);
@@ -193,9 +244,13 @@ pub fn is_mended(left: &Findings) -> bool {
 }
 
 fn read<S: Storage>(storage: &S, name: &str) -> Result<Vec<u8>, StorageError> {
+    segment::read_whole(storage, name, length(storage, name)?)
+}
+
+/// Bytes of a segment that are looked at.
+fn length<S: Storage>(storage: &S, name: &str) -> Result<u64, StorageError> {
     let length = storage.length(name).doing("measure", name)?;
-    let most = u64::from(crate::limits::SEGMENT_BYTES_MAX);
-    segment::read_whole(storage, name, length.min(most))
+    Ok(length.min(crate::limits::SEGMENT_BYTES_MAX.into()))
 }
 
 /// A journal with other bytes in one segment, to look at.

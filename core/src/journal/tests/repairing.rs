@@ -144,6 +144,122 @@ fn a_copy_of_another_history_gives_nothing() {
     }
 }
 
+/// Byte of segment at which group `number`, counted from 0, begins where all have two records of 300.
+fn group(number: usize) -> usize {
+    SEGMENT_HEADER_BYTES + number * (GROUP_HEADER_BYTES + 2 * (4 + 300))
+}
+
+/// Two journals of one history that go on with other pairs each behind the first `shared`.
+fn parted(shared: u8, own: u8, other: u8) -> (MemoryStorage, MemoryStorage) {
+    let pair = |number| [record(number, 300), record(number + 50, 300)];
+    let disk = MemoryStorage::new();
+    let mut journal = Journal::create(disk.clone(), ID, SMALL, &[]).unwrap();
+    for number in 1..=shared {
+        journal.append(&pair(number)).unwrap();
+    }
+    let copy = disk.duplicate();
+    let (mut elsewhere, _) = Journal::open(copy.clone(), SMALL).unwrap();
+    for number in 1..=own {
+        journal.append(&pair(100 + number)).unwrap();
+    }
+    for number in 1..=other {
+        elsewhere.append(&pair(150 + number)).unwrap();
+    }
+    (disk, copy)
+}
+
+#[track_caller]
+fn stays_as_it_is(disk: &MemoryStorage, copy: &MemoryStorage, number: u32, flips: &[usize]) {
+    let name = segment_name(number);
+    let mut damaged = disk.content(&name).unwrap();
+    for &at in flips {
+        damaged[at] ^= 1;
+    }
+    disk.set_content(&name, &damaged);
+    let done = mend(disk, copy).unwrap();
+    assert_eq!((done.mended, is_mended(&done.left)), (vec![], false));
+    assert!(disk.content(&name).unwrap() == damaged);
+}
+
+#[test]
+fn no_other_history_takes_the_place_of_the_last_segment() {
+    let payload = GROUP_HEADER_BYTES + 9;
+    // Inside it: a group of ours that is whole stands against the copy.
+    let (disk, copy) = parted(3, 1, 2);
+    stays_as_it_is(&disk, &copy, 2, &[group(0) + payload]);
+    // One segment before: its header does, or where nothing in it is whole, the segment before.
+    for flips in [
+        &[group(0) + payload][..],
+        &[20, group(0) + payload],
+        &[20, group(0) + 9],
+    ] {
+        let (disk, copy) = parted(1, 2, 3);
+        stays_as_it_is(&disk, &copy, 2, flips);
+    }
+    // Where the end of that one is damaged, too, the header alone does.
+    let (disk, copy) = parted(1, 2, 3);
+    stays_as_it_is(&disk, &copy, 1, &[group(1) + payload]);
+    stays_as_it_is(&disk, &copy, 2, &[group(0) + 9]);
+}
+
+#[test]
+fn a_group_behind_those_of_the_copy_stays_though_its_header_is_damaged() {
+    let (disk, copy) = with_copy(5);
+    stays_as_it_is(&disk, &copy, 3, &[group(1) + 9]);
+}
+
+/// What a write left that did not finish is for the opening, which keeps it.
+#[test]
+fn a_torn_end_is_no_reason_to_take_a_longer_history() {
+    let (disk, copy) = parted(3, 1, 1);
+    let name = segment_name(2);
+    let mut torn = disk.content(&name).unwrap();
+    torn[group(1) + 300..].fill(0);
+    disk.set_content(&name, &torn);
+    let done = mend(&disk, &copy).unwrap();
+    assert!(done.mended.is_empty() && is_mended(&done.left));
+    assert!(disk.content(&name).unwrap() == torn);
+}
+
+#[test]
+fn a_finished_segment_of_another_history_gives_way_to_the_one_that_fits() {
+    let (disk, other) = parted(1, 4, 4);
+    let (copy, name) = (disk.duplicate(), segment_name(2));
+    let sound = disk.content(&name).unwrap();
+    disk.set_content(&name, &other.content(&name).unwrap());
+    assert!(mend(&disk, &copy).unwrap().left.is_clean());
+    assert!(disk.content(&name).unwrap() == sound);
+    // What is there fits, and nothing of the other does.
+    stays_as_it_is(&disk, &other, 2, &[group(0) + 200]);
+}
+
+/// The damage of the one before is none of its own, and no reason to leave it.
+#[test]
+fn a_segment_comes_back_behind_one_that_does_not() {
+    for flips in [&[group(0) + 200][..], &[group(0) + 200, group(1) + 200]] {
+        let (disk, copy) = with_copy(6);
+        let sound = copy.content(&segment_name(2)).unwrap();
+        for (disk, number, flips) in [
+            (&disk, 1, &[group(1) + 200][..]),
+            (&copy, 1, &[group(1) + 200]),
+            (&disk, 2, flips),
+        ] {
+            let name = segment_name(number);
+            let mut damaged = disk.content(&name).unwrap();
+            for &at in flips {
+                damaged[at] ^= 1;
+            }
+            disk.set_content(&name, &damaged);
+        }
+        let done = mend(&disk, &copy).unwrap();
+        let [were] = &done.mended[..] else {
+            panic!("{:?}", done.mended);
+        };
+        assert!(were.iter().all(|was| was.file == segment_name(2)));
+        assert!(disk.content(&segment_name(2)).unwrap() == sound);
+    }
+}
+
 #[test]
 fn wherever_a_repair_fails_the_segment_is_the_damaged_one_or_the_sound_one() {
     let (disk, copy) = with_copy(3);
