@@ -7,6 +7,8 @@
 //! header of a group that is whole here has to stand in the copy as well, and what is behind the copy's
 //! groups stays; what that cannot show, whoever opens the journal sees, who holds its end against what the
 //! rows say.
+//!
+//! Of a segment that the disk does not give whole, the rest is read piece by piece.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,6 +23,10 @@ use super::tail::{self, TailKind};
 use super::verify::{Extent, Findings, verify, verify_segments};
 use crate::id::JournalId;
 
+/// Bytes that are given up together where the disk does not give them: a page, of which the system
+/// reads all or nothing.
+const PIECE_BYTES: usize = 4096;
+
 /// What a repair did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
@@ -31,8 +37,8 @@ pub struct Repair {
 }
 
 /// Puts right what is damaged in `own`, whose owner appends nothing meanwhile, with what `copy` holds.
-/// `keep` is given the name and the bytes of each segment before it is replaced, and no bytes of one that
-/// is missing.
+/// `keep` is given the name and the bytes of each segment before it is replaced, zeros where the disk does
+/// not give them, and no bytes of one that is missing.
 ///
 /// # Errors
 /// A storage failed, or `keep` did. What was replaced until then is whole.
@@ -50,15 +56,15 @@ pub fn repair<S: Storage, C: Storage>(
         let name = segment_name(number);
         let held = own.list().doing("list", FOLDER)?;
         let there = match held.contains(&name) {
-            true => read(own, &name)?,
-            false => Vec::new(),
+            true => Found::read(own, &name)?,
+            false => Found::default(),
         };
         let (previous, next) = (number.saturating_sub(1), number.saturating_add(1));
         // What the segments beside this one say of it counts, too.
         let names = BTreeSet::from([previous, number, next].map(segment_name));
         let before = verify_segments(own, &extent, &names);
         let is_followed = held.contains(&segment_name(next));
-        let better = offered(copy, number, &there);
+        let better = offered(copy, number, &there.bytes);
         let better = better.into_iter().find(|offer| {
             let replaced = Replaced {
                 own,
@@ -66,12 +72,13 @@ pub fn repair<S: Storage, C: Storage>(
                 bytes: &offer.bytes,
             };
             let after = verify_segments(&replaced, &extent, &names);
-            let belongs = is_followed && is_continued(&after, number) || is_kept(&there, offer);
+            let belongs = is_followed && is_continued(&after, number) || there.is_kept_by(offer);
             belongs && is_better(&before, &after, number, offer)
         });
         let Some(Offer { bytes, .. }) = better else {
             continue;
         };
+        let there = there.bytes;
         keep(&name, &there).doing("keep a copy of", &name)?;
         let unfinished = unfinished_name(&name);
         if own.list().doing("list", FOLDER)?.contains(&unfinished) {
@@ -105,16 +112,19 @@ fn wrong_with(name: &str, is_gone: bool, before: Findings) -> Vec<Finding> {
     }
 }
 
-/// The journals of which a folder holds segments, by their headers.
+/// The journals of which a folder holds segments, by the headers that can be read.
 ///
 /// # Errors
-/// The storage failed.
+/// The storage failed otherwise.
 pub fn journals<S: Storage>(storage: &S) -> Result<BTreeSet<JournalId>, StorageError> {
     let mut journals = BTreeSet::new();
     for name in storage.list().doing("list", FOLDER)? {
         if let Some(number) = segment_number(&name) {
-            let (header, _) = segment::inspect(storage, number)?;
-            journals.extend(header.map(|header| header.id));
+            match segment::inspect(storage, number) {
+                Ok((header, _)) => journals.extend(header.map(|header| header.id)),
+                Err(error) if error.scarce => return Err(error),
+                Err(_) => {}
+            }
         }
     }
     Ok(journals)
@@ -140,28 +150,69 @@ fn damaged<S: Storage>(own: &S, found: &Findings) -> Result<BTreeSet<u32>, Stora
     Ok(damaged)
 }
 
-/// Whether nothing that stands here is given up for an offer. Each header that is whole here is the
-/// offered one, and what stands behind the copy's groups stays, unless it was never a record.
-fn is_kept(there: &[u8], offer: &Offer) -> bool {
-    let own = there.first_chunk().map(SegmentHeader::decode);
-    if let Some(Ok(own)) = own
-        && own != offer.header
-    {
-        return false;
+/// A segment as it stands.
+#[derive(Default)]
+struct Found {
+    bytes: Vec<u8>,
+    /// The end of the last piece that the disk did not give; 0 where it gave all.
+    unread_to: usize,
+}
+
+impl Found {
+    /// Reads a segment, zeros where the disk does not give it.
+    fn read<S: Storage>(own: &S, name: &str) -> Result<Self, StorageError> {
+        let length = length(own, name)?;
+        match segment::read_whole(own, name, length) {
+            Err(error) if !error.scarce => {}
+            read => {
+                return read.map(|bytes| Self {
+                    bytes,
+                    unread_to: 0,
+                });
+            }
+        }
+        let length = usize::try_from(length).expect("segments are at most 64 MiB");
+        let (mut bytes, mut unread_to) = (vec![0; length], 0);
+        for (number, piece) in bytes.chunks_mut(PIECE_BYTES).enumerate() {
+            let at = number * PIECE_BYTES;
+            match own.read_at(name, at as u64, piece).doing("read", name) {
+                Ok(()) => {}
+                Err(error) if error.scarce => return Err(error),
+                Err(_) => {
+                    piece.fill(0);
+                    unread_to = at + piece.len();
+                }
+            }
+        }
+        Ok(Self { bytes, unread_to })
     }
-    let mut from = SEGMENT_HEADER_BYTES;
-    while let Some((at, _)) = segment::later_group(there, &offer.header, from) {
-        let header = at..at + GROUP_HEADER_BYTES;
-        if offer.bytes.get(header.clone()) != there.get(header) {
+
+    /// Whether nothing that stands here is given up for an offer. The copy has all that could not be
+    /// read, each header that is whole here is the offered one, and what stands behind the copy's groups
+    /// stays, unless it was never a record.
+    fn is_kept_by(&self, offer: &Offer) -> bool {
+        let own = self.bytes.first_chunk().map(SegmentHeader::decode);
+        if let Some(Ok(own)) = own
+            && own != offer.header
+        {
             return false;
         }
-        from = at + 1;
+        let mut from = SEGMENT_HEADER_BYTES;
+        while let Some((at, _)) = segment::later_group(&self.bytes, &offer.header, from) {
+            let header = at..at + GROUP_HEADER_BYTES;
+            if offer.bytes.get(header.clone()) != self.bytes.get(header) {
+                return false;
+            }
+            from = at + 1;
+        }
+        let end = offer.end.offset;
+        let behind = self.bytes.get(end..).unwrap_or_default();
+        let stays = offer.bytes.get(end..end + behind.len()) == Some(behind)
+            || tail::judge(&self.bytes, &offer.header, &offer.end) == TailKind::Stray;
+        stays && self.unread_to <= end
     }
-    let end = offer.end.offset;
-    let behind = there.get(end..).unwrap_or_default();
-    offer.bytes.get(end..end + behind.len()) == Some(behind)
-        || tail::judge(there, &offer.header, &offer.end) == TailKind::Stray
 }
+
 /// What a segment may be replaced with.
 struct Offer {
     header: SegmentHeader,

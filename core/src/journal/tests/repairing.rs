@@ -1,12 +1,13 @@
 //! Damaged bytes that come back from an earlier copy.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::format::{GROUP_HEADER_BYTES, GROUP_MAGIC, SEGMENT_HEADER_BYTES, segment_name};
 use super::super::memory::{Fault, MemoryStorage};
-use super::super::repair::{Repair, is_mended, repair};
+use super::super::repair::{Repair, is_mended, journals, repair};
 use super::super::verify::{Extent, verify};
-use super::super::{Damage, Journal, JournalFailure, Storage, StorageError};
+use super::super::{Damage, Journal, JournalFailure, Options, Storage, StorageError};
 use super::{ID, SMALL, record, small_journal};
 
 fn mend(own: &MemoryStorage, copy: &MemoryStorage) -> Result<Repair, StorageError> {
@@ -257,6 +258,154 @@ fn a_segment_comes_back_behind_one_that_does_not() {
         };
         assert!(were.iter().all(|was| was.file == segment_name(2)));
         assert!(disk.content(&segment_name(2)).unwrap() == sound);
+    }
+}
+
+/// A disk that does not give one sector of a file until another file has its name.
+struct BadSector {
+    disk: MemoryStorage,
+    name: String,
+    at: u64,
+    fault: io::ErrorKind,
+    is_replaced: AtomicBool,
+}
+
+impl Storage for BadSector {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        self.disk.length(name)
+    }
+
+    fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let is_bad = offset < self.at + 512 && offset + buffer.len() as u64 > self.at;
+        if name == self.name && is_bad && !self.is_replaced.load(Ordering::Relaxed) {
+            return Err(self.fault.into());
+        }
+        self.disk.read_at(name, offset, buffer)
+    }
+
+    fn create(&self, name: &str, length: u64) -> io::Result<()> {
+        self.disk.create(name, length)
+    }
+
+    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.write_at(name, offset, bytes)
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.disk.sync(name)
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        self.disk.sync_folder()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.is_replaced
+            .fetch_or(to == self.name, Ordering::Relaxed);
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.disk.free_bytes()
+    }
+}
+
+/// Segments of more than one piece that the system reads at once, with 22 groups in each.
+const LARGE: Options = Options {
+    segment_bytes: 16 * 1024 + 112,
+    ..SMALL
+};
+
+/// A journal of three segments, the last with 7 groups, and its copy.
+fn large() -> (MemoryStorage, MemoryStorage) {
+    let disk = MemoryStorage::new();
+    let mut journal = Journal::create(disk.clone(), ID, LARGE, &[]).unwrap();
+    for number in 0..51 {
+        let pair = [record(2 * number, 300), record(2 * number + 1, 300)];
+        journal.append(&pair).unwrap();
+    }
+    let copy = disk.duplicate();
+    (disk, copy)
+}
+
+fn with_bad_sector(disk: &MemoryStorage, number: u32, at: u64) -> BadSector {
+    BadSector {
+        disk: disk.clone(),
+        name: segment_name(number),
+        at,
+        fault: io::ErrorKind::Other,
+        is_replaced: Default::default(),
+    }
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_comes_back_and_all_else_of_its_segment_stays() {
+    for at in [0, 4608] {
+        let (disk, copy) = large();
+        let sound = all(&disk);
+        // The copy lacks the end of this segment.
+        let (second, third) = (segment_name(2), segment_name(3));
+        let mut short = copy.content(&second).unwrap();
+        short[group(12)..].fill(0);
+        copy.set_content(&second, &short);
+        let mut damaged = disk.content(&third).unwrap();
+        damaged[group(0) + 200] ^= 1;
+        disk.set_content(&third, &damaged);
+
+        let own = with_bad_sector(&disk, 2, at);
+        let mut kept = Vec::new();
+        let done = repair(&own, &copy, &mut |_, bytes| {
+            kept.push(bytes.to_vec());
+            Ok(())
+        })
+        .unwrap();
+        assert!(done.left.is_clean(), "{at}: {:?}", done.left);
+        assert_eq!(done.mended.len(), 2, "{at}");
+        assert!(all(&disk) == sound, "{at}");
+        let piece = (at as usize / 4096) * 4096;
+        let mut zeroed = sound[1].clone();
+        zeroed[piece..piece + 4096].fill(0);
+        assert!(kept[0] == zeroed, "{at}: all that the disk gave is kept");
+    }
+}
+
+#[test]
+fn a_sector_of_the_last_segment_that_the_copy_lacks_is_not_given_up() {
+    let (disk, copy) = large();
+    let third = segment_name(3);
+    let sound = disk.content(&third).unwrap();
+    let mut short = sound.clone();
+    // The last group stands in what is not read, so nothing says that it is there.
+    short[group(6)..].fill(0);
+    copy.set_content(&third, &short);
+    assert!(group(6) > 4096 && group(7) < 8192);
+    let own = with_bad_sector(&disk, 3, 4096);
+    let done = repair(&own, &copy, &mut |_, _| Ok(())).unwrap();
+    assert!(done.mended.is_empty() && !done.left.is_clean());
+    assert!(disk.content(&third).unwrap() == sound);
+}
+
+#[test]
+fn a_segment_that_nobody_had_memory_to_read_is_not_called_unreadable() {
+    let (disk, copy) = large();
+    let sound = all(&disk);
+    for at in [0, 4608] {
+        let mut own = with_bad_sector(&disk, 2, at);
+        own.fault = io::ErrorKind::OutOfMemory;
+        let done = repair(&own, &copy, &mut |_, _| Ok(()));
+        assert!(done.map_or(true, |done| done.mended.is_empty()), "{at}");
+        assert!(all(&disk) == sound);
+        assert!(journals(&own).is_err() == (at == 0), "{at}");
+        own.fault = io::ErrorKind::Other;
+        assert_eq!(journals(&own).unwrap(), [ID].into(), "{at}");
     }
 }
 
