@@ -120,11 +120,12 @@ pub enum LedgerError {
         /// The key that was given.
         given: ServerId,
     },
-    /// The store reflects records that the journal no longer has: the end of the journal was
-    /// lost. Somebody has to decide; see [`Ledger::open_after_loss`].
+    /// The store reflects records that the journal does not have: its end was lost, or it is of
+    /// another history. Somebody has to decide; see [`Ledger::open_after_loss`].
     #[error(
-        "the journal ends at {}, but the store has seen it at {}: records were lost",
-        journal.position, store.position
+        "the journal ends at {} with chain {}, but the store has seen it at {} with chain {}: records \
+         were lost",
+        journal.position, journal.chain, store.position, store.chain
     )]
     Lost {
         /// The last position that the store reflects.
@@ -264,12 +265,12 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
     }
 
     /// Opens a ledger after whatever happened: recovers the journal, then brings the rows to its
-    /// end, or makes them anew where they are missing, damaged or of another history. Why they were,
+    /// end, or makes them anew where they are missing, damaged or of another journal. Why they were,
     /// where that was somebody's or something's fault, the next opening finds again until
     /// [`Ledger::told`] was called.
     ///
     /// # Errors
-    /// [`LedgerError::Lost`] if the store is ahead of the journal, [`LedgerError::WrongKey`] if
+    /// [`LedgerError::Lost`] if the store has seen what the journal lacks, [`LedgerError::WrongKey`] if
     /// the key is not the journal's, [`LedgerError::StoreDamaged`] if the store has to be moved
     /// aside first, and whatever keeps the journal or the store from being read.
     pub fn open_untold(
@@ -323,7 +324,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         ))
     }
 
-    /// Opens a ledger whose journal lost its end, once somebody decided to go on without it: keeps the
+    /// Opens a ledger whose journal lost records, once somebody decided to go on without them: keeps the
     /// loss as a finding, then makes the rows anew from what is left. Until the finding is on the disk,
     /// nothing changes that the store knows of the loss.
     ///

@@ -29,7 +29,7 @@ use crate::accepting::{Accepting, Reader};
 use crate::arguments::{Arguments, Command, Import, Invite};
 use crate::config::Config;
 use crate::descriptors::SocketRoom;
-use crate::folder::{Folder, FolderError, PUBLIC_URL, Started, records};
+use crate::folder::{Folder, FolderError, PUBLIC_URL, Started, lost};
 use crate::invitation::{self, InviteError};
 use crate::links::Links;
 use crate::metrics::Metrics;
@@ -415,29 +415,32 @@ fn rebuild(
     let (ledger, opened) = folder.rebuild(config, &metrics, &mut tell(progress))?;
     let position = ledger.reader().watermark().position;
     let given_up = match opened.rebuilt {
-        Some(RebuildReason::AfterLoss { store }) => Some((opened.caught_up + 1, store.position)),
+        Some(RebuildReason::AfterLoss { store }) => Some((opened.caught_up, store.position)),
         Some(
             RebuildReason::NoRows
             | RebuildReason::Unfinished
             | RebuildReason::Format { .. }
             | RebuildReason::Damaged
             | RebuildReason::OtherJournal { .. }
-            | RebuildReason::OtherHistory { .. }
             | RebuildReason::Asked { .. },
         )
         | None => None,
     };
     let value = json!({
         "records": position,
-        "given_up": given_up.map(|(first, last)| json!({ "first": first, "last": last })),
+        "given_up": given_up.map(|(journal, store)| {
+            // Where two histories part nothing says.
+            let first = (journal < store).then_some(journal + 1);
+            json!({ "first": first, "last": store })
+        }),
     });
     Ok(say(json, &value, || {
         let mut text = format!("rebuilt from {position} records\n");
-        if let Some((first, last)) = given_up {
+        if let Some((journal, store)) = given_up {
             text.push_str(&format!(
                 "given up: {}; what devices hold of it they give back, invitations and what no \
                  device holds are gone. It is kept as a finding: see 'findings'\n",
-                records(first, last)
+                lost(journal, store)
             ));
         }
         text

@@ -81,8 +81,8 @@ pub enum FolderError {
     /// A restore was interrupted, and what is there is no server yet.
     #[error("a restore into {} was interrupted: run bukti-server restore again, which begins anew", .0.display())]
     HalfRestored(PathBuf),
-    /// The journal lacks its end, and somebody has to decide.
-    #[error("the journal ends at {journal}, but the store has seen it at {store}: records were lost; {}restore the newest backup into a new folder, or go on without {} with bukti-server rebuild --accept-loss, which gives up for ever what no device holds", kept(.aside), records(.journal + 1, *.store))]
+    /// The journal lacks what the store has seen, and somebody has to decide.
+    #[error("{}: records were lost; {}restore the newest backup into a new folder, or go on without {} with bukti-server rebuild --accept-loss, which gives up for ever what no device holds", unlike(*.journal, *.store), kept(.aside), lost(*.journal, *.store))]
     Lost {
         /// Files that keep what was cut from the journal's end.
         aside: Vec<String>,
@@ -137,10 +137,29 @@ impl FolderError {
 }
 
 /// Names records from one to another.
-pub(crate) fn records(first: Position, last: Position) -> String {
+fn records(first: Position, last: Position) -> String {
     match first == last {
         true => format!("record {first}"),
         false => format!("records {first} to {last}"),
+    }
+}
+
+/// What the store has seen and the journal does not hold. Where two histories part nothing says.
+pub(crate) fn lost(journal: Position, store: Position) -> String {
+    match journal < store {
+        true => records(journal + 1, store),
+        false => "what only the store has seen".to_owned(),
+    }
+}
+
+/// How a journal shows that it lacks what the store has seen.
+fn unlike(journal: Position, store: Position) -> String {
+    match journal < store {
+        true => format!("the journal ends at {journal}, but the store has seen it at {store}"),
+        false => format!(
+            "the journal is of another history than the store, which has seen another record {store}, as if \
+             files had been put back"
+        ),
     }
 }
 

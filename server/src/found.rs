@@ -186,9 +186,7 @@ fn small_file(aside: &str, name: &str) -> Finding {
 fn rebuilt(reason: RebuildReason) -> Option<Finding> {
     let code = match reason {
         RebuildReason::Damaged => code::STORE_DAMAGED,
-        RebuildReason::OtherJournal { .. } | RebuildReason::OtherHistory { .. } => {
-            code::OTHER_HISTORY
-        }
+        RebuildReason::OtherJournal { .. } => code::OTHER_HISTORY,
         RebuildReason::NoRows
         | RebuildReason::Unfinished
         | RebuildReason::Format { .. }

@@ -35,7 +35,7 @@ pub mod code {
     pub const STORE_DAMAGED: &str = "store-damaged";
     /// A small file beside the journal is not as the server wrote it.
     pub const SMALL_FILE: &str = "small-file";
-    /// The store had seen another journal, or another history of this one.
+    /// The store had seen another journal. Former versions told so of another history of this one, too.
     pub const OTHER_HISTORY: &str = "other-history";
     /// Somebody has looked into the finding that is named as the place.
     pub(super) const ACKNOWLEDGED: &str = "acknowledged";
@@ -53,19 +53,26 @@ pub fn lost_from(finding: &Finding) -> Option<Position> {
     place.strip_prefix(LOST_FROM)?.parse().ok()
 }
 
-/// What is stated of a journal that ends before what the store had seen.
+/// What is stated of a journal that lacks what the store had seen.
 pub(super) fn loss(store: Seen, end: Seen) -> [Fact; 2] {
+    let is_shorter = end.position < store.position;
+    let lost = match is_shorter {
+        true => "What lay between is lost unless devices still hold it.",
+        false => {
+            "They are of two histories: what only the store had seen is lost unless devices still hold it."
+        }
+    };
     let finding = Finding {
         code: code::LOST.to_owned(),
         sentence: format!(
-            "The journal ends at record {} with chain {}; the store had seen record {} with chain {}. \
-             What lay between is lost unless devices still hold it.",
+            "The journal ends at record {} with chain {}; the store had seen record {} with chain {}. {lost}",
             end.position, end.chain, store.position, store.chain
         ),
         device: None,
         document: None,
         run: None,
-        place: Some(format!("{LOST_FROM}{}", end.position + 1)),
+        // Where two histories part nothing says.
+        place: is_shorter.then(|| format!("{LOST_FROM}{}", end.position + 1)),
     };
     // What voids invitations first: the two may come to stand in two groups.
     [Fact::Restored(end), Fact::Finding(finding)]

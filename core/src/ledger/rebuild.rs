@@ -80,11 +80,6 @@ pub enum RebuildReason {
         /// Whose.
         found: JournalId,
     },
-    /// The journal has another history than the rows up to the position they reflect.
-    OtherHistory {
-        /// What the rows reflect.
-        applied: Seen,
-    },
     /// Somebody decided to go on without records that were lost.
     AfterLoss {
         /// What the rows reflected.
@@ -101,7 +96,7 @@ impl RebuildReason {
     /// Whether somebody has to know.
     pub fn is_a_fault(&self) -> bool {
         match self {
-            Self::Damaged | Self::OtherJournal { .. } | Self::OtherHistory { .. } => true,
+            Self::Damaged | Self::OtherJournal { .. } => true,
             Self::NoRows
             | Self::Unfinished
             | Self::Format { .. }
@@ -119,13 +114,6 @@ impl fmt::Display for RebuildReason {
             Self::Unfinished => f.write_str("making it again was interrupted"),
             Self::Format { found } => write!(f, "the store was of version {found}"),
             Self::OtherJournal { found } => write!(f, "the store was of journal {found}"),
-            Self::OtherHistory { applied } => {
-                write!(
-                    f,
-                    "the journal differs from what the store saw at record {}",
-                    applied.position
-                )
-            }
             Self::AfterLoss { store } => {
                 write!(
                     f,
@@ -167,11 +155,12 @@ pub(super) fn plan<S: Storage, K: Kv>(
     if applied.position > end.position {
         return Ok(Plan::Lost { store: applied });
     }
+    // What the store has seen is not in this journal, however long it is.
     let chain = journal
         .chain_at(applied.position)
         .map_err(ReadError::from)?;
     if chain != applied.chain {
-        return rebuild(RebuildReason::OtherHistory { applied });
+        return Ok(Plan::Lost { store: applied });
     }
     match meta.format {
         _any if is_damaged => rebuild(RebuildReason::Damaged),

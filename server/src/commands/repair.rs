@@ -110,7 +110,7 @@ fn text(report: &Report, is_mended: bool, from: &Path) -> String {
     }
     if let Some(refused) = &report.refused {
         text.push_str(&format!(
-            "The journal is as it was written, and the folder cannot be opened: {refused}\n"
+            "No file of the journal is damaged any more, and the folder cannot be opened: {refused}\n"
         ));
         return text;
     }

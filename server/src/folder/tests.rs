@@ -396,3 +396,39 @@ fn what_the_store_had_seen_is_told_as_that_though_going_on_without_it_was_interr
         .unwrap();
     is_told_as_acknowledged(&found, &aside);
 }
+
+#[test]
+fn a_journal_of_another_history_is_put_in_use_only_by_somebody_who_decides() {
+    let (_place, folder) = founded();
+    let aside = tempfile::tempdir().unwrap();
+    let other = aside.path();
+    let name = "0000000001.seg";
+    fs::copy(folder.journal().join(name), other.join(name)).unwrap();
+    let mut started = open(&folder, None).unwrap();
+    started.ledger.record_restore(NOW).unwrap();
+    drop(started);
+    // The other line goes on further, with records of a later time.
+    fs::rename(folder.root().join(STORE), other.join(STORE)).unwrap();
+    fs::rename(folder.journal().join(name), other.join("own")).unwrap();
+    fs::rename(other.join(name), folder.journal().join(name)).unwrap();
+    let mut started = open(&folder, None).unwrap();
+    for at in 1..4 {
+        started.ledger.record_restore(NOW + at).unwrap();
+    }
+    drop(started);
+    fs::remove_dir_all(folder.root().join(STORE)).unwrap();
+    fs::rename(other.join(STORE), folder.root().join(STORE)).unwrap();
+
+    let refused = open(&folder, None).unwrap_err().told();
+    for says in [
+        "of another history than the store, which has seen another record",
+        "records were lost",
+        "go on without what only the store has seen with bukti-server rebuild --accept-loss",
+    ] {
+        assert!(refused.contains(says), "{says}: {refused}");
+    }
+    let rebuilt = folder.rebuild(&Config::default(), &Metrics::default(), &mut |_| {});
+    let found = rebuilt.unwrap().0.reader().found().unwrap();
+    assert!(found.iter().any(|found| found.finding.code == code::LOST));
+    drop(open(&folder, None).unwrap());
+}

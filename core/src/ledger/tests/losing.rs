@@ -97,6 +97,41 @@ fn is_known_though_interrupted(records: u64, end: End, call: u64) -> bool {
     !is_done
 }
 
+#[test]
+fn a_journal_of_another_history_is_a_loss_and_voids_what_may_have_been_used_in_the_lost_one() {
+    for gone_on_by in [1, 3] {
+        let (other, kv) = lost(1);
+        let (mut elsewhere, _) = reopen(&other, &Arc::new(MemoryKv::new())).unwrap();
+        for _ in 0..gone_on_by {
+            elsewhere.checkpoint(NOW).unwrap();
+        }
+        let end = elsewhere.reader().watermark();
+        drop(elsewhere);
+        let rows = all_rows(&kv);
+        let Err(LedgerError::Lost { store, journal }) = reopen(&other, &kv) else {
+            panic!("rebuilt over without a word");
+        };
+        assert!(store.position <= end.position && journal == end);
+        assert_eq!(all_rows(&kv), rows, "nothing was touched");
+
+        let mut ledger = go_on(&other, &kv).unwrap();
+        knows_of_the_loss(&ledger);
+        let found = findings(&ledger);
+        assert!(
+            found.iter().all(|found| lost_from(found).is_none()),
+            "nothing says from where on"
+        );
+        let again = ledger.enrol(NOW, &[1; 16], Phone::new(8).id());
+        assert!(
+            matches!(again, Err(EnrolError::Refused(EnrolRefusal::Void))),
+            "{again:?}"
+        );
+        drop(ledger);
+        assert_eq!(reopen(&other, &kv).unwrap().1.rebuilt, None);
+        assert_eq!(all_rows(&kv), rebuilt_rows(&other));
+    }
+}
+
 /// The reserve is kept for what went wrong.
 #[test]
 fn a_loss_is_stated_on_a_disk_below_its_reserve() {
@@ -195,25 +230,6 @@ fn that_a_store_was_damaged_stays_known_until_it_is_made_anew() {
         (storage, kv)
     };
     is_told_until_whole(met_while_catching_up, RebuildReason::Damaged);
-}
-
-#[test]
-fn that_a_store_was_of_another_history_stays_known_until_it_is_made_anew() {
-    let (ledger, storage, kv, ..) = with_officers();
-    drop(ledger);
-    let meta = reader::meta_row(&*kv).unwrap().unwrap();
-    let mut applied = meta.applied;
-    applied.chain.0[0] ^= 1;
-    let of_another = |meta: &MetaRow, batch: &mut Batch| {
-        let meta = MetaRow {
-            applied,
-            ..meta.clone()
-        };
-        batch.put(keys::META, rows::encode(&meta));
-    };
-    let reason = RebuildReason::OtherHistory { applied };
-    drop((storage, kv));
-    is_told_until_whole(|| with_rows(of_another), reason);
 }
 
 #[test]

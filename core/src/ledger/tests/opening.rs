@@ -433,7 +433,7 @@ fn a_store_ahead_of_the_journal_is_a_loss_and_not_rebuilt_over_until_somebody_de
 }
 
 #[test]
-fn a_journal_with_another_history_makes_all_rows_anew_and_says_so() {
+fn a_journal_with_another_history_has_all_rows_made_anew_once_somebody_decides() {
     let (mut ledger, storage, kv, mut phone, id) = with_history();
     let backup = storage.duplicate();
     let mut copy = phone.clone();
@@ -446,11 +446,25 @@ fn a_journal_with_another_history_makes_all_rows_anew_and_says_so() {
     let (_, two) = copy.create(VILLAGE);
     submit(&mut other, &copy, &[&one, &two]);
     drop(other);
-    let (ledger, opened) = reopen(&backup, &kv).unwrap();
+    let refused = reopen(&backup, &kv);
+    assert!(
+        matches!(refused, Err(LedgerError::Lost { .. })),
+        "{refused:?}"
+    );
+    let (ledger, opened) = Ledger::open_after_loss(
+        backup.clone(),
+        Arc::clone(&kv),
+        server_key(),
+        NOW,
+        options(),
+        &mut |_| {},
+    )
+    .unwrap();
     assert!(matches!(
         opened.rebuilt,
-        Some(RebuildReason::OtherHistory { .. })
+        Some(RebuildReason::AfterLoss { .. })
     ));
+    assert_eq!(findings(&ledger)[0].code, "lost");
     assert_eq!(all_rows(&kv), rebuilt_rows(&backup));
     assert_eq!(ledger.reader().position_of(&edit.id()).unwrap(), None);
     assert!(storage.duplicate().content("0000000001.seg").is_some());
