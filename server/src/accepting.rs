@@ -111,6 +111,11 @@ impl Accepting {
         self.healthy.load(Ordering::Acquire)
     }
 
+    /// Bytes that the journal leaves free on its disk.
+    pub fn reserve_bytes(&self) -> u64 {
+        self.reserve_bytes
+    }
+
     /// Room on the journal's disk.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
 //! Copying a journal while its owner appends: a backup.
 
 use super::Watermark;
-use super::format::{Damage, Finding, SegmentHeader, segment_name};
+use super::format::{Damage, Finding, SegmentHeader, segment_name, unfinished_name};
 use super::reader::{JournalReader, ReadError};
 use super::recover::Folder;
 use super::segment::{self, Cursor, Step};
-use super::storage::{Storage, StorageError};
+use super::storage::{Doing, FOLDER, Storage, StorageError};
 use super::target::Refused;
 use super::verify::{Extent, Findings, verify};
 use crate::id::Position;
@@ -38,6 +38,17 @@ pub enum CopyError {
     /// The target failed, or something in it is no file.
     #[error("the folder of the copy cannot be used")]
     Target(#[source] StorageError),
+    /// The copy would take the room that the journal needs on the disk of both.
+    #[error(
+        "the copy would lie on the journal's own disk, which has {free} bytes free, and {needed} with the \
+         reserve are needed"
+    )]
+    Full {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that must be free: the reserve and the next segment.
+        needed: u64,
+    },
     /// The system had no descriptor or memory left to look at the copy with, which says nothing of it.
     #[error("the system had no file descriptor or memory left to look at the copy with")]
     Scarce,
@@ -92,8 +103,9 @@ impl<S: Storage> JournalReader<S> {
     /// refused otherwise. `vouched` is the last record up to which the caller knows that the folder
     /// held this history; 0 where it knows nothing. Each segment is proven before it is written, so
     /// a damaged journal never replaces an older good copy; those that the folder holds already are
-    /// left as they are, which makes repeated copies cheap to write. Nobody may append to the target
-    /// meanwhile.
+    /// left as they are, which makes repeated copies cheap to write. `reserve_bytes` stay free on the
+    /// target's disk; 0 where it is another than the journal's. Nothing unfinished is left where it is
+    /// full. Nobody may append to the target meanwhile.
     ///
     /// # Errors
     /// See [`CopyError`].
@@ -102,6 +114,7 @@ impl<S: Storage> JournalReader<S> {
         target: &T,
         up_to: Watermark,
         vouched: Position,
+        reserve_bytes: u64,
     ) -> Result<Copied, CopyError> {
         let (mut written, mut kept) = (0, 0);
         let parts = self.parts(up_to);
@@ -116,8 +129,14 @@ impl<S: Storage> JournalReader<S> {
                 continue;
             }
             let content = self.proven(header, end)?.content;
+            room_for(target, header.length, reserve_bytes)?;
             let name = segment_name(header.number);
-            segment::publish(target, &name, header.length, &content).map_err(CopyError::Target)?;
+            let published = segment::publish(target, &name, header.length, &content);
+            if published.is_err() {
+                // It would keep a full disk full. Where it is not there, or stays, nothing is worse.
+                let _ = target.remove(&unfinished_name(&name));
+            }
+            published.map_err(CopyError::Target)?;
             written += 1;
         }
         let verified = verify(
@@ -221,5 +240,19 @@ impl<S: Storage> JournalReader<S> {
             content: bytes,
             groups,
         })
+    }
+}
+
+/// Whether a segment leaves the reserve on the target's disk.
+fn room_for<T: Storage>(target: &T, length: u32, reserve_bytes: u64) -> Result<(), CopyError> {
+    if reserve_bytes == 0 {
+        return Ok(());
+    }
+    let free = target.free_bytes().doing("measure", FOLDER);
+    let free = free.map_err(CopyError::Target)?;
+    let needed = reserve_bytes.saturating_add(length.into());
+    match free < needed {
+        true => Err(CopyError::Full { free, needed }),
+        false => Ok(()),
     }
 }

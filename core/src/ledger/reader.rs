@@ -637,7 +637,7 @@ impl<S: Storage, K: Kv> Reader<S, K> {
 
     /// Copies the journal up to the watermark into another folder, of which the caller knows that
     /// it held this history up to the record `vouched`, and verifies the copy; gives the watermark,
-    /// too.
+    /// too. So many bytes stay free on the disk of the copy.
     ///
     /// # Errors
     /// See [`CopyError`].
@@ -645,13 +645,13 @@ impl<S: Storage, K: Kv> Reader<S, K> {
         &self,
         target: &T,
         vouched: Position,
+        reserve_bytes: u64,
     ) -> Result<(Copied, Seen), CopyError> {
         let upto = self.watermark();
-        let watermark = Watermark {
-            position: upto.position,
-            chain: upto.chain,
-        };
-        Ok((self.records.copy_to(target, watermark, vouched)?, upto))
+        let Seen { position, chain } = upto;
+        let mark = Watermark { position, chain };
+        let copied = self.records.copy_to(target, mark, vouched, reserve_bytes)?;
+        Ok((copied, upto))
     }
 
     /// The digests of subscriptions, all as of the position given with them.

@@ -11,7 +11,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use bukti_command::{Exit, Reply, read_named, show};
@@ -53,9 +53,14 @@ pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Fa
         is_altered,
     } = vouched_for(office, to)?;
     let target = DiskStorage::open(to.join(JOURNAL)).map_err(|error| not_written_to(to, &error))?;
+    let is_beside = on_one_disk(&office.folder.journal(), target.folder());
+    let reserve_bytes = match is_beside.map_err(|error| not_written_to(to, &error))? {
+        true => office.accepting().reserve_bytes(),
+        false => 0,
+    };
     let (copied, upto) = office
         .reader()
-        .copy_journal(&target, vouched)
+        .copy_journal(&target, vouched, reserve_bytes)
         .map_err(|error| not_copied(office, to, &error))?;
     make_private(to).map_err(|error| Failure {
         exit: Exit::Failed,
@@ -143,6 +148,11 @@ fn take(to: &Path) -> Result<File, Failure> {
 
 fn not_written_to(to: &Path, error: &io::Error) -> Failure {
     Failure::wrong_use(format!("cannot write to {}: {error}", to.display()))
+}
+
+/// Whether what is written to one folder takes the room of the other.
+fn on_one_disk(one: &Path, other: &Path) -> io::Result<bool> {
+    Ok(fs::metadata(one)?.dev() == fs::metadata(other)?.dev())
 }
 
 /// Whether a path that need not exist yet is below `folder`.
@@ -250,6 +260,9 @@ fn not_copied(office: &Office, to: &Path, error: &CopyError) -> Failure {
         let Failure { exit, mut text } = Failure::failed(error);
         if matches!(error, CopyError::Source(read) if read.is_damage()) {
             text.push_str("; stop the server and run bukti-server repair --from an earlier backup");
+        }
+        if let CopyError::Full { .. } = error {
+            text.push_str(": back up to another disk");
         }
         return Failure { exit, text };
     };

@@ -116,6 +116,40 @@ fn below_the_reserve_reads_are_served_writes_are_put_off_and_both_go_on_with_spa
 }
 
 #[test]
+fn a_backup_beside_its_server_leaves_the_reserve_and_one_elsewhere_is_made() {
+    let disk = own_disk();
+    let config = disk.path().join("server.toml");
+    let reserve = free_mib(disk.path()).saturating_sub(48);
+    let settings = format!("reserve_mib = {reserve}\nsegment_mib = 16\n");
+    fs::write(&config, settings).unwrap();
+    let field = Field::open_in(disk, &["--config", config.to_str().unwrap()]);
+    // Room for what the store grows by, and not for another segment.
+    let room = free_mib(&field.data()) - reserve;
+    assert!(room > 16, "a segment fits: {room}");
+    let filler = field.path("filler");
+    fs::write(&filler, vec![1; ((room - 8) * MIB) as usize]).unwrap();
+
+    let beside = field.path("backup");
+    let to = beside.to_str().unwrap();
+    let refused = field.admin(&["backup", "--to", to]);
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    let says = "with the reserve are needed: back up to another disk";
+    assert!(refused.stderr.contains(says), "{refused:?}");
+    assert_eq!(fs::read_dir(beside.join("journal")).unwrap().count(), 0);
+    assert!(!full(&field));
+    field.invite("officer", VILLAGE, "Wati");
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = elsewhere.path().join("backup");
+    field
+        .admin(&["backup", "--to", other.to_str().unwrap()])
+        .ok();
+    fs::remove_file(&filler).unwrap();
+    field.admin(&["backup", "--to", to]).ok();
+    field.verify();
+}
+
+#[test]
 fn a_first_start_without_space_founds_nothing_and_the_next_one_does() {
     let disk = own_disk();
     let data = disk.path().join("server");

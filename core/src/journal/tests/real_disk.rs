@@ -271,7 +271,7 @@ fn readers_copies_and_verification_run_while_the_owner_appends() {
         follower.join().unwrap();
     });
     let copy = DiskStorage::open(home.path().join("copy")).unwrap();
-    let copied = reader.copy_to(&copy, reader.watermark(), 0).unwrap();
+    let copied = reader.copy_to(&copy, reader.watermark(), 0, 0).unwrap();
     assert_eq!(copied.verified.records, total);
 }
 
@@ -302,7 +302,9 @@ fn a_pipe_in_place_of_a_segment_is_refused_and_waited_for_by_nobody() {
     let says = format!("cannot measure {name}: it is no regular file");
     assert_eq!(refused.to_string(), says);
     let reader = sound.reader();
-    let refused = reader.copy_to(&open(), reader.watermark(), 12).unwrap_err();
+    let refused = reader
+        .copy_to(&open(), reader.watermark(), 12, 0)
+        .unwrap_err();
     let CopyError::Target(refused) = refused else {
         panic!("{refused:?}");
     };

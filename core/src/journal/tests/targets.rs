@@ -32,7 +32,7 @@ fn at<S: Storage>(reader: &JournalReader<S>, position: Position) -> Watermark {
 /// A copy of the small journal up to `position`.
 fn copied(reader: &JournalReader<MemoryStorage>, position: Position) -> MemoryStorage {
     let target = MemoryStorage::new();
-    reader.copy_to(&target, at(reader, position), 0).unwrap();
+    reader.copy_to(&target, at(reader, position), 0, 0).unwrap();
     target
 }
 
@@ -46,7 +46,7 @@ fn refused<S: Storage>(
 ) -> Refused {
     target.set_content("0000000008.seg.new", b"half");
     let before = files(target);
-    let refused = match reader.copy_to(target, up_to, vouched) {
+    let refused = match reader.copy_to(target, up_to, vouched, 0) {
         Err(CopyError::Refused(refused)) => refused,
         other => panic!("{other:?}"),
     };
@@ -180,7 +180,7 @@ fn a_damaged_copy_of_this_history_is_repaired_where_something_vouches_for_it() {
     let mut unproven = Vec::new();
     with_each_byte_changed(&sound, |target, name, byte| {
         let vouched = target.duplicate();
-        let repaired = reader.copy_to(&vouched, reader.watermark(), 10);
+        let repaired = reader.copy_to(&vouched, reader.watermark(), 10, 0);
         let repaired = repaired.unwrap().repaired.into_iter();
         assert_eq!(files(&vouched), good, "{name} {byte}");
         // What happens to be what is copied there is no loss.
@@ -190,7 +190,7 @@ fn a_damaged_copy_of_this_history_is_repaired_where_something_vouches_for_it() {
         assert_eq!(told, Vec::from_iter(lost), "{name} {byte}");
 
         let before = files(target);
-        match reader.copy_to(target, reader.watermark(), 0) {
+        match reader.copy_to(target, reader.watermark(), 0, 0) {
             Ok(_) => assert_eq!(files(target), good, "{name} {byte}"),
             Err(CopyError::Refused(Refused::Unproven(finding))) => {
                 assert_eq!(files(target), before, "{name} {byte}");
@@ -225,7 +225,7 @@ fn no_damage_makes_a_later_copy_or_another_history_pass_for_an_earlier_one() {
     ] {
         with_each_byte_changed(target, |target, name, byte| {
             let before = files(target);
-            let said = reader.copy_to(target, up_to, vouched);
+            let said = reader.copy_to(target, up_to, vouched, 0);
             assert!(
                 matches!(said, Err(CopyError::Refused(_))),
                 "{name} {byte}: {said:?}"
@@ -244,7 +244,7 @@ fn what_a_copy_held_and_lost_is_told_with_its_place_and_what_it_never_held_is_no
     let told = |vouched, edit: &dyn Fn(&MemoryStorage)| {
         let target = copied(&reader, 10);
         edit(&target);
-        let done = reader.copy_to(&target, reader.watermark(), vouched);
+        let done = reader.copy_to(&target, reader.watermark(), vouched, 0);
         assert_eq!(files(&target), good);
         let repaired = done.unwrap().repaired.into_iter();
         let place = |found: Finding| (found.file, found.offset, found.position, found.damage);
@@ -293,7 +293,7 @@ fn what_is_missing_of_a_copy_is_copied_again() {
     for number in [1, 2, 3] {
         let target = copied(&reader, 12);
         target.remove(&segment_name(number)).unwrap();
-        let again = reader.copy_to(&target, reader.watermark(), 0).unwrap();
+        let again = reader.copy_to(&target, reader.watermark(), 0, 0).unwrap();
         assert_eq!((again.written, again.kept), (1, 2));
         assert_eq!(files(&target), good);
     }
@@ -305,14 +305,14 @@ fn what_is_missing_of_a_copy_is_copied_again() {
     target.set_content(&first, &damaged);
     let whole = target.content(&second).unwrap();
     target.set_content(&second, &whole[..SEGMENT_HEADER_BYTES]);
-    reader.copy_to(&target, reader.watermark(), 0).unwrap();
+    reader.copy_to(&target, reader.watermark(), 0, 0).unwrap();
     assert_eq!(files(&target), good);
     // The end of a file, as long as what is there is this journal's.
     for length in [0, 50, 112, 300, 1500] {
         let target = copied(&reader, 12);
         let whole = target.content(&segment_name(3)).unwrap();
         target.set_content(&segment_name(3), &whole[..length]);
-        reader.copy_to(&target, reader.watermark(), 0).unwrap();
+        reader.copy_to(&target, reader.watermark(), 0, 0).unwrap();
         assert_eq!(files(&target), good, "{length}");
     }
 }
@@ -403,7 +403,7 @@ fn a_copy_that_came_out_otherwise_is_none_and_says_where() {
     let reader = journal.reader();
     let said = |up_to, change| {
         let disk = MemoryStorage::new();
-        let failed = reader.copy_to(&Lying { disk, change }, up_to, 0);
+        let failed = reader.copy_to(&Lying { disk, change }, up_to, 0, 0);
         assert!(matches!(failed, Err(CopyError::Findings(_))), "{failed:?}");
         failed.unwrap_err().to_string()
     };

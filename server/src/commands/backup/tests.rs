@@ -64,6 +64,25 @@ fn two_backups_do_not_write_to_one_folder() {
 }
 
 #[test]
+fn the_reserve_is_kept_where_the_backup_lies_beside_the_journal() {
+    let server = server(1, 1, 1);
+    let config = server.path().join("server.toml");
+    // More than any disk has.
+    fs::write(&config, "reserve_mib = 1048576\n").unwrap();
+    let line = |to: &Path| format!("backup --to {} --config {}", to.display(), config.display());
+    let to = server.path().join("backup");
+    let refused = run(&server.path().join("data"), &line(&to));
+    assert_eq!(refused.exit, Exit::Failed);
+    let says = "with the reserve are needed: back up to another disk";
+    assert!(refused.stderr.contains(says), "{refused:?}");
+    assert_eq!(fs::read_dir(to.join(JOURNAL)).unwrap().count(), 0);
+
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    let copied = run(&server.path().join("data"), &line(elsewhere.path()));
+    assert_eq!(copied.exit, Exit::Done, "{copied:?}");
+}
+
+#[test]
 fn a_link_that_leads_nowhere_is_no_place_for_a_backup() {
     let server = server(1, 1, 1);
     let to = server.path().join("link");
