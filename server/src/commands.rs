@@ -14,7 +14,7 @@ mod status;
 mod verify;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bukti_command::{Exit, FolderLock, Progress, Reply, Request, parse, read_named, show};
 use bukti_core::authority::Grant;
@@ -43,6 +43,9 @@ pub struct Office {
     server: ServerId,
     links: Links,
     serving: bool,
+    /// Held while a backup is made: one whose folder does not answer, as a network's may not, takes one of
+    /// the few places for commands, and no more come to wait behind it.
+    backing_up: Arc<Mutex<()>>,
     /// How far the scrub of a running server is.
     pub scrubbing: Option<Arc<Scrubbing>>,
     /// What connections a running server has room for.
@@ -59,6 +62,7 @@ impl Office {
             server,
             links,
             serving: true,
+            backing_up: Arc::default(),
             scrubbing: None,
             room: None,
         }

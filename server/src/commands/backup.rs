@@ -13,6 +13,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync;
 
 use bukti_command::{Exit, Reply, read_named, show};
 use bukti_core::id::{Position, WallMs};
@@ -35,6 +36,18 @@ const MANIFEST_BYTES_MAX: usize = 64 * 1024;
 const MANIFEST_UNFINISHED: &str = "backup.json.new";
 
 pub(super) fn backup(office: &Office, to: &Path, json: bool) -> Result<Reply, Failure> {
+    // Before anything asks the folder, which may never answer.
+    let _only = match office.backing_up.try_lock() {
+        Err(sync::TryLockError::WouldBlock) => {
+            return Err(Failure {
+                exit: Exit::Failed,
+                text: "another backup of this server runs at this moment; if the folder it writes to does \
+                       not answer, it goes on once that does, or ends with the server"
+                    .to_owned(),
+            });
+        }
+        only => only,
+    };
     let data = office
         .folder
         .root()

@@ -5,16 +5,23 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bukti_command::{Progress, Request};
 use bukti_core::authority::Role;
 use bukti_core::id::JournalId;
 use bukti_core::kv::SledKv;
 use bukti_core::ledger::Ledger;
 use bukti_core::ledger::testing::{NOW, Phone, enrol, options, server_key};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
+use super::super::answer;
 use super::super::flips::{all_files, run};
 use super::*;
-use crate::folder::write_key;
+use crate::accepting::Accepting;
+use crate::config::Config;
+use crate::folder::{Folder, write_key};
+use crate::links::Links;
+use crate::metrics::Metrics;
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -61,6 +68,41 @@ fn two_backups_do_not_write_to_one_folder() {
     assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
     drop(other);
     assert_eq!(back_up(&server, &to).exit, Exit::Done);
+}
+
+#[test]
+fn a_backup_that_never_ends_takes_one_place_for_commands_and_no_revocation() {
+    let server = server(1, 1, 1);
+    let folder = Folder::new(server.path().join("data"));
+    let (config, metrics) = (Config::default(), Metrics::default());
+    let links = Links::of_stopped(&folder, None).unwrap();
+    let Started { ledger, key, .. } = folder
+        .open(None, None, &config, &metrics, &mut |_| {})
+        .unwrap();
+    let (sessions, failed) = (Arc::default(), CancellationToken::new());
+    let (accepting, thread) = Accepting::start(ledger, 4, sessions, Arc::new(metrics), failed);
+    let office = Office::new(folder, accepting.clone(), &key, links);
+    let call = |line: &str| {
+        let args = line.split(' ').map(str::to_owned).collect();
+        let request = Request::here(args).unwrap();
+        answer(&office, &request, &mut Progress::to(|_| {}))
+    };
+    let to = server.path().join("backup");
+    let backup = format!("backup --to {}", to.display());
+    // One that is looked at before the other is refused as what it is.
+    std::os::unix::fs::symlink("nowhere", &to).unwrap();
+    let other = office.backing_up.lock().unwrap();
+    let refused = call(&backup);
+    assert_eq!(refused.exit, Exit::Failed);
+    let says = "another backup of this server runs";
+    assert!(refused.stderr.contains(says), "{refused:?}");
+    let revoked = call(&format!("revoke {}", Phone::new(1).id()));
+    assert_eq!(revoked.exit, Exit::Done, "{revoked:?}");
+    drop(other);
+    fs::remove_file(&to).unwrap();
+    assert_eq!(call(&backup).exit, Exit::Done);
+    accepting.close();
+    thread.join().unwrap();
 }
 
 #[test]
