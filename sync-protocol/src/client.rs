@@ -19,7 +19,7 @@ use self::returning::Returning;
 pub use self::returning::is_short;
 use crate::Mono;
 use crate::bye::{Bye, ByeCode, cut, sentence};
-use crate::credit::{Allowance, Window};
+use crate::credit::{Allowance, Rate, Window};
 use crate::deflate::unpack;
 use crate::fragment::{Assembler, Held, ItemId, PartialItem};
 use crate::frame::{
@@ -66,6 +66,8 @@ pub struct ClientSession {
     /// Digests of an `up_to_date` that goes on in another frame.
     ending: Vec<ScopeDigest>,
     comparing: Comparing,
+    /// What the server takes of the frames by which this side compares.
+    rate: Rate,
     returning: Returning,
     /// The flight was dropped, or is held back: statements have to go before it is sent.
     dropped: bool,
@@ -107,6 +109,7 @@ impl ClientSession {
             unapplied: VecDeque::new(),
             ending: Vec::new(),
             comparing: Comparing::default(),
+            rate: Rate::new(now),
             returning: Returning::default(),
             dropped: statements.is_some(),
             awaited: false,
@@ -146,18 +149,14 @@ impl ClientSession {
                 audience,
                 salt,
                 documents,
-            } => {
-                let first = self.comparing.begin(prefix, audience, salt, documents);
-                self.send(&first.into());
-            }
+            } => self.comparing.begin(prefix, audience, salt, documents),
             Input::Need {
                 prefix,
                 audience,
                 ranges,
             } => {
-                for frame in self.comparing.need(&prefix, audience, ranges) {
-                    self.send(&frame.into());
-                }
+                let frames = self.comparing.need(&prefix, audience, ranges);
+                self.ask(frames);
             }
             Input::Survived {
                 prefix,
@@ -197,7 +196,10 @@ impl ClientSession {
             Phase::Greeting | Phase::Proving if self.dropped => None,
             Phase::Greeting | Phase::Proving => self.pushes.next(credit, None, self.peer),
             Phase::Live => {
-                let frame = self.pushes.next(credit, Some(&mut self.theirs), self.peer);
+                // What was found before was told by now, and what is needed of it asked for.
+                let frame = self.begin_comparison();
+                let theirs = &mut self.theirs;
+                let frame = frame.or_else(|| self.pushes.next(credit, Some(theirs), self.peer));
                 // Evidence goes first.
                 frame.or_else(|| self.returning.next(credit, &mut self.theirs))
             }
@@ -212,8 +214,15 @@ impl ClientSession {
         Some(Output::Send(bytes))
     }
 
-    /// When to send [`Input::Tick`], if an answer is awaited.
+    /// When to send [`Input::Tick`], if an answer is awaited or the next comparison waits for time to
+    /// pass.
     pub fn deadline(&self) -> Option<Mono> {
+        let compares = self.phase == Phase::Live && self.comparing.may_begin_next();
+        let next = compares.then(|| self.rate.half_full_at());
+        self.answer_due().into_iter().chain(next).min()
+    }
+
+    fn answer_due(&self) -> Option<Mono> {
         self.awaits_answer()
             .then(|| self.quiet_since.saturating_add(limits::ANSWER_MS))
     }
@@ -508,14 +517,35 @@ impl ClientSession {
         Ok(())
     }
 
+    /// The next comparison begins, unless so much was compared just now that the server would take it
+    /// for a flood.
+    fn begin_comparison(&mut self) -> Option<Frame> {
+        if self.now < self.rate.half_full_at() {
+            return None;
+        }
+        let first = self.comparing.begin_next()?;
+        self.count_asked();
+        Some(first.into())
+    }
+
+    fn ask(&mut self, frames: Vec<Reconcile>) {
+        for frame in frames {
+            self.count_asked();
+            self.send(&frame.into());
+        }
+    }
+
+    /// What has begun goes on whatever was counted.
+    fn count_asked(&mut self) {
+        let _ = self.rate.count(self.now);
+    }
+
     fn compared(&mut self, answer: &Reconcile) -> Result<(), Bye> {
         let heard = self.comparing.answered(answer);
         let (found, asked) = heard.map_err(|_| {
             Bye::malformed("The server's part of a comparison makes no sense.".to_owned())
         })?;
-        for frame in asked {
-            self.send(&frame.into());
-        }
+        self.ask(asked);
         if !found.is_empty() {
             self.event(Event::Differs {
                 prefix: answer.prefix.clone(),
@@ -609,7 +639,7 @@ impl ClientSession {
     }
 
     fn tick(&mut self) {
-        if self.deadline().is_some_and(|deadline| self.now >= deadline) {
+        if self.answer_due().is_some_and(|due| self.now >= due) {
             self.leave(Bye::new(
                 ByeCode::Timeout,
                 "The server has not answered for a minute.",

@@ -133,6 +133,15 @@ impl Rate {
         self.left = self.left.checked_sub(1_000).ok_or(TooFast)?;
         Ok(())
     }
+
+    /// When half of the allowance is there again. A sender that counts its own frames begins nothing
+    /// new before: the other half is for what it has begun, and for frames that were held up on
+    /// their way and come together.
+    pub fn half_full_at(&self) -> u64 {
+        let lacking = (Self::FULL / 2).saturating_sub(self.left);
+        let per_ms = u64::from(limits::FREE_FRAMES_PER_SECOND);
+        self.at.saturating_add(lacking.div_ceil(per_ms))
+    }
 }
 
 #[cfg(test)]
@@ -157,6 +166,20 @@ mod tests {
         assert_eq!(window.grant(), Some(16_384));
         assert_eq!(window.grant(), None);
         assert_eq!(window.receive(16_384), Ok(()));
+    }
+
+    #[test]
+    fn half_of_the_free_frames_are_there_again_after_as_much_of_a_second() {
+        let free = u64::from(limits::FREE_FRAMES_PER_SECOND);
+        let mut rate = Rate::new(1_000);
+        for _ in 0..free / 2 {
+            rate.count(2_000).unwrap();
+            assert!(rate.half_full_at() <= 2_000);
+        }
+        for _ in 0..free / 4 {
+            rate.count(2_000).unwrap();
+        }
+        assert_eq!(rate.half_full_at(), 2_250);
     }
 
     #[test]

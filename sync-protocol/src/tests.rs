@@ -1,5 +1,6 @@
 //! Both sides of a session joined by a pipe, over a real ledger in memory, and golden vectors.
 
+mod comparing;
 mod enrolment;
 mod flow;
 mod joined;

@@ -62,7 +62,8 @@ pub enum Input<'a> {
     /// device holds. Frameworks and regions among them are named and sent where they are lacking;
     /// others longer than [`crate::limits::STATEMENT_BYTES_MAX`] are passed over.
     Statements(Vec<Vec<u8>>),
-    /// Compares what the device holds of a subscription with what the server does.
+    /// Compares what the device holds of a subscription with what the server does: one after the
+    /// other, in an order that the salts draw.
     Compare {
         /// Scope prefix of the subscription.
         prefix: Scope,

@@ -37,6 +37,8 @@ pub struct Comparison {
     heads: BTreeMap<DocumentId, Vec<ChangeHash>>,
     /// Frames sent whose answer has not ended.
     open: usize,
+    /// How many of them up to the last that asks for documents whole; none once those are here.
+    needs: Option<usize>,
 }
 
 /// The answer is of no use: it names what was not asked, or no parts.
@@ -62,6 +64,7 @@ impl Comparison {
             side,
             heads: documents.into_iter().collect(),
             open: 1,
+            needs: None,
         };
         let wanted = (begun.side.len() / DOCUMENTS_PER_PART).next_power_of_two();
         let parts = wanted.clamp(limits::PARTS, limits::PARTS_MAX);
@@ -82,6 +85,17 @@ impl Comparison {
         self.open == 0
     }
 
+    /// Whether all answers are in, and all documents that it asked for.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_done() && self.needs.is_none()
+    }
+
+    /// The server has sent everything up to here. Answers come in their order, so what an answered
+    /// frame asked for is here, whatever else is under way.
+    pub(crate) fn caught_up(&mut self) {
+        self.needs = self.needs.filter(|before| *before > 0);
+    }
+
     fn frame(&self) -> Reconcile {
         Reconcile {
             prefix: self.prefix.clone(),
@@ -100,7 +114,11 @@ impl Comparison {
         let mut asked = Answer::new(&self.frame());
         let ranges = Range::apart(ranges);
         ranges.into_iter().for_each(|range| asked.need(range));
-        self.ask(asked)
+        let frames = self.ask(asked);
+        if !frames.is_empty() {
+            self.needs = Some(self.open);
+        }
+        frames
     }
 
     fn ask(&mut self, asked: Answer) -> Vec<Reconcile> {
@@ -123,6 +141,7 @@ impl Comparison {
         }
         if !answer.more {
             self.open = self.open.checked_sub(1).ok_or(Nonsense)?;
+            self.needs = self.needs.map(|before| before.saturating_sub(1));
         }
         let mut found = Vec::new();
         let mut asked = Answer::new(&self.frame());

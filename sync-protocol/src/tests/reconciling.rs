@@ -44,7 +44,7 @@ fn compared(ranges: Vec<Ranged>, need: Vec<Range>) -> Reconcile {
     }
 }
 
-fn wholes(pipe: &Pipe) -> Vec<DocumentId> {
+pub(super) fn wholes(pipe: &Pipe) -> Vec<DocumentId> {
     let items = pipe.events.iter().filter_map(|event| match event {
         Event::Page { items, .. } => Some(items),
         _ => None,

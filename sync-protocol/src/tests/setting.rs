@@ -21,6 +21,7 @@ use crate::bye::{Bye, ByeCode};
 use crate::client::{self, ClientSession, Event, Opening};
 use crate::fragment::PartialItem;
 use crate::frame::{Features, Frame, decode, encode};
+use crate::reconcile::Differs;
 use crate::server::{self, Cx, ServerSession};
 use crate::token::TokenKey;
 
@@ -474,6 +475,8 @@ pub(super) struct Pipe {
     pub(super) events: Vec<Event>,
     /// Whether the device applies what it gets.
     pub(super) applies: bool,
+    /// Whether it asks for what it learns that the server alone holds.
+    pub(super) asks: bool,
     pub(super) closed: Option<Bye>,
     pub(super) submitted: usize,
     pub(super) taken_back: usize,
@@ -493,6 +496,7 @@ impl Pipe {
             sent_down: Vec::new(),
             events: Vec::new(),
             applies: true,
+            asks: false,
             closed: None,
             submitted: 0,
             taken_back: 0,
@@ -526,6 +530,16 @@ impl Pipe {
                 return;
             }
             left -= 1;
+        }
+    }
+
+    /// Delivers what the server sent, while nothing of the device's leaves.
+    pub(super) fn hear(&mut self, server: &mut Server, phone: &mut Phone) {
+        self.poll_client(server, phone);
+        while let Some(bytes) = self.down.pop_front() {
+            self.client.handle(server.now, client::Input::Frame(&bytes));
+            self.sent_down.push(bytes);
+            self.poll_client(server, phone);
         }
     }
 
@@ -598,6 +612,11 @@ impl Pipe {
                         let input = client::Input::Statements(statements);
                         self.client.handle(server.now, input);
                     }
+                    if self.asks
+                        && let Some(need) = needed(&event)
+                    {
+                        self.client.handle(server.now, need);
+                    }
                     if applied && self.applies {
                         self.client.handle(server.now, client::Input::Applied);
                     }
@@ -607,6 +626,27 @@ impl Pipe {
             }
         }
     }
+}
+
+/// What a device asks for that holds none of what the server alone does.
+pub(super) fn needed(event: &Event) -> Option<client::Input<'static>> {
+    let Event::Differs {
+        prefix,
+        audience,
+        found,
+    } = event
+    else {
+        return None;
+    };
+    let theirs = found.iter().filter_map(|found| match found {
+        Differs::Theirs(range) => Some(*range),
+        Differs::Ours(_) | Differs::Both { .. } => None,
+    });
+    Some(client::Input::Need {
+        prefix: prefix.clone(),
+        audience: *audience,
+        ranges: theirs.collect(),
+    })
 }
 
 fn kinds(frames: &[Vec<u8>]) -> Vec<&'static str> {
