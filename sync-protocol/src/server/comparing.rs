@@ -99,6 +99,10 @@ impl Comparing {
             for range in &asked.need {
                 outbound.need(copy.side.documents(*range));
             }
+        } else if !asked.need.is_empty() {
+            // What was asked for is not read any more. The device waits for the word that all that
+            // it asked for was sent.
+            outbound.need(std::iter::empty());
         }
         let answers = answers.into_iter();
         let answers: Vec<_> = answers.map(|answer| encode(&answer.into(), peer)).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bukti_core::authority::{Audience, Role};
+use bukti_core::authority::{Audience, Grant, Role};
 use bukti_core::id::{ChangeHash, DocumentId};
 use bukti_core::limits::GRANTS_MAX;
 use bukti_core::scope::Scope;
@@ -145,6 +145,35 @@ fn an_end_that_was_on_its_way_before_the_answer_is_not_the_end_of_what_was_asked
     assert!(matches!(pipe.events.last(), Some(Event::UpToDate { .. })));
     assert!(pipe.client.comparing(), "it did not come yet");
     pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert!(!pipe.client.comparing());
+}
+
+#[test]
+fn what_was_asked_for_and_is_not_granted_any_more_is_not_waited_for() {
+    let mut server = Server::new();
+    let mut writer = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    written(&mut server, &mut writer, VILLAGE, 1);
+    let (mut phone, mut pipe) = empty_handed(&mut server);
+    let comparison = compare(VILLAGE, 1, Vec::new());
+    pipe.client.handle(server.now, comparison);
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    let need = pipe.events.iter().find_map(needed).unwrap();
+    pipe.client.handle(server.now, need);
+    // The rest is granted, and the device hears of that before what it asks for is read.
+    let rest = Grant {
+        role: Role::Officer,
+        scope: BESIDE.parse().unwrap(),
+    };
+    let (wall, device) = (server.wall, phone.device());
+    server.ledger.grant(wall, device, vec![rest]).unwrap();
+    pipe.tell(&mut server, Input::Advanced);
+    pipe.hear(&mut server, &mut phone);
+    assert!(
+        matches!(pipe.events.last(), Some(Event::UpToDate { digests, .. }) if digests.len() == 1)
+    );
+    assert!(pipe.client.comparing(), "its frame is not answered");
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert!(wholes(&pipe).is_empty());
     assert!(!pipe.client.comparing());
 }
 
