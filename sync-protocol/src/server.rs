@@ -226,7 +226,8 @@ impl ServerSession {
             Input::Enrolled(result) => self.enrolled(cx, result),
             Input::TakenBack(left) => match &mut self.phase {
                 Phase::Live(live) => {
-                    let done = live.taken_back(cx.reader, left, &mut self.outputs);
+                    let done =
+                        live.taken_back(cx.reader, left, &mut self.window, &mut self.outputs);
                     live.heard(cx.now);
                     done.or_else(|end| live.bear(cx.now, end))
                 }

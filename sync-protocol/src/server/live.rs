@@ -580,12 +580,13 @@ impl Live {
         Ok(0)
     }
 
-    /// The journal took statements in: runs may be judged by them. Those that are left wait on the
-    /// device, which is told.
+    /// The journal took statements in: runs may be judged by them, unless the device's cursor shows
+    /// that it holds more of them. Those that are left wait on the device, which is told.
     pub(super) fn taken_back<S: Storage, K: Kv>(
         &mut self,
         reader: &Reader<S, K>,
         left: Option<Left>,
+        window: &mut Window,
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), End> {
         self.statements_wait |= left == Some(Left::Full);
@@ -596,17 +597,34 @@ impl Live {
         if !self.taking_back.is_empty() {
             return Ok(());
         }
-        if !self.behind_statements.is_empty() {
-            let batch = std::mem::take(&mut self.behind_statements);
-            outputs.push_back(Output::Submit(batch));
-        }
         for holding in std::mem::take(&mut self.named_behind) {
             self.answer_holding(reader, holding, outputs)?;
         }
         if let Some(subscribe) = self.subscribed_behind.take() {
             self.subscribe(reader, &subscribe, outputs)?;
         }
+        let batch = std::mem::take(&mut self.behind_statements);
+        if self.awaits_statements {
+            self.drop_unjudged(&batch, window);
+        } else if !batch.is_empty() {
+            outputs.push_back(Output::Submit(batch));
+        }
         Ok(())
+    }
+
+    /// The flight was dropped behind these runs: they come again, and are judged then.
+    fn drop_unjudged(&mut self, batch: &[Submission], window: &mut Window) {
+        for submission in batch {
+            self.settle(&submission.run.id(), window);
+        }
+    }
+
+    /// A run waits no more; what it took of the credit is free.
+    fn settle(&mut self, run: &RunId, window: &mut Window) {
+        if let Some(waited) = self.unjudged.remove(run) {
+            self.unjudged_bytes -= waited.bytes;
+            window.settle(waited.credit);
+        }
     }
 
     /// Judges what can be judged without a document. The error is for bytes that do not even name
@@ -641,10 +659,7 @@ impl Live {
         let mut answers: Vec<Frame> = Vec::new();
         let mut next = Next::Go;
         for Outcome { run, verdict } in outcomes {
-            if let Some(waited) = self.unjudged.remove(&run) {
-                self.unjudged_bytes -= waited.bytes;
-                window.settle(waited.credit);
-            }
+            self.settle(&run, window);
             match verdict {
                 Verdict::Accepted(position) => accepted.push(Placed { run, position }),
                 Verdict::Missing(mut hashes) => {

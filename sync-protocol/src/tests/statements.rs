@@ -166,6 +166,27 @@ fn long_statements_are_sent_where_the_server_lacks_them_and_only_named_where_it_
 }
 
 #[test]
+fn runs_behind_a_cursor_that_turns_out_void_wait_for_all_statements() {
+    let (mut server, mut phone) = founded_anew();
+    // Of the loss before this one it still owes something.
+    phone.owed = vec![revocation(1)];
+    phone.statements = vec![revocation(1), revocation(2)];
+    // More than half of the credit: it has to come back.
+    let runs: Vec<_> = (0..14)
+        .map(|random| phone.create(VILLAGE, random, &noise(3_000)).id())
+        .collect();
+    server.judges = false;
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    assert!(pipe.kinds_up().contains(&"push"));
+    pipe.tell(&mut server, Input::TakenBack(None));
+    assert_eq!((pipe.submitted, pipe.found.len()), (0, 1));
+    server.judges = true;
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert_eq!((pipe.closed.as_ref(), pipe.taken_back), (None, 2));
+    assert_eq!((pipe.submitted, pipe.accepted()), (runs.len(), runs));
+}
+
+#[test]
 fn a_long_statement_goes_on_where_it_was_cut() {
     let record = framework("lost", 30_000);
     let (mut server, mut phone) = founded_anew();
