@@ -9,7 +9,9 @@
 //! 2 a mark without them has them where its `facts` are.
 //!
 //! `seen` is an index into the first list, so that a device with many subscriptions at one place
-//! repeats the chain value once. A cursor is not signed: it gives no rights and can only make its
+//! repeats the chain value once. A device that is sent no documents has no marks; its cursor names one
+//! place, up to which it was told what there is, so that it notices all the same when the server lost
+//! records. Cursors from before that name none. A cursor is not signed: it gives no rights and can only make its
 //! owner receive less or the same again.
 
 use bukti_core::authority::Audience;
@@ -33,6 +35,8 @@ pub struct Cursor {
     /// Position of a unit's move that is being passed, and of the place below which documents and
     /// statements have not gone by.
     pub passing: Option<(Position, Position)>,
+    /// Up to where a device without marks was told what there is.
+    pub reached: Option<Seen>,
 }
 
 /// How far one subscription has been read.
@@ -63,13 +67,20 @@ impl Cursor {
         self.write().expect("writing to a vector cannot fail")
     }
 
-    fn write(&self) -> Result<Vec<u8>, EncodeError<std::convert::Infallible>> {
-        let mut seen: Vec<Seen> = Vec::new();
-        for mark in &self.marks {
-            if !seen.contains(&mark.seen) {
-                seen.push(mark.seen);
+    /// Every place that it names, once.
+    pub fn places(&self) -> Vec<Seen> {
+        let mut places = Vec::new();
+        let marks = self.marks.iter().map(|mark| mark.seen);
+        for seen in marks.chain(self.reached) {
+            if !places.contains(&seen) {
+                places.push(seen);
             }
         }
+        places
+    }
+
+    fn write(&self) -> Result<Vec<u8>, EncodeError<std::convert::Infallible>> {
+        let seen = self.places();
         let mut e = Encoder::new(Vec::new());
         let length = 3 + u64::from(self.passing.is_some());
         let is_silent = self.marks.iter().all(|mark| mark.moves == 0);
@@ -159,7 +170,12 @@ fn read(bytes: &[u8]) -> Result<Cursor, minicbor::decode::Error> {
     if d.position() != bytes.len() {
         return Err(refuse("bytes follow the cursor"));
     }
-    Ok(Cursor { marks, passing })
+    let reached = seen.first().copied().filter(|_| marks.is_empty());
+    Ok(Cursor {
+        marks,
+        passing,
+        reached,
+    })
 }
 
 fn array_of(d: &mut Decoder<'_>, length: u64) -> Result<(), minicbor::decode::Error> {
@@ -203,7 +219,7 @@ mod tests {
         let village = |n| mark(&format!("13.76.01.{}", 1000 + n), 5_000_000);
         Cursor {
             marks: (0..count).map(village).collect(),
-            passing: None,
+            ..Cursor::default()
         }
     }
 
@@ -211,13 +227,33 @@ mod tests {
     fn a_cursor_reads_back_as_it_was_written() {
         for passing in [None, Some((13, 7))] {
             let marks = vec![mark("13.76", 10), mark("13.77", 12), mark("14", 10)];
-            let cursor = Cursor { marks, passing };
+            let cursor = Cursor {
+                marks,
+                passing,
+                reached: None,
+            };
             assert_eq!(Cursor::from_bytes(&cursor.to_bytes()), Ok(cursor));
         }
         assert_eq!(
             Cursor::from_bytes(&Cursor::default().to_bytes()),
             Ok(Cursor::default())
         );
+    }
+
+    #[test]
+    fn a_cursor_without_marks_names_a_place_and_those_of_before_named_none() {
+        let reached = Some(mark("13.76", 10).seen);
+        let cursor = Cursor {
+            reached,
+            ..Cursor::default()
+        };
+        let bytes = cursor.to_bytes();
+        // In the form that servers of before read: a list of places, and no marks.
+        assert_eq!(bytes[..4], [0x83, VERSION_SILENT, 0x81, 0x82]);
+        assert_eq!(bytes.last(), Some(&0x80));
+        assert_eq!(Cursor::from_bytes(&bytes), Ok(cursor));
+        let of_before = [0x83, VERSION_SILENT, 0x80, 0x80];
+        assert_eq!(Cursor::from_bytes(&of_before), Ok(Cursor::default()));
     }
 
     #[test]
@@ -229,7 +265,7 @@ mod tests {
             };
             let cursor = Cursor {
                 marks: at.iter().map(mark).collect(),
-                passing: None,
+                ..Cursor::default()
             };
             let bytes = cursor.to_bytes();
             assert_eq!(Cursor::from_bytes(&bytes), Ok(cursor));

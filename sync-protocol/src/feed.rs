@@ -186,9 +186,11 @@ impl Feed {
         let (start, cursor) = match cursor {
             None => (Start::New, Cursor::default()),
             Some(bytes) => match Cursor::from_bytes(bytes) {
-                // Nothing was ever sent under it.
-                Ok(cursor) if cursor.marks.is_empty() => (Start::New, cursor),
-                Ok(cursor) if is_ours(reader, &cursor)? => (Start::Continued, cursor),
+                Ok(cursor) if is_ours(reader, &cursor)? => match cursor.marks.is_empty() {
+                    // No document was ever sent under it.
+                    true => (Start::New, cursor),
+                    false => (Start::Continued, cursor),
+                },
                 Ok(_) | Err(_) => (Start::Void, Cursor::default()),
             },
         };
@@ -343,7 +345,7 @@ impl Feed {
         Ok(Some(Page {
             items: draft.items,
             left: draft.left,
-            cursor: self.cursor_bytes(),
+            cursor: self.cursor_bytes(watermark),
         }))
     }
 
@@ -378,7 +380,7 @@ impl Feed {
             .map(|(of, found)| (of.prefix, of.audience, found.digest, found.documents))
             .collect();
         Ok(Some(UpToDate {
-            cursor: self.cursor_bytes(),
+            cursor: self.cursor_bytes(seen),
             position: seen.position,
             digests,
         }))
@@ -396,7 +398,8 @@ impl Feed {
     ) -> Result<(), FeedError> {
         let placements = reader.placements();
         let wanted = wanted(grants, &self.requested, &placements)?;
-        let (cursor, watermark) = (self.cursor(), reader.watermark());
+        let watermark = reader.watermark();
+        let cursor = self.cursor(watermark);
         let resume = |subscription| Reading::resume(subscription, &cursor, &placements, watermark);
         self.readings = wanted.into_iter().map(resume).collect();
         (self.ahead, self.owed) = (None, None);
@@ -698,9 +701,14 @@ impl Feed {
         self.wholes.forget_upto(seen.position);
     }
 
-    fn cursor(&self) -> Cursor {
+    /// The cursor of a device that was told what there is up to `reached`, as which it shows if the
+    /// device reads nothing.
+    fn cursor(&self, reached: Seen) -> Cursor {
         if self.muted {
-            return Cursor::default();
+            return Cursor {
+                reached: Some(reached),
+                ..Cursor::default()
+            };
         }
         let nothing_moved = self.placements.is_empty();
         let mark = |reading: &Reading| match nothing_moved {
@@ -713,6 +721,7 @@ impl Feed {
         };
         Cursor {
             marks: self.readings.iter().map(mark).collect(),
+            reached: self.readings.is_empty().then_some(reached),
             passing: self.transfer.as_ref().map(|moved| (moved.at, moved.below)),
         }
     }
@@ -720,8 +729,8 @@ impl Feed {
     /// The cursor, at most [`limits::CURSOR_BYTES_MAX`] long. If subscriptions with the longest
     /// names stand at many places, all go back to the first, and what is said of statements to
     /// where both numbers of it hold: that repeats, and misses nothing.
-    fn cursor_bytes(&self) -> Vec<u8> {
-        let mut cursor = self.cursor();
+    fn cursor_bytes(&self, reached: Seen) -> Vec<u8> {
+        let mut cursor = self.cursor(reached);
         let bytes = cursor.to_bytes();
         if bytes.len() <= limits::CURSOR_BYTES_MAX {
             return bytes;
@@ -765,15 +774,10 @@ impl Feed {
 
 /// Whether this journal has every chain value that the cursor names.
 fn is_ours<S: Storage, K: Kv>(reader: &Reader<S, K>, cursor: &Cursor) -> Result<bool, FeedError> {
-    let mut checked: Vec<Seen> = Vec::new();
-    for mark in &cursor.marks {
-        if checked.contains(&mark.seen) {
-            continue;
-        }
-        if reader.chain_at(mark.seen.position)? != Some(mark.seen.chain) {
+    for seen in cursor.places() {
+        if reader.chain_at(seen.position)? != Some(seen.chain) {
             return Ok(false);
         }
-        checked.push(mark.seen);
     }
     Ok(true)
 }

@@ -397,7 +397,7 @@ fn the_longest_cursor_still_fits_where_cursors_travel() {
         };
         let cursor = Cursor {
             marks: vec![mark],
-            passing: None,
+            ..Cursor::default()
         };
         Reading::resume(
             subscription,
@@ -410,7 +410,7 @@ fn the_longest_cursor_still_fits_where_cursors_travel() {
         )
     };
     feed.readings = (0..limits::SUBSCRIPTIONS_MAX).map(reading).collect();
-    let bytes = feed.cursor_bytes();
+    let bytes = feed.cursor_bytes(seen);
     assert!(
         bytes.len() <= limits::CURSOR_BYTES_MAX,
         "{} bytes",
@@ -428,7 +428,7 @@ fn the_longest_cursor_still_fits_where_cursors_travel() {
     for reading in &mut feed.readings {
         reading.moves = Position::MAX / 2;
     }
-    let bytes = feed.cursor_bytes();
+    let bytes = feed.cursor_bytes(seen);
     let cursor = Cursor::from_bytes(&bytes).unwrap();
     let told = |mark: &Mark| (mark.facts, mark.moves);
     assert!(

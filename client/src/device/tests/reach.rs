@@ -348,3 +348,62 @@ fn less_that_was_compared_under_the_same_prefix_does_not_end_a_loss() {
     assert!(is_over(read(std::slice::from_ref(&district))));
     assert!(!is_over(read(&[])));
 }
+
+/// The server was put back to before it took a device's grants away.
+#[test]
+fn a_device_whose_grants_were_taken_gives_that_back_and_is_sent_nothing() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let mut budi = world.phone("Budi", Role::Officer, WARD);
+    create_at(&mut siti, WARD, "Papan");
+    world.sync(&mut siti);
+    world.sync(&mut budi);
+    let copy = world.journal.duplicate();
+    let device = budi.device().id();
+    world.ledger.grant(NOW + 1, device, Vec::new()).unwrap();
+    world.sync(&mut budi);
+    assert_eq!(budi.titles(), Vec::<String>::new());
+    world.restore(copy);
+    let events = world.sync(&mut budi);
+    assert!(events.iter().any(|event| matches!(event, Event::Void)));
+    let row = world.ledger.reader().device(&device).unwrap().unwrap();
+    assert_eq!(row.grants, []);
+    let is_whole = |item: &Item| matches!(item, Item::Whole { .. });
+    let sent =
+        |event: &Event| matches!(event, Event::Page { items, .. } if items.iter().any(is_whole));
+    assert!(!events.iter().any(sent), "{events:?}");
+    assert_eq!(budi.titles(), Vec::<String>::new());
+    // And then the cursor holds.
+    let events = world.sync(&mut budi);
+    assert!(!events.iter().any(|event| matches!(event, Event::Void)));
+}
+
+/// A server that was founded anew is put back once more while a device waits to be confirmed.
+#[test]
+fn a_device_that_is_not_confirmed_gives_again_what_is_lost_again() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let mut eko = world.phone("Eko", Role::Officer, WARD);
+    let eko = eko.device().id();
+    world.ledger.revoke(NOW, eko).unwrap();
+    world.sync(&mut siti);
+    let mut anew = World::founded(1, JournalId([8; 16]));
+    let certificate = siti.device().identity().certificate_record().to_vec();
+    let device = siti.device().id();
+    let readmitted = anew.ledger.readmit(NOW, device, &certificate);
+    readmitted.unwrap().unwrap();
+    let copy = anew.journal.duplicate();
+    let is_revoked = |world: &World| {
+        let row = world.ledger.reader().device(&eko).unwrap();
+        row.is_some_and(|row| row.revoked_at.is_some())
+    };
+    anew.sync(&mut siti);
+    assert!(is_revoked(&anew));
+    assert!(siti.device().status().unwrap().awaits_confirmation);
+    anew.restore(copy);
+    let events = anew.sync(&mut siti);
+    assert!(events.iter().any(|event| matches!(event, Event::Void)));
+    assert!(is_revoked(&anew));
+    let events = anew.sync(&mut siti);
+    assert!(!events.iter().any(|event| matches!(event, Event::Void)));
+}

@@ -54,7 +54,7 @@ fn mark(prefix: &str, audience: Audience, position: Position, floor: Position) -
 fn resumed(subscription: Subscription, marks: &[Mark]) -> (Position, Position, Position) {
     let cursor = Cursor {
         marks: marks.to_vec(),
-        passing: None,
+        ..Cursor::default()
     };
     let reading = Reading::resume(subscription, &cursor, &Placements::default(), WATERMARK);
     (reading.seen.position, reading.floor, reading.facts)
@@ -238,7 +238,7 @@ fn resumed_where(moves: &[(Position, &str, &str)], prefix: &str, mark: Mark) -> 
     }
     let cursor = Cursor {
         marks: vec![mark],
-        passing: None,
+        ..Cursor::default()
     };
     let read = subscription(prefix, Audience::All, &[]);
     Reading::resume(read, &cursor, &placements, WATERMARK)

@@ -97,10 +97,55 @@ fn a_device_that_only_gives_is_kept_nothing_for() {
     assert_eq!(feed.next(&world.reader(), PAGE_BYTES).unwrap(), None);
     assert!(feed.needs.is_empty());
     let end = feed.up_to_date(&world.reader()).unwrap().unwrap();
-    assert_eq!(Cursor::from_bytes(&end.cursor).unwrap(), Cursor::default());
+    let nowhere = Cursor {
+        reached: Some(world.reader().watermark()),
+        ..Cursor::default()
+    };
+    assert_eq!(Cursor::from_bytes(&end.cursor), Ok(nowhere));
     device.cut(0);
     device.held.cursor = Some(end.cursor);
     assert_eq!(device.feed(&world).start_was(), Start::New);
+}
+
+#[test]
+fn a_device_that_reads_nothing_shows_where_it_was_told_that() {
+    let mut world = world_with(1);
+    let mut nobody = device(149, &[]);
+    world.enrol(nobody.id, VILLAGE);
+    let before = world.reader().watermark();
+    nobody.regrant(&mut world, Vec::new());
+    let starts = |nobody: &mut Device, world: &World, cursor: &Cursor| {
+        nobody.cut(0);
+        nobody.held.cursor = Some(cursor.to_bytes());
+        nobody.feed(world).start_was()
+    };
+    let told = |cursor: &[u8]| Cursor::from_bytes(cursor).unwrap();
+    let page = nobody.feed(&world).next(&world.reader(), PAGE_BYTES);
+    let page = page.unwrap().unwrap();
+    let with_page = told(&page.cursor);
+    let last = told(&nobody.up_to_date(&world).unwrap().cursor);
+    // The statement that ended its grants is not behind it.
+    for cursor in [with_page, last] {
+        let reached = cursor.reached.unwrap();
+        assert!(cursor.marks.is_empty() && reached.position > before.position);
+        assert_eq!(starts(&mut nobody, &world, &cursor), Start::New);
+        let mut elsewhere = cursor.clone();
+        elsewhere.reached = Some(Seen {
+            chain: Chain([0; 32]),
+            ..reached
+        });
+        assert_eq!(starts(&mut nobody, &world, &elsewhere), Start::Void);
+        elsewhere.reached = Some(Seen {
+            position: reached.position + 1,
+            ..reached
+        });
+        assert_eq!(starts(&mut nobody, &world, &elsewhere), Start::Void);
+    }
+    assert_eq!(
+        starts(&mut nobody, &world, &Cursor::default()),
+        Start::New,
+        "as servers wrote it before"
+    );
 }
 
 #[test]
