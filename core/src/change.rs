@@ -49,6 +49,8 @@ pub struct Parsed {
     pub start_op: u64,
     /// How many operations it has; may be none.
     pub operations: u64,
+    /// How many of them begin or end a mark on a text.
+    pub marks: u64,
     /// The changes it builds on, ascending.
     pub deps: Vec<ChangeHash>,
     /// What the writer's clock said, in the unit the writer chose.
@@ -185,14 +187,15 @@ fn read_data(data: &[u8], hash: ChangeHash, received_bytes: usize) -> Result<Par
     }
     let message = read_message(&mut reader)?;
     let other_actors = read_other_actors(&mut reader, &actor)?;
-    let operations = columns::measure(&mut reader, 1 + other_actors.len() as u64, start_op)?;
+    let measure = columns::measure(&mut reader, 1 + other_actors.len() as u64, start_op)?;
     refuse_extra_bytes(reader.rest())?;
     let parsed = Parsed {
         hash,
         actor,
         seq,
         start_op,
-        operations,
+        operations: measure.operations,
+        marks: measure.marks,
         deps,
         time,
         message,

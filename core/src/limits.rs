@@ -100,6 +100,12 @@ pub const DOCUMENT_CHANGES_MAX: u64 = 100_000;
 /// than a second.
 pub const DOCUMENT_OPERATIONS_MAX: u64 = 400_000;
 
+/// Operations of one document that begin or end a mark on a text: 256 formatted passages, more than a
+/// narrative of a few pages has. Automerge takes time with the cube of the marks that lie over each
+/// other: of 256 some 70 ms for each time the text is read, of 1,024 over 3 s, of 5,000, which are 40 KB,
+/// several minutes.
+pub const DOCUMENT_MARKS_MAX: u64 = 512;
+
 /// Operations applied to a document in one go, so that memory follows neither a long queue of
 /// waiting runs nor how well they deflate.
 pub const BATCH_OPERATIONS_MAX: u64 = RUN_OPERATIONS_MAX;

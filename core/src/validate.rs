@@ -88,6 +88,11 @@ impl CheckedRun {
         self.changes.iter().map(|change| change.operations).sum()
     }
 
+    /// Operations of its changes that begin or end a mark.
+    fn marks(&self) -> u64 {
+        self.changes.iter().map(|change| change.marks).sum()
+    }
+
     fn inflated_bytes(&self) -> usize {
         self.changes
             .iter()

@@ -27,7 +27,18 @@ mod spec {
     pub(super) const MARK_NAME: u64 = 0xa5;
 }
 
-const ACTION_HIGHEST: u64 = 7;
+const ACTION_HIGHEST: u64 = ACTION_MARK;
+
+/// Begins or ends a mark on a text.
+const ACTION_MARK: u64 = 7;
+
+/// What the columns hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Measure {
+    pub(super) operations: u64,
+    /// Operations among them that begin or end a mark.
+    pub(super) marks: u64,
+}
 
 /// Reads the column list and the columns, counts the operations, and leaves in `reader` what
 /// follows.
@@ -38,7 +49,7 @@ pub(super) fn measure(
     reader: &mut Reader<'_>,
     actors: u64,
     start_op: u64,
-) -> Result<u64, ChangeFault> {
+) -> Result<Measure, ChangeFault> {
     let columns = read_columns(reader)?;
     let column = |wanted: u64| {
         columns
@@ -47,7 +58,8 @@ pub(super) fn measure(
             .unwrap_or_default()
     };
 
-    let operations = count_operations(column(spec::ACTION))?;
+    let measure = count_operations(column(spec::ACTION))?;
+    let operations = measure.operations;
     let predecessors = count_predecessors(column(spec::PREDECESSOR_COUNT), operations)?;
     for (spec, rows_max) in [
         (spec::OBJECT_ACTOR, operations),
@@ -68,7 +80,7 @@ pub(super) fn measure(
     for spec in [spec::KEY_TEXT, spec::MARK_NAME] {
         check_keys(column(spec), operations)?;
     }
-    Ok(operations)
+    Ok(measure)
 }
 
 fn read_columns<'a>(reader: &mut Reader<'a>) -> Result<Vec<(u64, &'a [u8])>, ChangeFault> {
@@ -117,13 +129,17 @@ fn is_known(spec: u64) -> bool {
 }
 
 /// Automerge reads operations until the column of actions ends, so its rows are the count.
-fn count_operations(column: &[u8]) -> Result<u64, ChangeFault> {
-    walk(
+fn count_operations(column: &[u8]) -> Result<Measure, ChangeFault> {
+    let mut marks = 0;
+    let operations = walk(
         column,
         limits::CHANGE_OPERATIONS_MAX,
         Reader::unsigned,
-        |action, _| match action {
-            Some(action) if *action <= ACTION_HIGHEST => Ok(()),
+        |action, rows| match action {
+            Some(action) if *action <= ACTION_HIGHEST => {
+                marks += if *action == ACTION_MARK { rows } else { 0 };
+                Ok(())
+            }
             Some(_) => Err(ChangeFault::Unsupported(
                 "it has an operation that is not known",
             )),
@@ -133,7 +149,8 @@ fn count_operations(column: &[u8]) -> Result<u64, ChangeFault> {
     .map_err(|fault| match fault {
         ChangeFault::TooManyRows => ChangeFault::TooManyOperations,
         other => other,
-    })
+    })?;
+    Ok(Measure { operations, marks })
 }
 
 fn count_predecessors(column: &[u8], operations: u64) -> Result<u64, ChangeFault> {

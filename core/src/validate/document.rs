@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
+use automerge::legacy::OpType;
 use automerge::{ActorId, Automerge, ROOT, ReadDoc, ScalarValue, Value};
 
 use super::proof::unreadable;
@@ -12,6 +14,7 @@ use super::{CheckedRun, Refusal};
 use crate::change::Parsed;
 use crate::envelope::DocumentKind;
 use crate::id::{Actor, ChangeHash};
+use crate::limits;
 
 /// The root key under which a piece of evidence declares its state.
 const DECLARED: &str = "declared";
@@ -181,6 +184,15 @@ impl Document {
         .unwrap_or_else(|_| Err(unreadable("Automerge fails over the document.")))
     }
 
+    /// Operations of its changes that begin or end a mark. They are counted once, and only where
+    /// somebody asks: of a document that was loaded that takes as long as reading all of it.
+    pub(super) fn marks(&self) -> u64 {
+        *self
+            .index
+            .marks
+            .get_or_init(|| count_marks(&self.automerge))
+    }
+
     pub(super) fn index(&self) -> &Index {
         &self.index
     }
@@ -231,17 +243,50 @@ fn is_ready(value: &Value<'_>) -> bool {
     }
 }
 
+/// Where Automerge fails over it there are as many as may be.
+fn count_marks(automerge: &Automerge) -> u64 {
+    let count = || {
+        let changes = automerge.get_changes(&[]);
+        let marks = changes.iter().map(|change| {
+            let operations = change.decode().operations;
+            let marks = operations
+                .iter()
+                .filter(|op| matches!(op.action, OpType::MarkBegin(_) | OpType::MarkEnd(_)));
+            marks.count() as u64
+        });
+        marks.sum()
+    };
+    catch_unwind(AssertUnwindSafe(count)).unwrap_or(limits::DOCUMENT_MARKS_MAX)
+}
+
 /// Which changes a document has, by hash and by (actor, seq), and how far its counters went.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Index {
     max_ops: HashMap<ChangeHash, u64>,
     by_seq: HashMap<(Actor, u64), ChangeHash>,
     operations: u64,
+    /// Not known of a document that was loaded, until somebody asks.
+    marks: OnceLock<u64>,
+}
+
+impl Default for Index {
+    /// Of a document without changes.
+    fn default() -> Self {
+        Self {
+            max_ops: HashMap::new(),
+            by_seq: HashMap::new(),
+            operations: 0,
+            marks: OnceLock::from(0),
+        }
+    }
 }
 
 impl Index {
     fn of(automerge: &Automerge) -> Self {
-        let mut index = Self::default();
+        let mut index = Self {
+            marks: OnceLock::new(),
+            ..Self::default()
+        };
         for change in automerge.get_changes_meta(&[]) {
             let hash = ChangeHash::from(change.hash);
             index.max_ops.insert(hash, change.max_op);
@@ -258,6 +303,9 @@ impl Index {
         self.max_ops.insert(change.hash, change.max_op());
         self.by_seq.insert((change.actor, change.seq), change.hash);
         self.operations += change.operations;
+        if let Some(marks) = self.marks.take() {
+            self.marks = OnceLock::from(marks + change.marks);
+        }
     }
 
     pub(super) fn insert_run(&mut self, run: &CheckedRun) {

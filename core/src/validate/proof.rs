@@ -54,6 +54,9 @@ impl<'a> Attempt<'a> {
         let Some(kind) = kind else {
             return Err(RefusalCode::NoRoot.into());
         };
+        if asked == Asked::Everything {
+            expect_few_marks(document, runs)?;
+        }
         let mut index = document
             .map(|document| document.index().clone())
             .unwrap_or_default();
@@ -197,6 +200,26 @@ struct Prediction {
     heads: BTreeSet<ChangeHash>,
     /// Every new change builds on all there was before it.
     one_line: bool,
+}
+
+/// Refuses marks beyond those that a document may have. Whoever adds none is not concerned, whatever
+/// was accepted before.
+fn expect_few_marks(document: Option<&Document>, runs: &[&CheckedRun]) -> Result<(), Refusal> {
+    let max = limits::DOCUMENT_MARKS_MAX;
+    let added = runs.iter().map(|run| run.marks()).sum::<u64>();
+    if added == 0 {
+        return Ok(());
+    }
+    if added > max || document.map_or(0, Document::marks) + added > max {
+        return Err(Refusal::new(
+            RefusalCode::TooManyOperations,
+            format!(
+                "The texts of a document are formatted in at most {} places.",
+                max / 2
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// Lets Automerge read a change, and holds it to what we read.

@@ -12,6 +12,7 @@ mod bounds;
 mod convergence;
 pub(crate) mod crafted;
 mod device;
+mod marks;
 mod recorded;
 
 /// A document with one change, its creator and another device.
