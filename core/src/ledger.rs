@@ -33,6 +33,7 @@ mod admin;
 mod apply;
 mod cache;
 mod found;
+mod judging;
 mod keys;
 mod moving;
 mod reader;
@@ -45,7 +46,7 @@ mod verify;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use self::accept::{Outcome, Submission, Verdict};
+pub use self::accept::{Outcome, Submission, Taken, Verdict};
 pub use self::admin::{AdminError, EnrolError, EnrolRefusal, Enrolled};
 pub use self::found::{Acknowledged, Found, code, lost_from};
 pub use self::reader::{ReadError, Reader, ScopeDigest, Subscription, Whole};

@@ -106,6 +106,22 @@ pub const DOCUMENT_OPERATIONS_MAX: u64 = 400_000;
 /// several minutes.
 pub const DOCUMENT_MARKS_MAX: u64 = 512;
 
+/// What the trials of one turn of the ledger cost before it lets others go first: as much as one of the
+/// longest document that devices fill, some 0.6 s. Each costs [`TRIAL_COST`], the changes that the
+/// document has with what is tried, and one for each [`TRIAL_OPERATIONS`]. Runs that fail are tried in
+/// halves, so that a few hundred would keep everybody waiting for minutes.
+pub const TURN_COST_MAX: u64 = DOCUMENT_CHANGES_TAKEN;
+
+/// What a trial costs whatever the document: as much as sixteen changes, about half a millisecond.
+pub const TRIAL_COST: u64 = 16;
+
+/// Operations that cost a trial as much as a change.
+pub const TRIAL_OPERATIONS: u64 = DOCUMENT_OPERATIONS_MAX / DOCUMENT_CHANGES_TAKEN;
+
+/// Changes that cost as much as an operation that begins or ends a mark, where as many marks as may be
+/// lie over each other: [`DOCUMENT_MARKS_MAX`] take 160 ms.
+pub const TRIAL_MARK_COST: u64 = 10;
+
 /// Operations applied to a document in one go, so that memory follows neither a long queue of
 /// waiting runs nor how well they deflate.
 pub const BATCH_OPERATIONS_MAX: u64 = RUN_OPERATIONS_MAX;

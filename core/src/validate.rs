@@ -215,6 +215,33 @@ pub struct Judged {
     pub order: Vec<usize>,
 }
 
+/// What one turn of a judgement came to.
+#[derive(Debug)]
+pub struct Turn {
+    /// The document with all valid runs in it, if there was any.
+    pub document: Option<Document>,
+    /// Every run in the order in which they were given, with its verdict unless nothing was decided.
+    pub verdicts: Vec<(CheckedRun, Option<Verdict>)>,
+    /// Places in `verdicts` of the valid runs, in the order in which they are to be recorded.
+    pub order: Vec<usize>,
+    /// What its trials cost.
+    pub cost: u64,
+}
+
+impl Turn {
+    fn whole(self) -> Judged {
+        let verdicts = self.verdicts.into_iter().map(|(run, verdict)| {
+            let verdict = verdict.expect("trials without a bound decide about every run");
+            (run, verdict)
+        });
+        Judged {
+            document: self.document,
+            verdicts: verdicts.collect(),
+            order: self.order,
+        }
+    }
+}
+
 /// Judges all waiting runs of one document together. `document` is what was accepted so far, or
 /// `None` if nothing was; it stays as it is.
 ///
@@ -225,7 +252,17 @@ pub struct Judged {
 /// # Panics
 /// If the runs belong to different documents.
 pub fn judge(document: Option<&Document>, runs: Vec<CheckedRun>) -> Judged {
-    judge_as(Asked::Everything, document, runs)
+    judge_as(Asked::Everything, document, runs, u64::MAX).whole()
+}
+
+/// The same until trials have cost so much (see [`limits::TURN_COST_MAX`]): at least one run has a
+/// verdict then, and those without one are to be judged again, before others of their document that
+/// came behind them.
+///
+/// # Panics
+/// If the runs belong to different documents.
+pub fn judge_turn(document: Option<&Document>, runs: Vec<CheckedRun>, cost_max: u64) -> Turn {
+    judge_as(Asked::Everything, document, runs, cost_max)
 }
 
 /// Judges runs that were recorded, in their order, wherever that is cut: between two runs that were
@@ -241,7 +278,7 @@ pub fn judge_recorded(
     published_later: bool,
 ) -> Judged {
     let published = published_later || runs.iter().any(|run| run.envelope().body().publish);
-    judge_as(Asked::Recorded { published }, document, runs)
+    judge_as(Asked::Recorded { published }, document, runs, u64::MAX).whole()
 }
 
 /// What is asked of a document with runs in it.
@@ -256,7 +293,12 @@ enum Asked {
     },
 }
 
-fn judge_as(asked: Asked, document: Option<&Document>, runs: Vec<CheckedRun>) -> Judged {
+fn judge_as(
+    asked: Asked,
+    document: Option<&Document>,
+    runs: Vec<CheckedRun>,
+    cost_max: u64,
+) -> Turn {
     assert!(
         runs.windows(2).all(|pair| {
             pair[0].envelope().body().document == pair[1].envelope().body().document
@@ -270,33 +312,43 @@ fn judge_as(asked: Asked, document: Option<&Document>, runs: Vec<CheckedRun>) ->
         verdicts: vec![None; runs.len()],
         order: Vec::new(),
         runs: &runs,
+        cost: 0,
+        cost_max,
+        has_settled: false,
     };
     let mut pending: Vec<usize> = (0..runs.len()).collect();
-    loop {
+    let is_whole = loop {
         let plan = Plan::draw(bench.document(), &runs, &pending);
         for (place, verdict) in plan.settled {
             bench.verdicts[place] = Some(verdict);
         }
         if plan.placed.is_empty() {
-            break;
+            break true;
+        }
+        if bench.is_done() {
+            break false;
         }
         for batch in batches(&runs, &plan.placed) {
             bench.try_all(batch);
         }
         // Those that fell took others with them, and left room for those they clashed with.
         pending.retain(|place| bench.verdicts[*place].is_none());
-    }
+    };
     let verdicts = bench
         .verdicts
         .iter()
         .zip(&runs)
-        .map(|(verdict, run)| verdict.clone().unwrap_or_else(|| bench.missing(run)))
+        .map(|(verdict, run)| {
+            let missing = || is_whole.then(|| bench.missing(run));
+            verdict.clone().or_else(missing)
+        })
         .collect::<Vec<_>>();
-    let (document, order) = (bench.extended, bench.order);
-    Judged {
+    let (document, order, cost) = (bench.extended, bench.order, bench.cost);
+    Turn {
         document,
         verdicts: runs.into_iter().zip(verdicts).collect(),
         order,
+        cost,
     }
 }
 
@@ -320,6 +372,16 @@ fn batches<'a>(runs: &[CheckedRun], placed: &'a [usize]) -> Vec<&'a [usize]> {
     batches
 }
 
+/// What a trial costs but for marks, as [`limits::TURN_COST_MAX`] counts.
+fn trial_cost(document: Option<&Document>, runs: &[&CheckedRun]) -> u64 {
+    let held = document.map(Document::index);
+    let changes: u64 = runs.iter().map(|run| run.changes().len() as u64).sum();
+    let operations: u64 = runs.iter().map(|run| run.operations()).sum();
+    let changes = changes + held.map_or(0, |index| index.changes());
+    let operations = operations + held.map_or(0, |index| index.operations());
+    limits::TRIAL_COST + changes + operations / limits::TRIAL_OPERATIONS
+}
+
 /// A judgement in progress.
 struct Bench<'a> {
     asked: Asked,
@@ -328,6 +390,10 @@ struct Bench<'a> {
     runs: &'a [CheckedRun],
     verdicts: Vec<Option<Verdict>>,
     order: Vec<usize>,
+    cost: u64,
+    cost_max: u64,
+    /// Whether a trial decided about any run.
+    has_settled: bool,
 }
 
 impl Bench<'_> {
@@ -335,16 +401,31 @@ impl Bench<'_> {
         self.extended.as_ref().or(self.given)
     }
 
+    /// Whether the rest is for another turn.
+    fn is_done(&self) -> bool {
+        self.has_settled && self.cost >= self.cost_max
+    }
+
     /// Tries runs that stand in dependency order; leaves those without a verdict that build on
-    /// one that fell.
+    /// one that fell, and what is for another turn.
     fn try_all(&mut self, places: &[usize]) {
-        let places = self.without_orphans(places);
+        if self.is_done() {
+            return;
+        }
+        let mut places = self.without_orphans(places);
+        if self.cost >= self.cost_max {
+            // One all the same: so each turn is short and decides something.
+            places.truncate(1);
+        }
         let runs: Vec<&CheckedRun> = places.iter().map(|place| &self.runs[*place]).collect();
         if runs.is_empty() {
             return;
         }
+        let cost = trial_cost(self.document(), &runs);
+        self.cost = self.cost.saturating_add(cost);
         match proof::extend(self.asked, self.document(), &runs) {
             Ok(document) => {
+                self.has_settled = true;
                 self.extended = Some(document);
                 for place in places {
                     self.verdicts[place] = Some(Verdict::Valid);
@@ -352,14 +433,25 @@ impl Bench<'_> {
                 }
             }
             Err(refusal) if places.len() == 1 => {
+                self.has_settled = true;
+                self.count_marks(&runs);
                 self.verdicts[places[0]] = Some(Verdict::Refused(refusal));
             }
             Err(_) => {
+                self.count_marks(&runs);
                 let (earlier, later) = places.split_at(places.len() / 2);
                 self.try_all(earlier);
                 self.try_all(later);
             }
         }
+    }
+
+    /// Only after a trial failed, since it can take as long to count them.
+    fn count_marks(&mut self, runs: &[&CheckedRun]) {
+        let held = self.document().map_or(0, Document::marks);
+        let added: u64 = runs.iter().map(|run| run.marks()).sum();
+        let marks = (held + added).min(limits::DOCUMENT_MARKS_MAX);
+        self.cost = self.cost.saturating_add(limits::TRIAL_MARK_COST * marks);
     }
 
     fn without_orphans(&self, places: &[usize]) -> Vec<usize> {

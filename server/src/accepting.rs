@@ -16,7 +16,8 @@ use bukti_core::causes::with_causes;
 use bukti_core::id::{DeviceId, DocumentId, WallMs};
 use bukti_core::journal::Space;
 use bukti_core::kv::SledKv;
-use bukti_core::ledger::{self, LedgerError, Outcome, Submission, Verdict};
+use bukti_core::ledger::{self, LedgerError, Outcome, Submission, Taken, Verdict};
+use bukti_core::limits;
 use bukti_core::scope::Scope;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -253,12 +254,21 @@ impl LedgerThread {
             .map(|submission| submission.run.envelope().body());
         let sealed: Vec<(DocumentId, DeviceId)> =
             bodies.map(|body| (body.document, body.device)).collect();
-        let documents: Vec<DocumentId> = sealed.iter().map(|(document, _)| *document).collect();
         let (started, synced) = (Instant::now(), self.metrics.synced());
-        let outcomes = self.ledger.accept(wall_now(), runs)?;
+        let cost_max = limits::TURN_COST_MAX;
+        let taken = self.ledger.accept_turn(wall_now(), runs, cost_max)?;
         let (elapsed, synced) = (started.elapsed(), self.metrics.synced() - synced);
-        let touched: BTreeSet<&DocumentId> = documents.iter().collect();
+        let touched: BTreeSet<&DocumentId> = sealed.iter().map(|(document, _)| document).collect();
         self.pace.took(touched.len(), elapsed, synced);
+        let Settled {
+            from,
+            sealed,
+            outcomes,
+            left,
+        } = Settled::of(from, sealed, taken);
+        // Before any session is told to send nothing more, which concerns these as well.
+        self.queue.put_back(left);
+        let documents: Vec<DocumentId> = sealed.iter().map(|(document, _)| *document).collect();
         self.metrics.accepted_batch(elapsed, &outcomes);
         let changed = self.changed_scopes(&documents, &outcomes);
         // Receipts first: a device that has everything may leave when the feed has named its runs.
@@ -321,6 +331,36 @@ impl LedgerThread {
             .into_iter()
             .map(|document| reader.document(document).ok().flatten());
         rows.map(|row| row.map(|row| row.scope)).collect()
+    }
+}
+
+/// A batch after its turn: what was settled, in its order, and what is left.
+#[derive(Default)]
+struct Settled {
+    from: Vec<(DeviceId, SessionId)>,
+    sealed: Vec<(DocumentId, DeviceId)>,
+    outcomes: Vec<Outcome>,
+    left: Vec<(SessionId, Submission)>,
+}
+
+impl Settled {
+    fn of(
+        from: Vec<(DeviceId, SessionId)>,
+        sealed: Vec<(DocumentId, DeviceId)>,
+        taken: Vec<Taken>,
+    ) -> Self {
+        let mut settled = Self::default();
+        for ((from, sealed), taken) in from.into_iter().zip(sealed).zip(taken) {
+            match taken {
+                Taken::Settled(outcome) => {
+                    settled.from.push(from);
+                    settled.sealed.push(sealed);
+                    settled.outcomes.push(outcome);
+                }
+                Taken::Left(submission) => settled.left.push((from.1, *submission)),
+            }
+        }
+        settled
     }
 }
 

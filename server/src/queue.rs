@@ -4,7 +4,8 @@
 //! sender waits for one turn of a large one and not for all of it, over however many connections that
 //! one sends. A batch ends where its documents are as many as can be judged in a moment
 //! ([`crate::pace`]), so that one turn is short. What a session left behind when it ended is judged in
-//! its device's turns like everything else of it. Each device's part is bounded by
+//! its device's turns like everything else of it. What a turn left undecided, since trials of its
+//! document failed for long, is put back. Each device's part is bounded by
 //! [`Unqueued::Ahead`], and the whole by [`Unqueued::Crowded`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -168,6 +169,32 @@ impl<A> Queue<A> {
         }
         self.arrived.notify_one();
         Ok(())
+    }
+
+    /// Puts back, in their order, runs that were taken and about which nothing was decided: before what
+    /// else waits of their devices. Their turns come behind those of all others then, what was left first
+    /// first, so that whoever fails a document often keeps nobody from it. For that moment more may wait
+    /// than is taken.
+    pub fn put_back(&self, left: Vec<(SessionId, Submission)>) {
+        let mut guard = self.lock();
+        let waiting = &mut *guard;
+        let mut turns = Vec::new();
+        let mut devices = BTreeSet::new();
+        for (_, run) in &left {
+            if devices.insert(run.carrier) {
+                turns.push(run.carrier);
+            }
+        }
+        waiting.turns.retain(|turn| !devices.contains(turn));
+        waiting.turns.extend(turns);
+        for (session, run) in left.into_iter().rev() {
+            let bytes = run.run.received_bytes();
+            let own = waiting.runs.entry(run.carrier).or_default();
+            own.runs.push_front((session, run));
+            own.bytes += bytes;
+            waiting.bytes += bytes;
+            waiting.count += 1;
+        }
     }
 
     /// Adds a request.

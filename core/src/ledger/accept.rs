@@ -1,14 +1,14 @@
 //! Accepting runs: who may, whether they are valid, then journal, rows and watermark.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicUsize;
 
 use super::apply::{finding_key, run_bytes};
 use super::cache::guessed_bytes;
 use super::found::code::FORK;
+use super::judging::{Job, JudgedDocument, Known, in_parallel};
 use super::rows::{DeviceRow, QuotaRow};
-use super::{Committed, Ledger, LedgerError, ReadError, Room, Settled, keys, reader};
+use super::{Committed, Ledger, LedgerError, ReadError, Room, keys, reader};
 use crate::authority::{Action, audience, decide};
 use crate::envelope::{Body, DocumentKind};
 use crate::id::{ChangeHash, DeviceId, DocumentId, Position, RunId, WallMs};
@@ -17,7 +17,7 @@ use crate::kv::Kv;
 use crate::limits;
 use crate::record::{Changes, Fact, Finding, Record};
 use crate::scope::Scope;
-use crate::validate::{self, CheckedRun, Document, Judged, Refusal, RefusalCode, judge};
+use crate::validate::{self, CheckedRun, Document, Refusal, RefusalCode};
 
 /// A run with who carried it here.
 #[derive(Debug, Clone)]
@@ -37,6 +37,15 @@ pub struct Outcome {
     pub run: RunId,
     /// What became of it.
     pub verdict: Verdict,
+}
+
+/// What one turn made of a submission.
+#[derive(Debug, Clone)]
+pub enum Taken {
+    /// It is answered.
+    Settled(Outcome),
+    /// Nothing was decided. It is to be submitted again, before whatever its carrier brought behind it.
+    Left(Box<Submission>),
 }
 
 /// The answer to a run.
@@ -71,21 +80,47 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         now: WallMs,
         batch: Vec<Submission>,
     ) -> Result<Vec<Outcome>, LedgerError> {
+        let taken = self.accept_turn(now, batch, u64::MAX)?;
+        let settled = taken.into_iter().map(|taken| match taken {
+            Taken::Settled(outcome) => outcome,
+            Taken::Left(_) => unreachable!("trials without a bound decide about every run"),
+        });
+        Ok(settled.collect())
+    }
+
+    /// The same until trials have cost so much ([`limits::TURN_COST_MAX`]): whoever fails a long
+    /// document many times must not keep everybody else waiting. Of each document at least one run is
+    /// settled, unless the turn was over before.
+    ///
+    /// # Errors
+    /// As [`Ledger::accept`].
+    pub fn accept_turn(
+        &mut self,
+        now: WallMs,
+        batch: Vec<Submission>,
+        cost_max: u64,
+    ) -> Result<Vec<Taken>, LedgerError> {
         self.alive()?;
-        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut all = Vec::with_capacity(batch.len());
         let mut stale = BTreeMap::new();
         let mut rest = batch.into_iter().peekable();
-        while rest.peek().is_some() {
+        let (mut cost, mut is_over) = (0_u64, false);
+        while rest.peek().is_some() && !is_over {
             let mut numbers = BTreeMap::new();
             let mut part = Vec::new();
             while let Some(next) = rest.next_if(|next| is_independent(&mut numbers, next)) {
                 part.push(next);
             }
-            let part = Part::new(self, now, part, &mut stale).accept();
-            outcomes.extend(part.map_err(|error| self.end("read the store", error))?);
+            let part = Part::new(self, now, part, &mut stale, cost_max - cost).accept();
+            let (taken, more) = part.map_err(|error| self.end("read the store", error))?;
+            cost = cost.saturating_add(more);
+            let is_left = |taken: &Taken| matches!(taken, Taken::Left(_));
+            is_over = cost >= cost_max || taken.iter().any(is_left);
+            all.extend(taken);
         }
+        all.extend(rest.map(|next| Taken::Left(Box::new(next))));
         self.checkpoint_if_due(now)?;
-        Ok(outcomes)
+        Ok(all)
     }
 }
 
@@ -106,11 +141,14 @@ struct Part<'l, S: Storage, K> {
     now: WallMs,
     /// Carriers that were told `stale`, with what they were told.
     stale: &'l mut BTreeMap<DeviceId, (u64, RunId)>,
+    /// What its trials may cost, and what they did.
+    cost_max: u64,
+    cost: u64,
     carriers: Vec<DeviceId>,
     /// Which runs are said to have been accepted before.
     returned: Vec<bool>,
     ids: Vec<RunId>,
-    /// Runs that wait for their document's judgement.
+    /// Runs that wait for their document's judgement, and after it those that are left.
     waiting: Vec<Option<CheckedRun>>,
     verdicts: Vec<Option<Verdict>>,
     devices: BTreeMap<DeviceId, Option<DeviceRow>>,
@@ -123,23 +161,12 @@ struct Part<'l, S: Storage, K> {
 
 /// A run that waits already, brought once more: answered as if it had come after the first was.
 struct Repeat {
+    run: CheckedRun,
     /// Where the one that waits is.
     first: usize,
     stale: Option<(u64, RunId)>,
     /// Why this carrier may not bring it, unless it is held by then.
     refusal: Option<Refusal>,
-}
-
-/// What has to be known of a document before its runs are looked at.
-#[derive(Clone)]
-struct Known {
-    kind: DocumentKind,
-    scope: Scope,
-    published: bool,
-    /// Whether it exists, or is begun by a run of this part.
-    exists: bool,
-    saved_bytes: u64,
-    changes: u64,
 }
 
 impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
@@ -148,12 +175,15 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         now: WallMs,
         submissions: Vec<Submission>,
         stale: &'l mut BTreeMap<DeviceId, (u64, RunId)>,
+        cost_max: u64,
     ) -> Self {
         let verdicts = vec![None; submissions.len()];
         let mut part = Self {
             ledger,
             now,
             stale,
+            cost_max,
+            cost: 0,
             carriers: Vec::new(),
             returned: Vec::new(),
             ids: Vec::new(),
@@ -174,14 +204,14 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         part
     }
 
-    fn accept(mut self) -> Result<Vec<Outcome>, LedgerError> {
+    fn accept(mut self) -> Result<(Vec<Taken>, u64), LedgerError> {
         self.learn_beginnings()?;
         let mut admitted: BTreeMap<RunId, usize> = BTreeMap::new();
         let mut repeats = Vec::new();
         for at in 0..self.ids.len() {
             let run = self.waiting[at].take().expect("a run is looked at once");
             if let Some(first) = admitted.get(&run.id()) {
-                repeats.push((at, self.repeat(at, *first, &run)?));
+                repeats.push((at, self.repeat(at, *first, run)?));
                 continue;
             }
             let given_back = self.returned[at];
@@ -198,6 +228,10 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         self.record(judged)?;
         for (at, repeat) in repeats {
             let first = self.verdicts[repeat.first].clone();
+            if first.is_none() {
+                self.waiting[at] = Some(repeat.run);
+                continue;
+            }
             let accepted = matches!(first, Some(Verdict::Accepted(_)));
             self.verdicts[at] = match (repeat.stale, repeat.refusal) {
                 (Some(highest), _) => Some(Verdict::Stale { highest }),
@@ -205,16 +239,18 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                 (None, _) => first,
             };
         }
-        let verdicts = self.verdicts.into_iter();
-        Ok(self
-            .ids
-            .into_iter()
-            .zip(verdicts)
-            .map(|(run, verdict)| Outcome {
-                run,
-                verdict: verdict.expect("every run was settled or judged"),
-            })
-            .collect())
+        let taken = (0..self.ids.len()).map(|at| match self.verdicts[at].take() {
+            Some(verdict) => Taken::Settled(Outcome {
+                run: self.ids[at],
+                verdict,
+            }),
+            None => Taken::Left(Box::new(Submission {
+                carrier: self.carriers[at],
+                run: self.waiting[at].take().expect("what is left waits"),
+                returned: self.returned[at],
+            })),
+        });
+        Ok((taken.collect(), self.cost))
     }
 
     /// A run's document may begin in a run behind it.
@@ -249,13 +285,14 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
     }
 
     /// What of the answer to a repeated run depends on who carries it.
-    fn repeat(&mut self, at: usize, first: usize, run: &CheckedRun) -> Result<Repeat, ReadError> {
+    fn repeat(&mut self, at: usize, first: usize, run: CheckedRun) -> Result<Repeat, ReadError> {
         let carrier = self.carriers[at];
-        let returned = self.returned[at] && self.believes(carrier, run)?;
+        let returned = self.returned[at] && self.believes(carrier, &run)?;
         Ok(Repeat {
             first,
             stale: self.stale.get(&carrier).copied(),
-            refusal: self.standing(carrier, run, returned)?,
+            refusal: self.standing(carrier, &run, returned)?,
+            run,
         })
     }
 
@@ -536,6 +573,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             }
         }
         let mut jobs = Vec::with_capacity(places.len());
+        let cost_max = self.cost_max / places.len().max(1) as u64;
         let mut expected = 0;
         for (document, places) in places {
             let runs: Vec<CheckedRun> = places
@@ -557,6 +595,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                 runs,
                 known,
                 loaded,
+                cost_max,
             });
         }
         let keep = AtomicUsize::new(self.ledger.cache.make_room(expected));
@@ -591,10 +630,17 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                 order,
                 content,
                 keep,
+                cost,
             } = document;
+            self.cost = self.cost.saturating_add(cost);
             judged_at.extend_from_slice(&places);
             let mut runs = Vec::with_capacity(verdicts.len());
             for (at, (run, verdict)) in places.iter().zip(verdicts) {
+                let Some(verdict) = verdict else {
+                    self.waiting[*at] = Some(run);
+                    runs.push(None);
+                    continue;
+                };
                 self.verdicts[*at] = self.settle(&run, verdict)?;
                 runs.push(Some(run.into_run()));
             }
@@ -680,104 +726,6 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             }
         })
     }
-}
-
-/// The waiting runs of one document.
-struct Job {
-    document: DocumentId,
-    places: Vec<usize>,
-    runs: Vec<CheckedRun>,
-    known: Known,
-    loaded: Option<Document>,
-}
-
-/// What became of them.
-struct JudgedDocument {
-    id: DocumentId,
-    places: Vec<usize>,
-    verdicts: Vec<(CheckedRun, validate::Verdict)>,
-    order: Vec<usize>,
-    /// The document's content, if it changed.
-    content: Option<Settled>,
-    /// The document for the cache and the bytes it takes, while there is room.
-    keep: Option<(usize, Document)>,
-}
-
-impl Job {
-    fn carry_out(
-        self,
-        saved: Option<&[u8]>,
-        keep: &AtomicUsize,
-    ) -> Result<JudgedDocument, LedgerError> {
-        let loaded = match (self.loaded, saved) {
-            (Some(loaded), _) => Some(loaded),
-            (None, Some(saved)) => {
-                let loaded = Document::load(saved, self.known.kind, self.known.published);
-                Some(loaded.map_err(|_| ReadError::row(keys::CONTENT))?)
-            }
-            (None, None) => None,
-        };
-        let Judged {
-            document,
-            verdicts,
-            order,
-        } = judge(loaded.as_ref(), self.runs);
-        let content = document.as_ref().map(Settled::of);
-        // One that was loaded for nothing is loaded again when it is wanted.
-        let keep = document.or(loaded).and_then(|document| {
-            let bytes = document.memory_bytes()?;
-            let room = |room: usize| room.checked_sub(bytes);
-            keep.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
-                .ok()
-                .map(|_| (bytes, document))
-        });
-        Ok(JudgedDocument {
-            id: self.document,
-            places: self.places,
-            verdicts,
-            order,
-            content,
-            keep,
-        })
-    }
-}
-
-/// Does every job, each on one of at most `threads` threads, and gives the results in the order
-/// of the jobs.
-pub(super) fn in_parallel<J: Send, R: Send>(
-    threads: usize,
-    jobs: Vec<J>,
-    work: impl Fn(J) -> R + Sync,
-) -> Vec<R> {
-    if threads <= 1 || jobs.len() <= 1 {
-        return jobs.into_iter().map(work).collect();
-    }
-    let threads = threads.min(jobs.len());
-    let jobs: Vec<Mutex<Option<J>>> = jobs.into_iter().map(|job| Mutex::new(Some(job))).collect();
-    let results: Vec<Mutex<Option<R>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(job) = jobs.get(at) else {
-                        break;
-                    };
-                    let job = job.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    let result = work(job.expect("each job is taken once"));
-                    *results[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-                }
-            });
-        }
-    });
-    results
-        .into_iter()
-        .map(|result| {
-            let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
-            result.expect("every job was done")
-        })
-        .collect()
 }
 
 fn body_of(run: &CheckedRun) -> &Body {

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::accept::in_parallel;
 use super::apply::Fold;
+use super::judging::in_parallel;
 use super::keys;
 use super::reader::{self, ReadError};
 use super::rows::{DocumentRow, EnvelopeRow, FORMAT, MetaRow, UNFINISHED};

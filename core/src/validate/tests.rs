@@ -14,6 +14,7 @@ pub(crate) mod crafted;
 mod device;
 mod marks;
 mod recorded;
+mod turns;
 
 /// A document with one change, its creator and another device.
 fn begun() -> (Document, Device, Device) {

@@ -310,3 +310,51 @@ fn a_closed_queue_gives_out_what_waits_and_takes_no_more() {
     assert_eq!(taken(&queue, usize::MAX), [SessionId(1)]);
     assert!(matches!(queue.take(usize::MAX), Work::Closed));
 }
+
+/// Whose runs were left undecided comes behind all others, and the first of them first, so that
+/// nobody is kept from a document by whoever fails it often.
+#[test]
+fn what_is_put_back_keeps_its_order_and_its_devices_come_behind_others() {
+    let queue = queue::<()>();
+    let (failing, honest, elsewhere) = (SessionId(1), SessionId(2), SessionId(3));
+    let own = submissions(1, 5);
+    let ids: Vec<_> = own.iter().map(|submission| submission.run.id()).collect();
+    queue.submit(failing, own).unwrap();
+    queue.submit(honest, submissions(2, 1)).unwrap();
+    queue.submit(elsewhere, submissions(3, 3)).unwrap();
+    let Work::Accept(mut batch) = queue.take(4) else {
+        panic!("runs wait")
+    };
+    let order: Vec<_> = batch.iter().map(|(session, _)| *session).collect();
+    assert_eq!(order, [failing, honest, elsewhere, failing]);
+    // The first is refused and the third accepted.
+    batch.remove(2);
+    batch.remove(0);
+    queue.put_back(batch);
+    assert_eq!(queue.depth(), 7);
+    let Work::Accept(batch) = queue.take(usize::MAX) else {
+        panic!("runs wait")
+    };
+    let order: Vec<_> = batch.iter().map(|(session, _)| *session).collect();
+    assert_eq!(order[..3], [elsewhere, honest, failing]);
+    let of_failing = batch.iter().filter(|(session, _)| *session == failing);
+    let kept: Vec<_> = of_failing.map(|(_, run)| run.run.id()).collect();
+    assert_eq!(kept, ids[1..]);
+    assert_eq!(queue.depth(), 0);
+}
+
+#[test]
+fn what_is_put_back_counts_as_what_waits() {
+    let queue = queue::<()>();
+    let share = Share::of(SESSIONS).runs;
+    let one = submissions(1, 1).remove(0);
+    queue
+        .submit(SessionId(1), vec![one.clone(); share])
+        .unwrap();
+    let Work::Accept(batch) = queue.take(usize::MAX) else {
+        panic!("runs wait")
+    };
+    queue.put_back(batch);
+    let one = vec![one];
+    assert_eq!(queue.submit(SessionId(1), one), Err(Unqueued::Ahead));
+}
