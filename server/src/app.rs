@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::scrub::Scrubbing;
 use crate::sessions::Sessions;
+use crate::walks::Walks;
 
 /// Bytes of unfinished items that are kept for devices that are not connected. Past this the
 /// oldest device's are forgotten, which costs it only the sending again.
@@ -39,6 +40,8 @@ pub struct App {
     pub partials: Partials,
     /// Room for the large items that sessions send.
     pub room: Arc<Room>,
+    /// Turns of sessions that read all that a subscription holds.
+    pub walks: Walks,
     /// Key of session tokens.
     pub token_key: TokenKey,
     /// Cancelled when the server begins to stop.

@@ -28,6 +28,7 @@ pub mod serve;
 pub mod sessions;
 pub mod socket;
 pub mod sockets;
+pub mod walks;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -33,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::scrub::{self, Scrubbing};
 use crate::sessions::Sessions;
 use crate::sockets::Sockets;
+use crate::walks::Walks;
 use crate::{http, invitation};
 
 /// How long the first administrator's invitation holds.
@@ -224,6 +225,7 @@ fn assemble(
         scrubbing,
         partials: Partials::default(),
         room: Room::new(limits::LARGE_BYTES_MAX),
+        walks: Walks::default(),
         token_key: TokenKey::derive(key),
         stopping: CancellationToken::new(),
         tracker: TaskTracker::new(),

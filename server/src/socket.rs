@@ -385,7 +385,7 @@ impl Connection {
     async fn take_in(&mut self, socket: &mut WebSocket, happened: Happened) -> Result<(), Gone> {
         let cx = self.app.cx();
         match happened {
-            Happened::Message(Some(Ok(message))) => return self.message(message),
+            Happened::Message(Some(Ok(message))) => return self.message(message).await,
             Happened::Message(Some(Err(_)) | None) | Happened::Silent => return Err(Gone),
             Happened::Outcomes(Some(outcomes)) => self.session.handle(&cx, Input::Judged(outcomes)),
             Happened::Answered(Some(Answer::Enrolled(Some(enrolled)))) => {
@@ -418,12 +418,36 @@ impl Connection {
         Ok(())
     }
 
-    fn message(&mut self, message: Message) -> Result<(), Gone> {
-        let cx = self.app.cx();
+    /// Takes in a frame that means a long walk, when it is this session's turn. Whatever ends the
+    /// session goes first: the frame is dropped then.
+    async fn walk(&mut self, frame: &[u8]) {
+        let (app, signals) = (self.app.clone(), self.place.signals.clone());
+        let ended = async {
+            // What it was woken for stays raised until it is noticed.
+            while !signals.ended() {
+                signals.wake.notified().await;
+            }
+        };
+        let session = &mut self.session;
+        tokio::select! {
+            biased;
+            () = app.stopping.cancelled(), if !self.ending => {}
+            () = ended, if !self.ending => {}
+            () = app.walks.walk(|| session.handle(&app.cx(), Input::Frame(frame))) => {}
+        }
+    }
+
+    async fn message(&mut self, message: Message) -> Result<(), Gone> {
+        let app = self.app.clone();
+        let cx = app.cx();
         match message {
             Message::Binary(bytes) => {
                 self.app.metrics.received(bytes.len());
-                self.session.handle(&cx, Input::Frame(&bytes));
+                if self.session.walks(&cx, &bytes) {
+                    self.walk(&bytes).await;
+                } else {
+                    self.session.handle(&cx, Input::Frame(&bytes));
+                }
                 Ok(())
             }
             Message::Text(_) => {

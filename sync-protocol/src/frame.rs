@@ -684,6 +684,18 @@ pub fn encode(frame: &Frame, peer: Features) -> Vec<u8> {
     packed
 }
 
+/// The kind of [`Frame::Reconcile`].
+pub(crate) const RECONCILE: u64 = 18;
+
+/// The kind that a frame says it has, if it can be read so far.
+pub(crate) fn kind_of(bytes: &[u8]) -> Option<u64> {
+    let inflated_max = limits::FRAME_INFLATED_BYTES_MAX;
+    let cbor = deflate::unpack(bytes, inflated_max).ok()?;
+    let mut decoder = Decoder::new(&cbor);
+    decoder.array().ok()?;
+    decoder.u64().ok()
+}
+
 /// Reads a frame. `None` is a frame type of a later version, which is to be ignored.
 ///
 /// # Errors

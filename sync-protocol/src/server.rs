@@ -260,6 +260,17 @@ impl ServerSession {
         }
     }
 
+    /// Whether taking in a frame means a walk over all that a subscription holds, which can take a
+    /// second: the driver sees to it that nobody else waits for that.
+    pub fn walks<S: Storage, K: Kv>(&self, cx: &Cx<'_, S, K>, frame: &[u8]) -> bool {
+        let Phase::Live(live) = &self.phase else {
+            return false;
+        };
+        frame::kind_of(frame) == Some(frame::RECONCILE)
+            && matches!(decode(frame), Ok(Some(Frame::Reconcile(asked)))
+                if live.walks(cx.reader, &asked))
+    }
+
     /// Gives out what to do next, until there is nothing.
     pub fn poll<S: Storage, K: Kv>(&mut self, cx: &Cx<'_, S, K>) -> Option<Output> {
         if std::mem::take(&mut self.sending)

@@ -35,6 +35,10 @@ struct Copy {
 }
 
 impl Copy {
+    fn is_of(&self, subscription: &Subscription, placements: Position) -> bool {
+        self.of == *subscription && self.placements == placements
+    }
+
     /// Holds the device to what a comparison can have reason to ask.
     fn count(&mut self, more: usize) -> Result<(), Bye> {
         self.asked += more;
@@ -51,6 +55,22 @@ impl Comparing {
     /// Lets go of the copy; it is made again if more is asked.
     pub(super) fn rest(&mut self) {
         self.copy = None;
+    }
+
+    /// Whether an answer takes another copy.
+    pub(super) fn lacks_copy<S: Storage, K: Kv>(
+        &self,
+        reader: &Reader<S, K>,
+        asked: &Reconcile,
+        outbound: &Outbound,
+    ) -> bool {
+        let placements = reader.placements().version();
+        let lacks = |of| {
+            let held = self.copy.as_ref();
+            asked.survived.is_none() && held.is_none_or(|held| !held.is_of(&of, placements))
+        };
+        let (prefix, audience) = (&asked.prefix, asked.audience);
+        outbound.subscription(prefix, audience).is_some_and(lacks)
     }
 
     /// Holds the device to so many statements as one may have.
@@ -126,7 +146,7 @@ impl Comparing {
     ) -> Result<&mut Copy, End> {
         let placements = reader.placements().version();
         let copy = match self.copy.take() {
-            Some(held) if held.of == of && held.placements == placements => held,
+            Some(held) if held.is_of(&of, placements) => held,
             other => {
                 // That a unit was moved is not the device's doing.
                 let moved = other.is_some_and(|held| held.of == of);

@@ -23,8 +23,8 @@ use crate::deflate::unpack;
 use crate::feed::{Feed, Start};
 use crate::fragment::{Assembler, FragmentError};
 use crate::frame::{
-    Accepted, Features, Frame, Hello, Holding, Missing, Numbered, Placed, Push, Rejected,
-    Statements, Subscribe, Taken, Void, Wanted, encode,
+    Accepted, Features, Frame, Hello, Holding, Missing, Numbered, Placed, Push, Reconcile,
+    Rejected, Statements, Subscribe, Taken, Void, Wanted, encode,
 };
 use crate::item::PushItem;
 use crate::limits;
@@ -298,6 +298,15 @@ impl Live {
             self.allowance.spend(bytes.len());
         }
         Ok(Some(bytes))
+    }
+
+    /// Whether the answer takes a walk over all that a subscription holds.
+    pub(super) fn walks<S: Storage, K: Kv>(
+        &self,
+        reader: &Reader<S, K>,
+        asked: &Reconcile,
+    ) -> bool {
+        !self.awaits_statements && self.comparing.lacks_copy(reader, asked, &self.outbound)
     }
 
     pub(super) fn frame<S: Storage, K: Kv>(

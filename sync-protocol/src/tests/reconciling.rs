@@ -9,7 +9,7 @@ use super::samples;
 use super::setting::{Phone, Pipe, Sent, Server, VILLAGE, WALL, noise, plain};
 use crate::bye::ByeCode;
 use crate::client::{self, ClientSession, Event};
-use crate::frame::{Challenge, Frame, Ranged, Reconcile, Statements, Subscribe};
+use crate::frame::{Challenge, Frame, Ranged, Reconcile, Statements, Subscribe, Survived};
 use crate::item::Item;
 use crate::limits;
 use crate::reconcile::{Differs, Range};
@@ -690,4 +690,40 @@ fn only_what_is_returned_is_submitted_as_returned() {
             _ => None,
         });
     assert_eq!(pushed.collect::<Vec<_>>(), [true]);
+}
+
+/// A driver asks before, so that nobody else waits for it.
+#[test]
+fn only_what_a_session_has_no_copy_of_takes_a_walk() {
+    const BESIDE: &str = "13.76.01.1002";
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE, BESIDE]);
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let mut walks = |server: &mut Server, asked: Reconcile| {
+        server.now += 1_000;
+        let frame = plain(asked);
+        let walks = server.walks(&pipe.session, &frame);
+        server.drive(&mut pipe.session, Input::Frame(&frame));
+        walks
+    };
+    let survived = Survived {
+        position: 3,
+        digest: Digest::default(),
+    };
+    let survived = Reconcile {
+        survived: Some(survived),
+        ..listed(VILLAGE)
+    };
+    let asked = [
+        (listed(VILLAGE), true),
+        (listed(VILLAGE), false),
+        (listed(BESIDE), true),
+        (listed(VILLAGE), true),
+        (listed("13.71.01.1001"), false),
+        (survived, false),
+    ];
+    for (asked, expected) in asked {
+        let of = format!("{asked:?}");
+        assert_eq!(walks(&mut server, asked), expected, "{of}");
+    }
 }

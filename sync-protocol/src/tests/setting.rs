@@ -163,6 +163,18 @@ impl Server {
         ServerSession::new([self.sessions; 32], self.now)
     }
 
+    /// Whether a session would have to walk for a frame.
+    pub(super) fn walks(&self, session: &ServerSession, bytes: &[u8]) -> bool {
+        let reader = self.ledger.reader();
+        let cx = Cx {
+            now: self.now,
+            wall: self.wall,
+            reader: &reader,
+            token_key: &self.token_key,
+        };
+        session.walks(&cx, bytes)
+    }
+
     /// Hands a frame to a session whose peer takes nothing in.
     pub(super) fn press(&mut self, session: &mut ServerSession, bytes: &[u8]) {
         let reader = self.ledger.reader();
