@@ -20,6 +20,7 @@ use bukti_server::metrics::Metrics;
 use bukti_server::scrub::Scrubbing;
 use bukti_server::sessions::Sessions;
 use bukti_server::sockets::Sockets;
+use bukti_server::walks::Walks;
 use bukti_sync_protocol::bye::{Bye, ByeCode};
 use bukti_sync_protocol::deflate::pack;
 use bukti_sync_protocol::fragment::{Held, Splitter};
@@ -75,6 +76,7 @@ impl Within {
             scrubbing: Arc::new(Scrubbing::default()),
             partials: Partials::default(),
             room: Room::new(limits::LARGE_BYTES_MAX),
+            walks: Walks::default(),
             token_key: TokenKey::derive(&started.key),
             stopping: CancellationToken::new(),
             tracker: TaskTracker::new(),

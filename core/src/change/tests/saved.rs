@@ -2,8 +2,9 @@
 
 use std::io::Read;
 
-use automerge::transaction::Transactable;
-use automerge::{AutoCommit, ObjType, ROOT};
+use automerge::marks::{ExpandMark, Mark};
+use automerge::transaction::{CommitOptions, Transactable};
+use automerge::{ActorId, Automerge, ObjType, ROOT, ReadDoc};
 use flate2::Compression;
 use flate2::read::DeflateEncoder;
 
@@ -23,32 +24,41 @@ fn deflated(bytes: &[u8]) -> Vec<u8> {
     deflated
 }
 
+fn empty(actor: u8) -> Automerge {
+    Automerge::new().with_actor(ActorId::from([actor; 16]))
+}
+
 /// A document with texts, deletions, conflicts, marks, messages and large columns.
-fn honest() -> AutoCommit {
-    let mut document = AutoCommit::new();
-    let text = document.put_object(ROOT, "text", ObjType::Text).unwrap();
+fn honest() -> Automerge {
+    let mut document = empty(1);
+    let mut transaction = document.transaction();
+    let text = transaction.put_object(ROOT, "text", ObjType::Text).unwrap();
+    transaction.commit();
     for round in 0..40 {
+        let mut transaction = document.transaction();
         let words = format!("Rapat desa {round}. ").repeat(20);
-        document
-            .splice_text(&text, 0, 30, &words)
-            .unwrap_or_default();
-        document.splice_text(&text, 0, 0, &words).unwrap();
-        let options = automerge::transaction::CommitOptions::default();
-        document.commit_with(options.with_message(format!("putaran {round}")));
+        let old = transaction.length(&text).min(30) as isize;
+        transaction.splice_text(&text, 0, old, &words).unwrap();
+        let options = CommitOptions::default();
+        transaction.commit_with(options.with_message(format!("putaran {round}")));
     }
-    let mark = automerge::marks::Mark::new("bold".to_owned(), true, 3, 9);
-    let expand = automerge::marks::ExpandMark::Both;
-    document.mark(&text, mark, expand).unwrap();
-    let mut other = document.fork();
-    document.put(ROOT, "title", "Satu").unwrap();
-    other.put(ROOT, "title", "Dua").unwrap();
+    let mut transaction = document.transaction();
+    let mark = Mark::new("bold".to_owned(), true, 3, 9);
+    transaction.mark(&text, mark, ExpandMark::Both).unwrap();
+    transaction.commit();
+    let mut other = document.clone().with_actor(ActorId::from([2; 16]));
+    for (document, title) in [(&mut document, "Satu"), (&mut other, "Dua")] {
+        let mut transaction = document.transaction();
+        transaction.put(ROOT, "title", title).unwrap();
+        transaction.commit();
+    }
     document.merge(&mut other).unwrap();
     document
 }
 
 #[test]
 fn what_automerge_saves_passes_and_no_part_of_it_does() {
-    let mut document = honest();
+    let document = honest();
     for bytes in [document.save(), document.save_nocompress()] {
         assert_eq!(check_saved(&bytes), Ok(()));
         for end in 0..bytes.len() {
@@ -58,7 +68,7 @@ fn what_automerge_saves_passes_and_no_part_of_it_does() {
         let fault = ChangeFault::Malformed("bytes follow it");
         assert_eq!(check_saved(&twice), Err(SavedFault::Malformed(fault)));
     }
-    assert_eq!(check_saved(&AutoCommit::new().save()), Ok(()));
+    assert_eq!(check_saved(&empty(1).save()), Ok(()));
     let change = document.get_changes(&[])[0].raw_bytes().to_vec();
     let fault = ChangeFault::Unsupported("only whole documents are loaded");
     assert_eq!(check_saved(&change), Err(SavedFault::Malformed(fault)));
