@@ -34,7 +34,7 @@ mod view;
 mod views;
 mod whole;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -319,8 +319,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
         for pending in self.tail.pending() {
             let run = pending.id();
             let receipt = match self.confirmed.receipt(&run)? {
-                // It stays in the tail for want of space.
-                None => self.confirmed.confirmed_at(&run)?,
+                // It stays in the tail for want of space, and nothing is awaited of it.
+                None => self.confirmed.confirmed_at(&run)?.map(|_| 0),
                 receipt => receipt,
             };
             receipts.extend(receipt.map(|position| (run, position)));
@@ -339,19 +339,23 @@ impl<S: Storage, K: Kv> Device<S, K> {
 
     /// Takes out of the tail what the confirmed store holds: a crash may come between the two.
     fn settle_confirmed(&mut self) -> Result<(), DeviceError> {
-        let mut settled = Vec::new();
+        let (mut settled, mut documents) = (Vec::new(), BTreeSet::new());
         let mut through = 0;
         for pending in self.tail.pending() {
             if let Some(position) = self.confirmed.confirmed_at(&pending.id())? {
                 settled.push(pending.id());
+                documents.insert(pending.document());
                 through = through.max(position);
             }
         }
         // A run may have been confirmed at a position of a history that the server lost since.
         let through = through.min(self.confirmed.own_through(self.tail.incarnation()));
-        Ok(self
-            .tail
-            .settle(settled, tail::Settled::Confirmed(through))?)
+        self.tail
+            .settle(settled, tail::Settled::Confirmed(through))?;
+        for id in documents {
+            self.remove_if_left(&id)?;
+        }
+        Ok(())
     }
 }
 

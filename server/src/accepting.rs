@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::queue::{Queue, SessionId, Work};
 
-pub use crate::queue::Unqueued;
+pub use crate::queue::{Asker, Unqueued};
 use crate::sessions::Sessions;
 
 /// Where the server's journal is.
@@ -152,14 +152,16 @@ impl Accepting {
     /// [`Unqueued`].
     pub async fn ask<T: Send + 'static>(
         &self,
+        asker: Asker,
         task: impl FnOnce(&mut Ledger, WallMs) -> T + Send + 'static,
     ) -> Result<T, Unqueued> {
         let (sender, receiver) = oneshot::channel();
-        self.enqueue(None, task, sender)?;
+        self.enqueue(asker, None, task, sender)?;
         receiver.await.map_err(|_| Unqueued::Closed)
     }
 
-    /// The same from a thread that may block. The sessions of `ends` are ended afterwards.
+    /// The same for an administrator, from a thread that may block. The sessions of `ends` are ended
+    /// afterwards.
     ///
     /// # Errors
     /// [`Unqueued`].
@@ -169,7 +171,7 @@ impl Accepting {
         task: impl FnOnce(&mut Ledger, WallMs) -> T + Send + 'static,
     ) -> Result<T, Unqueued> {
         let (sender, receiver) = oneshot::channel();
-        self.enqueue(ends, task, sender)?;
+        self.enqueue(Asker::Office, ends, task, sender)?;
         receiver.blocking_recv().map_err(|_| Unqueued::Closed)
     }
 
@@ -180,6 +182,7 @@ impl Accepting {
 
     fn enqueue<T: Send + 'static>(
         &self,
+        asker: Asker,
         ends: Option<DeviceId>,
         task: impl FnOnce(&mut Ledger, WallMs) -> T + Send + 'static,
         answer: oneshot::Sender<T>,
@@ -189,7 +192,7 @@ impl Accepting {
             let _ = answer.send(task(ledger, wall_now()));
             ends
         });
-        self.queue.request(boxed)
+        self.queue.request(asker, boxed)
     }
 }
 

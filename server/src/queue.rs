@@ -1,4 +1,5 @@
-//! What waits for the ledger thread: runs of many devices, and requests of administrators.
+//! What waits for the ledger thread: runs of many devices, requests of their sessions, and of the server's
+//! administrators and its own care for the journal, which go before those.
 //!
 //! Fair across the devices that carry the runs: a batch takes one run of each in turn, so a small
 //! sender waits for one turn of a large one and not for all of it, over however many connections that
@@ -74,11 +75,22 @@ const SESSION_RUNS_MAX: usize =
 /// many.
 const DEVICE_PART: usize = 8;
 
-/// Requests that wait at most.
+/// Requests that wait at most, of sessions or of the office.
 const REQUESTS_MAX: usize = 1_024;
+
+/// Whose request it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// An administrator or the server itself: goes first, since nobody who is to be shut out may keep
+    /// that from being done.
+    Office,
+    /// A device's session.
+    Session,
+}
 
 #[derive(Debug)]
 struct Waiting<A> {
+    office: VecDeque<A>,
     requests: VecDeque<A>,
     /// Whether the last work was a request, so that requests and runs take turns.
     request_last: bool,
@@ -120,6 +132,7 @@ impl<A> Queue<A> {
     /// An empty queue for devices that hold so many sessions at once.
     pub fn new(sessions_per_device: usize) -> Self {
         let waiting = Waiting {
+            office: VecDeque::new(),
             requests: VecDeque::new(),
             request_last: false,
             bytes: 0,
@@ -201,15 +214,19 @@ impl<A> Queue<A> {
     ///
     /// # Errors
     /// [`Unqueued`].
-    pub fn request(&self, request: A) -> Result<(), Unqueued> {
+    pub fn request(&self, asker: Asker, request: A) -> Result<(), Unqueued> {
         let mut waiting = self.lock();
         if waiting.closed {
             return Err(Unqueued::Closed);
         }
-        if waiting.requests.len() >= REQUESTS_MAX {
+        let requests = match asker {
+            Asker::Office => &mut waiting.office,
+            Asker::Session => &mut waiting.requests,
+        };
+        if requests.len() >= REQUESTS_MAX {
             return Err(Unqueued::Crowded);
         }
-        waiting.requests.push_back(request);
+        requests.push_back(request);
         self.arrived.notify_one();
         Ok(())
     }
@@ -241,6 +258,7 @@ impl<A> Queue<A> {
     pub fn abandon(&self) {
         let mut waiting = self.lock();
         waiting.closed = true;
+        waiting.office.clear();
         waiting.requests.clear();
         waiting.runs.clear();
         waiting.turns.clear();
@@ -265,7 +283,7 @@ impl<A> Queue<A> {
         let mut waiting = self.lock();
         loop {
             let runs_turn = waiting.request_last && waiting.count > 0;
-            if !runs_turn && let Some(request) = waiting.requests.pop_front() {
+            if !runs_turn && let Some(request) = waiting.next_request() {
                 waiting.request_last = true;
                 return Work::Administer(request);
             }
@@ -289,6 +307,11 @@ impl<A> Queue<A> {
 }
 
 impl<A> Waiting<A> {
+    fn next_request(&mut self) -> Option<A> {
+        let office = self.office.pop_front();
+        office.or_else(|| self.requests.pop_front())
+    }
+
     fn batch(&mut self, documents_max: usize) -> Vec<(SessionId, Submission)> {
         let mut batch = Vec::new();
         let mut documents = BTreeSet::new();

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::accepting::Accepting;
+use crate::accepting::{Accepting, Asker};
 use crate::clock::wall_now;
 use crate::config::Config;
 
@@ -299,7 +299,9 @@ async fn record(accepting: &Accepting, damaged: Damaged) {
     );
     if let Some(segment) = segment {
         // The finding, and all that is accepted from here on, stand behind the damage otherwise.
-        let left = accepting.ask(move |ledger, _| ledger.leave_segment(segment));
+        let left = accepting.ask(Asker::Office, move |ledger, _| {
+            ledger.leave_segment(segment)
+        });
         match left.await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
@@ -322,7 +324,7 @@ async fn keep(accepting: &Accepting, place: String, sentence: String) {
         place: Some(place),
     };
     let recorded = accepting
-        .ask(move |ledger, now| ledger.find(now, finding))
+        .ask(Asker::Office, move |ledger, now| ledger.find(now, finding))
         .await;
     match recorded {
         Ok(Ok(_)) => {}

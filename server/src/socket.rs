@@ -14,12 +14,13 @@ use bukti_core::record::{Finding, invitation_hash};
 use bukti_sync_protocol::bye::{Bye, ByeCode};
 use bukti_sync_protocol::credit::Rate;
 use bukti_sync_protocol::fragment::merged;
+use bukti_sync_protocol::limits;
 use bukti_sync_protocol::room::Seat;
 use bukti_sync_protocol::server::{Input, Output, ServerSession};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
-use crate::accepting::{Ledger, Unqueued};
+use crate::accepting::{Asker, Ledger, Unqueued};
 use crate::app::App;
 use crate::clock::mono_now;
 use crate::folder::random;
@@ -30,6 +31,10 @@ use crate::sessions::Place;
 /// How long a peer may take to read one frame: 4 KiB at 50 kbit/s take 0.7 s, and a link may stall
 /// for a while without being cut.
 const SEND_MAX: Duration = Duration::from_secs(60);
+
+/// How long a session waits for its turn to walk: a third of what a device waits for any answer, so that
+/// it is still there when the walk is over.
+const WALK_WAIT_MAX: Duration = Duration::from_millis(limits::ANSWER_MS / 3);
 
 /// When a device that found the server crowded may come back.
 const RETRY_MS: u64 = 5_000;
@@ -88,6 +93,17 @@ enum Answer {
     Enrolled(Option<Result<Enrolled, EnrolRefusal>>),
     /// What was left of statements that were given back; nothing if the ledger could not say.
     TakenBack(Option<Option<Left>>),
+    /// It was not asked.
+    NotAsked(Unqueued),
+}
+
+/// What a device is told whose session could not ask the ledger.
+fn not_asked(why: Unqueued) -> Bye {
+    let code = match why {
+        Unqueued::Closed => ByeCode::Shutdown,
+        Unqueued::Crowded | Unqueued::Ahead => ByeCode::Busy,
+    };
+    Bye::new(code, format!("{why}.")).retry_after(RETRY_MS)
 }
 
 /// Why a connection ends without a word to the peer.
@@ -181,12 +197,7 @@ impl Connection {
             Output::Send(bytes) => self.send(socket, bytes).await?,
             Output::Submit(runs) => {
                 if let Err(refused) = self.app.accepting.submit(self.place.id, runs) {
-                    let code = match refused {
-                        Unqueued::Closed => ByeCode::Shutdown,
-                        Unqueued::Crowded | Unqueued::Ahead => ByeCode::Busy,
-                    };
-                    let bye = Bye::new(code, format!("{refused}.")).retry_after(RETRY_MS);
-                    let input = Input::Unqueued(bye);
+                    let input = Input::Unqueued(not_asked(refused));
                     self.session.handle(&self.app.cx(), input);
                 }
             }
@@ -239,14 +250,17 @@ impl Connection {
                 Ok(None) => Some(Err(EnrolRefusal::Unknown)),
                 Ok(Some(_)) => {
                     let enrol = move |ledger: &mut Ledger, now| ledger.enrol(now, &secret, device);
-                    match app.accepting.ask(enrol).await {
+                    match app.accepting.ask(Asker::Session, enrol).await {
                         Ok(Ok(enrolled)) => Some(Ok(enrolled)),
                         Ok(Err(EnrolError::Refused(refusal))) => Some(Err(refusal)),
                         Ok(Err(EnrolError::Ledger(error))) => {
                             tracing::error!(error = %with_causes(&error), "a device was not enrolled");
                             None
                         }
-                        Err(_) => None,
+                        Err(why) => {
+                            let _ = answer.send(Answer::NotAsked(why)).await;
+                            return;
+                        }
                     }
                 }
                 Err(error) => {
@@ -268,7 +282,7 @@ impl Connection {
                 let waits = matches!(row, Ok(Some(row)) if !reader.is_confirmed(&row));
                 Ok::<_, LedgerError>((certified, waits))
             };
-            let certified = match app.accepting.ask(readmit).await {
+            let certified = match app.accepting.ask(Asker::Session, readmit).await {
                 Ok(Ok((certified, waits))) => {
                     if certified.is_ok() && waits {
                         tracing::warn!(
@@ -283,7 +297,10 @@ impl Connection {
                     tracing::error!(error = %with_causes(&error), "a device was not let in again");
                     None
                 }
-                Err(_) => None,
+                Err(why) => {
+                    let _ = answer.send(Answer::NotAsked(why)).await;
+                    return;
+                }
             };
             let _ = answer.send(Answer::Enrolled(certified)).await;
         });
@@ -293,7 +310,7 @@ impl Connection {
         let (app, answer) = (self.app.clone(), self.asking.clone());
         self.app.tracker.spawn(async move {
             let take = move |ledger: &mut Ledger, now| ledger.take_back(now, carrier, statements);
-            let taken = match app.accepting.ask(take).await {
+            let taken = match app.accepting.ask(Asker::Session, take).await {
                 Ok(Ok(taken)) => {
                     if taken.news > 0 {
                         let taken = taken.news;
@@ -305,7 +322,10 @@ impl Connection {
                     tracing::error!(error = %with_causes(&error), "statements were not taken back");
                     None
                 }
-                Err(_) => None,
+                Err(why) => {
+                    let _ = answer.send(Answer::NotAsked(why)).await;
+                    return;
+                }
             };
             let _ = answer.send(Answer::TakenBack(taken)).await;
         });
@@ -316,8 +336,12 @@ impl Connection {
         self.app.tracker.spawn(async move {
             tracing::warn!(code = %finding.code, "{}", finding.sentence);
             let find = move |ledger: &mut Ledger, now| ledger.find(now, finding);
-            if let Ok(Err(error)) = app.accepting.ask(find).await {
-                tracing::error!(error = %with_causes(&error), "a finding was not kept");
+            match app.accepting.ask(Asker::Session, find).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(error = %with_causes(&error), "a finding was not kept");
+                }
+                Err(why) => tracing::error!(%why, "a finding was not kept"),
             }
         });
     }
@@ -402,6 +426,9 @@ impl Connection {
                 let bye = Bye::new(ByeCode::Fault, "The server could not enrol the device.");
                 self.session.handle(&cx, Input::End(bye));
             }
+            Happened::Answered(Some(Answer::NotAsked(why))) => {
+                self.session.handle(&cx, Input::End(not_asked(why)));
+            }
             Happened::Outcomes(None) | Happened::Answered(None) => return Err(Gone),
             // The loop notices what was raised.
             Happened::Woken => {}
@@ -419,7 +446,8 @@ impl Connection {
     }
 
     /// Takes in a frame that means a long walk, when it is this session's turn. Whatever ends the
-    /// session goes first: the frame is dropped then.
+    /// session goes first: the frame is dropped then. A device that would have waited too long comes
+    /// again, so that nobody walks for one that has gone.
     async fn walk(&mut self, frame: &[u8]) {
         let (app, signals) = (self.app.clone(), self.place.signals.clone());
         let ended = async {
@@ -429,11 +457,17 @@ impl Connection {
             }
         };
         let session = &mut self.session;
-        tokio::select! {
+        let walk = || session.handle(&app.cx(), Input::Frame(frame));
+        let walked = tokio::select! {
             biased;
-            () = app.stopping.cancelled(), if !self.ending => {}
-            () = ended, if !self.ending => {}
-            () = app.walks.walk(|| session.handle(&app.cx(), Input::Frame(frame))) => {}
+            () = app.stopping.cancelled(), if !self.ending => Some(()),
+            () = ended, if !self.ending => Some(()),
+            walked = app.walks.walk(WALK_WAIT_MAX, walk) => walked,
+        };
+        if walked.is_none() {
+            let sentence = "Many devices compare what they hold: come back soon.";
+            let bye = Bye::new(ByeCode::Busy, sentence).retry_after(RETRY_MS);
+            self.session.handle(&app.cx(), Input::End(bye));
         }
     }
 

@@ -6,8 +6,11 @@
 //! those one at most is busy walking, whoever asks how often. Each session waits with one walk, and a
 //! device holds a few sessions, so an honest one comes soon.
 
+use std::time::Duration;
+
 use tokio::sync::Semaphore;
 use tokio::task::block_in_place;
+use tokio::time::timeout;
 
 /// The turns of all sessions.
 #[derive(Debug)]
@@ -24,12 +27,13 @@ impl Default for Walks {
 }
 
 impl Walks {
-    /// Walks when it is this one's turn. May be dropped while it waits.
-    pub async fn walk<T>(&self, work: impl FnOnce() -> T) -> T {
-        let turn = self.turn.acquire().await;
+    /// Walks when it is this one's turn, or not at all if that does not come within `wait_max`: whoever
+    /// waited so long may have gone. May be dropped while it waits.
+    pub async fn walk<T>(&self, wait_max: Duration, work: impl FnOnce() -> T) -> Option<T> {
+        let turn = timeout(wait_max, self.turn.acquire()).await.ok()?;
         let _turn = turn.expect("turns are never closed");
         // Whatever else this thread was to do goes on on another.
-        block_in_place(work)
+        Some(block_in_place(work))
     }
 }
 
@@ -37,13 +41,14 @@ impl Walks {
 mod tests {
     use std::sync::Arc;
     use std::sync::mpsc::{Receiver, channel};
-    use std::time::Duration;
 
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(30);
+
     /// Waits for another task: only where that cannot run at all it takes so long.
     fn awaited(receiver: &Receiver<()>) -> bool {
-        receiver.recv_timeout(Duration::from_secs(30)).is_ok()
+        receiver.recv_timeout(LONG).is_ok()
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -52,9 +57,9 @@ mod tests {
         let walks = Arc::new(Walks::default());
         let walk = tokio::spawn(async move {
             tokio::spawn(async move { served.send(()) });
-            walks.walk(move || awaited(&serving)).await
+            walks.walk(LONG, move || awaited(&serving)).await
         });
-        assert!(walk.await.unwrap(), "the only worker was held");
+        assert_eq!(walk.await.unwrap(), Some(true), "the only worker was held");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,19 +74,20 @@ mod tests {
                     begun.send(()).unwrap();
                     awaited(&ending)
                 };
-                walks.walk(walk).await
+                walks.walk(LONG, walk).await
             }
         });
         assert!(block_in_place(|| awaited(&begins)));
-        let mut second = std::pin::pin!(walks.walk(|| ()));
+        assert_eq!(walks.walk(Duration::ZERO, || ()).await, None);
+        let mut second = std::pin::pin!(walks.walk(LONG, || ()));
         let waits = tokio::select! {
             biased;
-            () = &mut second => false,
+            _ = &mut second => false,
             () = std::future::ready(()) => true,
         };
         assert!(waits, "two walk at once");
         end.send(()).unwrap();
-        second.await;
-        assert!(first.await.unwrap());
+        assert_eq!(second.await, Some(()));
+        assert_eq!(first.await.unwrap(), Some(true));
     }
 }

@@ -90,6 +90,10 @@ pub(super) struct Comparisons {
     /// Since a comparison began, something was asked for or taken: the next `up_to_date` is behind
     /// what was compared.
     moved: bool,
+    /// Whether something was under way at the last [`Device::conclude`].
+    was_comparing: bool,
+    /// Something was compared since the digests before the last `up_to_date`, which may be older.
+    compared_since: bool,
     /// The highest position at which a returned run was taken.
     pub(super) returned_through: Position,
     /// Position of the last `up_to_date`, if no page came since.
@@ -119,6 +123,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let subscriptions = Subscription::of(&self.grants, &self.placements);
         let mut differs = self.confirmed.meta().differs.clone();
         differs.retain(|scope| subscriptions.iter().any(|own| own.prefix == *scope));
+        let comparisons = &mut self.session.comparisons;
+        comparisons.compared_since = comparisons.was_comparing;
         // What is not read any more is nobody's difference.
         let is_read = |of: &Compared| {
             let mut digests = digests.iter();
@@ -318,12 +324,16 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// entered again are by that, once what the server has is here, and go to quarantine where
     /// nothing is to come any more that they build on.
     ///
-    /// Where nothing was asked for and nothing taken, the last digests may be older than what was
-    /// compared: such a difference counts once another session sees it, too.
+    /// Where nothing was asked for and nothing taken, or something was compared until they came, the
+    /// last digests may be older than what was compared: such a difference counts once another session
+    /// sees it, too.
     ///
     /// # Errors
     /// The device's own stores failed.
     pub fn conclude(&mut self, now: WallMs, comparing: bool) -> Result<Vec<Survived>, DeviceError> {
+        let comparisons = &mut self.session.comparisons;
+        comparisons.was_comparing = comparing;
+        comparisons.compared_since |= comparing;
         let survived = self.survivors(now, comparing)?;
         if !comparing {
             self.enter_stale_again(now)?;
@@ -342,7 +352,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         if comparing || !followed || comparisons.are_concluded() || !self.session.giving.is_done() {
             return Ok(Vec::new());
         }
-        let told = comparisons.moved;
+        let told = comparisons.moved && !comparisons.compared_since;
         let mut survived = Vec::new();
         let mut all = std::mem::take(&mut comparisons.all);
         for compared in all.iter_mut().filter(|compared| !compared.concluded) {

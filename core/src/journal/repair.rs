@@ -62,7 +62,7 @@ pub fn repair<S: Storage, C: Storage>(
         let (previous, next) = (number.saturating_sub(1), number.saturating_add(1));
         // What the segments beside this one say of it counts, too.
         let names = BTreeSet::from([previous, number, next].map(segment_name));
-        let before = verify_segments(own, &extent, &names);
+        let mut before = verify_segments(own, &extent, &names);
         let is_followed = held.contains(&segment_name(next));
         let better = offered(copy, number, &there.bytes);
         let better = better.into_iter().find(|offer| {
@@ -86,6 +86,8 @@ pub fn repair<S: Storage, C: Storage>(
         }
         let length = u32::try_from(bytes.len()).expect("segments are at most 64 MiB");
         segment::publish(own, &name, length, &bytes)?;
+        let stays = segment_name(previous);
+        before.findings.retain(|finding| finding.file != stays);
         mended.push(wrong_with(&name, there.is_empty(), before));
     }
     let left = verify(own, &extent);

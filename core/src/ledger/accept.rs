@@ -146,6 +146,8 @@ struct Part<'l, S: Storage, K> {
     cost: u64,
     carriers: Vec<DeviceId>,
     /// Which runs are said to have been accepted before.
+    given_back: Vec<bool>,
+    /// Of which that is believed.
     returned: Vec<bool>,
     ids: Vec<RunId>,
     /// Runs that wait for their document's judgement, and after it those that are left.
@@ -185,6 +187,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             cost_max,
             cost: 0,
             carriers: Vec::new(),
+            given_back: Vec::new(),
             returned: Vec::new(),
             ids: Vec::new(),
             waiting: Vec::new(),
@@ -197,6 +200,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
         };
         for submission in submissions {
             part.carriers.push(submission.carrier);
+            part.given_back.push(submission.returned);
             part.returned.push(submission.returned);
             part.ids.push(submission.run.id());
             part.waiting.push(Some(submission.run));
@@ -214,7 +218,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                 repeats.push((at, self.repeat(at, *first, run)?));
                 continue;
             }
-            let given_back = self.returned[at];
+            let given_back = self.given_back[at];
             self.returned[at] = given_back && self.believes(self.carriers[at], &run)?;
             match self.admit(at, &run, given_back)? {
                 Some(verdict) => self.verdicts[at] = Some(verdict),
@@ -247,7 +251,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
             None => Taken::Left(Box::new(Submission {
                 carrier: self.carriers[at],
                 run: self.waiting[at].take().expect("what is left waits"),
-                returned: self.returned[at],
+                returned: self.given_back[at],
             })),
         });
         Ok((taken.collect(), self.cost))

@@ -65,7 +65,7 @@ fn a_batch_ends_at_its_limit_and_requests_go_first() {
     queue
         .submit(SessionId(1), submissions(1, limits::GROUP_RECORDS_MAX + 1))
         .unwrap();
-    queue.request(()).unwrap();
+    queue.request(Asker::Session, ()).unwrap();
     assert!(matches!(queue.take(usize::MAX), Work::Administer(())));
     assert_eq!(taken(&queue, usize::MAX).len(), limits::GROUP_RECORDS_MAX);
     assert_eq!(taken(&queue, usize::MAX).len(), 1);
@@ -97,7 +97,7 @@ fn a_batch_ends_at_its_documents_and_the_next_goes_on_with_whose_turn_it_is() {
 fn requests_and_batches_take_turns() {
     let queue = queue();
     for _ in 0..2 {
-        queue.request(()).unwrap();
+        queue.request(Asker::Session, ()).unwrap();
     }
     queue.submit(SessionId(1), submissions(1, 1)).unwrap();
     assert!(matches!(queue.take(usize::MAX), Work::Administer(())));
@@ -109,9 +109,9 @@ fn requests_and_batches_take_turns() {
 fn what_waits_is_bounded_and_a_forgotten_session_makes_room() {
     let queue = queue();
     for _ in 0..REQUESTS_MAX {
-        queue.request(()).unwrap();
+        queue.request(Asker::Session, ()).unwrap();
     }
-    assert_eq!(queue.request(()), Err(Unqueued::Crowded));
+    assert_eq!(queue.request(Asker::Session, ()), Err(Unqueued::Crowded));
     let run = submissions(1, 1).remove(0);
     let of = |device: u64, count: usize| {
         let carrier = DeviceId([device as u8; 32]);
@@ -306,7 +306,7 @@ fn a_closed_queue_gives_out_what_waits_and_takes_no_more() {
         queue.submit(SessionId(1), submissions(1, 1)),
         Err(Unqueued::Closed)
     );
-    assert_eq!(queue.request(()), Err(Unqueued::Closed));
+    assert_eq!(queue.request(Asker::Session, ()), Err(Unqueued::Closed));
     assert_eq!(taken(&queue, usize::MAX), [SessionId(1)]);
     assert!(matches!(queue.take(usize::MAX), Work::Closed));
 }
@@ -357,4 +357,22 @@ fn what_is_put_back_counts_as_what_waits() {
     queue.put_back(batch);
     let one = vec![one];
     assert_eq!(queue.submit(SessionId(1), one), Err(Unqueued::Ahead));
+}
+
+#[test]
+fn the_office_is_not_kept_out_by_sessions_and_goes_first() {
+    let queue = queue();
+    for _ in 0..REQUESTS_MAX {
+        queue.request(Asker::Session, "session").unwrap();
+    }
+    assert_eq!(
+        queue.request(Asker::Session, "session"),
+        Err(Unqueued::Crowded)
+    );
+    queue.request(Asker::Office, "office").unwrap();
+    assert!(matches!(queue.take(usize::MAX), Work::Administer("office")));
+    assert!(matches!(
+        queue.take(usize::MAX),
+        Work::Administer("session")
+    ));
 }

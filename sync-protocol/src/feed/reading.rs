@@ -133,12 +133,13 @@ impl Reading {
         placements: &Placements,
         watermark: Seen,
     ) -> Self {
-        let known = Self::known(&subscription, cursor, placements);
+        let reached = Reached::new(&subscription.prefix, placements);
+        let known = Self::known(&subscription, cursor, &reached);
         let (seen, floor) = known.map_or((watermark, watermark.position), |mark| {
             (mark.seen, mark.floor)
         });
         let marks = cursor.marks.iter();
-        let told = marks.filter_map(|mark| Self::told(&subscription.prefix, mark, placements));
+        let told = marks.filter_map(|mark| Self::told(mark, &reached, placements));
         let told = told.max_by_key(|(facts, moves)| (*facts).min(*moves));
         let (facts, moves) = told.unwrap_or((0, placements.version()));
         Self {
@@ -154,36 +155,34 @@ impl Reading {
     /// What a mark says of the statements that concern `prefix`: up to where they were sent, and
     /// those of units moved up to where. A mark that says nothing of moves vouches for none that
     /// brought its prefix anything.
-    fn told(prefix: &Scope, mark: &Mark, placements: &Placements) -> Option<(Position, Position)> {
+    fn told(
+        mark: &Mark,
+        reached: &Reached<'_>,
+        placements: &Placements,
+    ) -> Option<(Position, Position)> {
+        // First, since what follows looks at every unit that was ever moved.
+        let since = reached.since(mark)?;
         let facts = mark.facts.min(mark.seen.position);
         let untold = placements.first_brought(&mark.prefix, mark.moves);
         let moves = match untold.filter(|at| *at <= facts) {
             Some(at) => at.saturating_sub(1),
             None => mark.moves.max(facts),
         };
-        let since = placements.lineage(prefix).since(&mark.prefix)?;
-        let moved_inside = placements.last_move_inside(prefix);
-        let says_all = mark.prefix == *prefix || since.max(moved_inside) <= moves;
-        says_all.then_some((facts, moves))
+        (since <= moves).then_some((facts, moves))
     }
 
     fn known<'a>(
         subscription: &Subscription,
         cursor: &'a Cursor,
-        placements: &Placements,
+        reached: &Reached<'_>,
     ) -> Option<&'a Mark> {
-        let Subscription {
-            prefix, audience, ..
-        } = subscription;
-        let lineage = placements.lineage(prefix);
-        let moved_inside = placements.last_move_inside(prefix);
+        let audience = subscription.audience;
         let reaches = |mark: &&Mark| {
-            let since = lineage.since(&mark.prefix);
-            mark.prefix == *prefix
-                || since.is_some_and(|since| since.max(moved_inside) <= mark.seen.position)
+            let since = reached.since(mark);
+            since.is_some_and(|since| since <= mark.seen.position)
         };
         let includes = |mark: &&Mark| {
-            mark.audience == *audience || (mark.audience.includes(*audience) && mark.floor == 0)
+            mark.audience == audience || (mark.audience.includes(audience) && mark.floor == 0)
         };
         let serving = cursor.marks.iter().filter(reaches).filter(includes);
         serving.min_by_key(|mark| (mark.floor, Reverse(mark.seen.position)))
@@ -235,6 +234,32 @@ impl Reading {
     /// The reader's audience.
     pub(super) fn audience(&self) -> Audience {
         self.subscription.audience
+    }
+}
+
+/// What reaches the prefix of a subscription, and how long all inside has lain there.
+struct Reached<'a> {
+    prefix: &'a Scope,
+    lineage: Lineage,
+    moved_inside: Position,
+}
+
+impl<'a> Reached<'a> {
+    fn new(prefix: &'a Scope, placements: &Placements) -> Self {
+        Self {
+            prefix,
+            lineage: placements.lineage(prefix),
+            moved_inside: placements.last_move_inside(prefix),
+        }
+    }
+
+    /// Since when a mark has reached the prefix and all inside; always, where it is of the prefix itself.
+    fn since(&self, mark: &Mark) -> Option<Position> {
+        if mark.prefix == *self.prefix {
+            return Some(0);
+        }
+        let since = self.lineage.since(&mark.prefix)?;
+        Some(since.max(self.moved_inside))
     }
 }
 

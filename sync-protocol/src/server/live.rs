@@ -606,19 +606,30 @@ impl Live {
         if !self.taking_back.is_empty() {
             return Ok(());
         }
-        for holding in std::mem::take(&mut self.named_behind) {
-            self.answer_holding(reader, holding, outputs)?;
-        }
-        if let Some(subscribe) = self.subscribed_behind.take() {
-            self.subscribe(reader, &subscribe, outputs)?;
-        }
+        let answered = self.answer_waiting(reader, outputs);
+        // Also where that met damage: what the device gives is taken all the same.
         let batch = std::mem::take(&mut self.behind_statements);
         if self.awaits_statements {
             self.drop_unjudged(&batch, window);
         } else if !batch.is_empty() {
             outputs.push_back(Output::Submit(batch));
         }
-        Ok(())
+        answered
+    }
+
+    /// Looks at names and a subscription that waited for statements.
+    fn answer_waiting<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), End> {
+        for holding in std::mem::take(&mut self.named_behind) {
+            self.answer_holding(reader, holding, outputs)?;
+        }
+        match self.subscribed_behind.take() {
+            Some(subscribe) => self.subscribe(reader, &subscribe, outputs),
+            None => Ok(()),
+        }
     }
 
     /// The flight was dropped behind these runs: they come again, and are judged then.

@@ -186,6 +186,26 @@ fn what_a_device_gives_is_taken_though_its_cursor_cannot_be_checked() {
 }
 
 #[test]
+fn what_came_behind_statements_is_taken_though_the_cursor_cannot_be_checked() {
+    let (mut server, mut writer, mut reader) = server_with_a_reader();
+    writer.create(VILLAGE, 1, "");
+    Pipe::run(&mut server, &mut writer);
+    Pipe::run(&mut server, &mut reader);
+    server.damage_last_header();
+    server.ledger.checkpoint(WALL).unwrap();
+    reader.owed = vec![super::samples::certificate()];
+    let run = reader.create(VILLAGE, 2, "");
+    server.judges = false;
+    let mut pipe = Pipe::run(&mut server, &mut reader);
+    assert_eq!(pipe.submitted, 0, "it waits for the statement");
+    server.judges = true;
+    pipe.tell(&mut server, Input::TakenBack(None));
+    pipe.flow(&mut server, &mut reader, usize::MAX);
+    assert_eq!(pipe.accepted(), [run.id()]);
+    assert_eq!(pipe.bye(), None);
+}
+
+#[test]
 fn a_moment_without_descriptors_is_no_damage_and_the_device_may_come_again_at_once() {
     let (mut server, _, mut reader) = server_with_a_reader();
     server.ledger.checkpoint(WALL).unwrap();

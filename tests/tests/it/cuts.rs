@@ -10,7 +10,7 @@ use bukti_core::id::{DeviceId, Incarnation, RunId};
 use bukti_core::record::{Invitation, invitation_hash};
 use bukti_hostile::dice::Dice;
 use bukti_hostile::pen::{Pen, Sealed};
-use bukti_server::accepting::Accepting;
+use bukti_server::accepting::{Accepting, Asker};
 use bukti_server::app::{App, Partials};
 use bukti_server::clock::wall_now;
 use bukti_server::config::Config;
@@ -113,7 +113,7 @@ impl Within {
             ledger.invite(now, invitation).unwrap();
             ledger.enrol(now, &secret, device).unwrap();
         };
-        self.app.accepting.ask(enrol).await.unwrap();
+        self.app.accepting.ask(Asker::Session, enrol).await.unwrap();
     }
 
     /// A session that is open, and what the server holds of items.
@@ -259,7 +259,7 @@ async fn a_device_of_which_too_much_waits_is_told_so_and_when_to_come_back() {
             begun.send(()).unwrap();
             held_up.recv().unwrap();
         };
-        accepting.ask(wait).await.unwrap();
+        accepting.ask(Asker::Session, wait).await.unwrap();
     });
     begins.await.unwrap();
 

@@ -126,3 +126,41 @@ fn an_own_run_whose_number_a_copy_took_since_is_told_and_ends_no_session() {
     let status = siti.device().status().unwrap();
     assert_eq!((status.not_taken_back, status.unsent), (1, 0));
 }
+
+#[test]
+fn a_difference_that_was_compared_until_the_digests_came_is_told_by_the_next_session() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let end = || Event::UpToDate {
+        cursor: b"cursor".to_vec(),
+        position: 9,
+        digests: vec![(
+            WARD.parse().unwrap(),
+            Audience::Unit,
+            Digest::from([7; 32]),
+            1,
+        )],
+    };
+    let differs = || Event::Differs {
+        prefix: WARD.parse().unwrap(),
+        audience: Audience::Unit,
+        found: vec![Differs::Theirs(Range::of(&DocumentId([1; 16])))],
+    };
+    let mut told = |events: &[(Event, bool)]| {
+        let device = siti.device();
+        device.opening(Vec::new(), "").unwrap();
+        let mut told = 0;
+        for (event, comparing) in events {
+            device.handle_event(NOW, [3; 16], event).unwrap();
+            told += device.conclude(NOW, *comparing).unwrap().len();
+        }
+        told + device.findings().unwrap().len()
+    };
+    let late = [(end(), true), (differs(), true), (end(), false)];
+    assert_eq!(told(&late), 0);
+    // It is the same in the next session: told there, as it comes.
+    let events = [(end(), false)];
+    assert_eq!(told(&events), 1);
+}

@@ -327,3 +327,34 @@ fn numbers_that_no_feed_wrote_are_cut_to_what_can_be() {
         (600, 1_000, 600)
     );
 }
+
+/// Whoever asks writes the cursor, and each look at all moves costs as much as there are.
+#[test]
+fn marks_that_do_not_reach_a_subscription_cost_nothing_by_what_was_moved() {
+    let mut placements = Placements::default();
+    for village in 0..600 {
+        let unit = scope(&format!("13.07.05.{}", 2_001 + village));
+        let parent = scope("13.76.01");
+        placements.place(1 + village, &unit, &parent).unwrap();
+    }
+    let provinces = (14..45).map(|province| format!("{province}"));
+    let elsewhere = provinces.map(|place| mark(&place, Audience::Unit, 900, 0));
+    let many = Cursor {
+        marks: elsewhere.collect(),
+        ..Cursor::default()
+    };
+    // The quickest of several, beside the same without marks.
+    let quickest = |cursor: &Cursor| {
+        let once = || {
+            let asked = subscription("13.76", Audience::Unit, &[]);
+            let started = std::time::Instant::now();
+            let reading = Reading::resume(asked, cursor, &placements, WATERMARK);
+            let took = started.elapsed();
+            assert_eq!(reading.floor, WATERMARK.position);
+            took
+        };
+        (0..20).map(|_| once()).min().unwrap()
+    };
+    let (least, most) = (quickest(&Cursor::default()), quickest(&many));
+    assert!(most < 8 * least, "{most:?} beside {least:?}");
+}
