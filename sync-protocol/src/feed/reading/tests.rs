@@ -330,6 +330,10 @@ fn numbers_that_no_feed_wrote_are_cut_to_what_can_be() {
 
 /// Whoever asks writes the cursor, and each look at all moves costs as much as there are.
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "two times are compared with each other"
+)]
 fn marks_that_do_not_reach_a_subscription_cost_nothing_by_what_was_moved() {
     let mut placements = Placements::default();
     for village in 0..600 {
