@@ -122,6 +122,10 @@ pub const TRIAL_OPERATIONS: u64 = DOCUMENT_OPERATIONS_MAX / DOCUMENT_CHANGES_TAK
 /// lie over each other: [`DOCUMENT_MARKS_MAX`] take 160 ms.
 pub const TRIAL_MARK_COST: u64 = 10;
 
+/// The same of a document that a server sends whole, and as many again for what was accepted under another
+/// bound.
+pub const DOCUMENT_FED_MARKS_MAX: u64 = 2 * DOCUMENT_MARKS_MAX;
+
 /// Operations applied to a document in one go, so that memory follows neither a long queue of
 /// waiting runs nor how well they deflate.
 pub const BATCH_OPERATIONS_MAX: u64 = RUN_OPERATIONS_MAX;

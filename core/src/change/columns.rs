@@ -10,14 +10,14 @@ use crate::limits;
 
 /// Columns of an Automerge change: id in the upper bits, type in the lower four. The bit for
 /// DEFLATE is set in none, since columns of a change are never compressed.
-mod spec {
+pub(super) mod spec {
     pub(super) const OBJECT_ACTOR: u64 = 0x01;
     pub(super) const OBJECT_COUNTER: u64 = 0x02;
     pub(super) const KEY_ACTOR: u64 = 0x11;
     pub(super) const KEY_COUNTER: u64 = 0x13;
     pub(super) const KEY_TEXT: u64 = 0x15;
     pub(super) const INSERT: u64 = 0x34;
-    pub(super) const ACTION: u64 = 0x42;
+    pub(in crate::change) const ACTION: u64 = 0x42;
     pub(super) const VALUE_META: u64 = 0x56;
     pub(super) const VALUE: u64 = 0x57;
     pub(super) const PREDECESSOR_COUNT: u64 = 0x70;
@@ -30,7 +30,7 @@ mod spec {
 const ACTION_HIGHEST: u64 = ACTION_MARK;
 
 /// Begins or ends a mark on a text.
-const ACTION_MARK: u64 = 7;
+pub(super) const ACTION_MARK: u64 = 7;
 
 /// What the columns hold.
 #[derive(Debug, Clone, Copy, Default)]

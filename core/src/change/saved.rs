@@ -16,7 +16,7 @@ use std::io::Read;
 
 use flate2::bufread::DeflateDecoder;
 
-use super::columns::{count_booleans, walk};
+use super::columns::{ACTION_MARK, count_booleans, spec, walk};
 use super::reader::Reader;
 use super::{ChangeFault, MAGIC, at_most};
 use crate::limits;
@@ -46,6 +46,9 @@ pub enum SavedFault {
     /// A column has more rows than [`limits::DOCUMENT_FED_ROWS_MAX`].
     #[error("it stands for more than {} rows", limits::DOCUMENT_FED_ROWS_MAX)]
     TooManyRows,
+    /// More marks begin or end on its texts than [`limits::DOCUMENT_FED_MARKS_MAX`].
+    #[error("it has more than {} marks", limits::DOCUMENT_FED_MARKS_MAX)]
+    TooManyMarks,
 }
 
 impl From<ChangeFault> for SavedFault {
@@ -100,6 +103,9 @@ pub fn check_saved(saved: &[u8]) -> Result<(), SavedFault> {
         let left = room.checked_sub(bytes.len() as u64);
         room = left.ok_or(SavedFault::Inflates)?;
         check_column(spec & !DEFLATED, bytes)?;
+        if spec & !DEFLATED == spec::ACTION && marks_in(bytes)? > limits::DOCUMENT_FED_MARKS_MAX {
+            return Err(SavedFault::TooManyMarks);
+        }
     }
     Ok(())
 }
@@ -145,6 +151,21 @@ fn check_column(spec: u64, column: &[u8]) -> Result<(), ChangeFault> {
         _actor_or_number => walk(column, rows_max, Reader::unsigned, |_, _| Ok(())),
     }?;
     Ok(())
+}
+
+/// Operations that begin or end a mark: whoever reads a text takes time with the cube of them.
+fn marks_in(actions: &[u8]) -> Result<u64, ChangeFault> {
+    let mut marks: u64 = 0;
+    let rows_max = limits::DOCUMENT_FED_ROWS_MAX;
+    walk(actions, rows_max, Reader::unsigned, |action, rows| {
+        marks += if action == Some(&ACTION_MARK) {
+            rows
+        } else {
+            0
+        };
+        Ok(())
+    })?;
+    Ok(marks)
 }
 
 fn read_string<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], ChangeFault> {

@@ -10,7 +10,7 @@ use flate2::read::DeflateEncoder;
 
 use super::super::forge::{prefixed, run, saved, signed, unsigned};
 use super::super::{ChangeFault, SavedFault, check_saved};
-use crate::limits::{DOCUMENT_FED_BYTES_MAX, DOCUMENT_FED_ROWS_MAX};
+use crate::limits::{DOCUMENT_FED_BYTES_MAX, DOCUMENT_FED_MARKS_MAX, DOCUMENT_FED_ROWS_MAX};
 
 const MESSAGES: u64 = 0x35;
 const SUCCESSORS: u64 = 0x80;
@@ -129,4 +129,20 @@ fn no_column_stands_for_more_rows_than_a_document_may_have() {
             assert!(check_saved(&saved(&[column], &[])).is_err(), "{spec:#x}");
         }
     }
+}
+
+#[test]
+fn a_document_has_so_many_marks() {
+    let of = |marks: u64| {
+        let actions = [run(3, &unsigned(1)), run(marks as i64, &unsigned(7))].concat();
+        let small = (0x42 | DEFLATED, deflated(&actions));
+        let checked = [(0x42, actions), small].map(|column| check_saved(&saved(&[], &[column])));
+        assert_eq!(checked[0], checked[1]);
+        checked[0].clone()
+    };
+    assert_eq!(of(DOCUMENT_FED_MARKS_MAX), Ok(()));
+    assert_eq!(
+        of(DOCUMENT_FED_MARKS_MAX + 1),
+        Err(SavedFault::TooManyMarks)
+    );
 }
