@@ -10,7 +10,7 @@
 //!
 //! Of a segment that the disk does not give whole, the rest is read piece by piece.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::format::{
@@ -47,51 +47,78 @@ pub fn repair<S: Storage, C: Storage>(
     copy: &C,
     keep: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
 ) -> Result<Repair, StorageError> {
-    let extent = Extent {
-        from: 1,
-        ..Extent::default()
-    };
-    let mut mended = Vec::new();
-    for number in damaged(own, &verify(own, &extent))? {
-        let name = segment_name(number);
-        let held = own.list().doing("list", FOLDER)?;
-        let there = match held.contains(&name) {
-            true => Found::read(own, &name)?,
-            false => Found::default(),
-        };
-        let (previous, next) = (number.saturating_sub(1), number.saturating_add(1));
-        // What the segments beside this one say of it counts, too.
-        let names = BTreeSet::from([previous, number, next].map(segment_name));
-        let mut before = verify_segments(own, &extent, &names);
-        let is_followed = held.contains(&segment_name(next));
-        let better = offered(copy, number, &there.bytes);
-        let better = better.into_iter().find(|offer| {
-            let replaced = Replaced {
-                own,
-                name: &name,
-                bytes: &offer.bytes,
-            };
-            let after = verify_segments(&replaced, &extent, &names);
-            let belongs = is_followed && is_continued(&after, number) || there.is_kept_by(offer);
-            belongs && is_better(&before, &after, number, offer)
-        });
-        let Some(Offer { bytes, .. }) = better else {
-            continue;
-        };
-        let there = there.bytes;
-        keep(&name, &there).doing("keep a copy of", &name)?;
-        let unfinished = unfinished_name(&name);
-        if own.list().doing("list", FOLDER)?.contains(&unfinished) {
-            own.remove(&unfinished).doing("remove", &unfinished)?;
+    let extent = whole_journal();
+    let mut mended = BTreeMap::new();
+    // What came back shows what belongs beside it: two that were swapped do not at first.
+    loop {
+        let before = mended.len();
+        for number in damaged(own, &verify(own, &extent))? {
+            if !mended.contains_key(&number)
+                && let Some(findings) = mend(own, copy, number, keep)?
+            {
+                mended.insert(number, findings);
+            }
         }
-        let length = u32::try_from(bytes.len()).expect("segments are at most 64 MiB");
-        segment::publish(own, &name, length, &bytes)?;
-        let stays = segment_name(previous);
-        before.findings.retain(|finding| finding.file != stays);
-        mended.push(wrong_with(&name, there.is_empty(), before));
+        if mended.len() == before {
+            break;
+        }
     }
     let left = verify(own, &extent);
+    let mended = mended.into_values().collect();
     Ok(Repair { mended, left })
+}
+
+fn whole_journal() -> Extent {
+    Extent {
+        from: 1,
+        ..Extent::default()
+    }
+}
+
+/// Replaces one segment if the copy has a better one; gives what was wrong with it.
+fn mend<S: Storage, C: Storage>(
+    own: &S,
+    copy: &C,
+    number: u32,
+    keep: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
+) -> Result<Option<Vec<Finding>>, StorageError> {
+    let extent = whole_journal();
+    let name = segment_name(number);
+    let held = own.list().doing("list", FOLDER)?;
+    let there = match held.contains(&name) {
+        true => Found::read(own, &name)?,
+        false => Found::default(),
+    };
+    let (previous, next) = (number.saturating_sub(1), number.saturating_add(1));
+    // What the segments beside this one say of it counts, too.
+    let names = BTreeSet::from([previous, number, next].map(segment_name));
+    let mut before = verify_segments(own, &extent, &names);
+    let is_followed = held.contains(&segment_name(next));
+    let better = offered(copy, number, &there.bytes);
+    let better = better.into_iter().find(|offer| {
+        let replaced = Replaced {
+            own,
+            name: &name,
+            bytes: &offer.bytes,
+        };
+        let after = verify_segments(&replaced, &extent, &names);
+        let belongs = is_followed && is_continued(&after, number) || there.is_kept_by(offer);
+        belongs && is_better(&before, &after, number, offer)
+    });
+    let Some(Offer { bytes, .. }) = better else {
+        return Ok(None);
+    };
+    let there = there.bytes;
+    keep(&name, &there).doing("keep a copy of", &name)?;
+    let unfinished = unfinished_name(&name);
+    if own.list().doing("list", FOLDER)?.contains(&unfinished) {
+        own.remove(&unfinished).doing("remove", &unfinished)?;
+    }
+    let length = u32::try_from(bytes.len()).expect("segments are at most 64 MiB");
+    segment::publish(own, &name, length, &bytes)?;
+    let stays = segment_name(previous);
+    before.findings.retain(|finding| finding.file != stays);
+    Ok(Some(wrong_with(&name, there.is_empty(), before)))
 }
 
 /// What was wrong with a segment that came back; at least one.
