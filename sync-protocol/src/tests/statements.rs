@@ -172,7 +172,7 @@ fn runs_behind_a_cursor_that_turns_out_void_wait_for_all_statements() {
     phone.owed = vec![revocation(1)];
     phone.statements = vec![revocation(1), revocation(2)];
     // More than half of the credit: it has to come back.
-    let runs: Vec<_> = (0..14)
+    let runs: Vec<_> = (0..24)
         .map(|random| phone.create(VILLAGE, random, &noise(3_000)).id())
         .collect();
     server.judges = false;

@@ -82,23 +82,12 @@ fn what_is_not_read_any_more_when_all_was_compared_is_no_finding() {
     world.create(&mut siti, "Papan");
     world.sync(&mut siti);
     siti.device().opening(Vec::new(), "").unwrap();
-    let end = |digests: &[&str]| Event::UpToDate {
+    let none = Event::UpToDate {
         cursor: b"cursor".to_vec(),
         position: 9,
-        digests: digests
-            .iter()
-            .map(|scope| {
-                let digest = Digest::from([7; 32]);
-                (scope.parse().unwrap(), Audience::Unit, digest, 1)
-            })
-            .collect(),
+        digests: Vec::new(),
     };
-    let differs = Event::Differs {
-        prefix: WARD.parse().unwrap(),
-        audience: Audience::Unit,
-        found: vec![Differs::Theirs(Range::of(&DocumentId([1; 16])))],
-    };
-    for event in [end(&[WARD]), differs, end(&[])] {
+    for event in [end(), differs(), none] {
         siti.device().handle_event(NOW, [3; 16], &event).unwrap();
     }
     assert_eq!(siti.device().conclude(NOW, false).unwrap(), []);
@@ -127,40 +116,73 @@ fn an_own_run_whose_number_a_copy_took_since_is_told_and_ends_no_session() {
     assert_eq!((status.not_taken_back, status.unsent), (1, 0));
 }
 
+/// Digests that differ from whatever is held.
+fn end() -> Event {
+    let digest = Digest::from([7; 32]);
+    Event::UpToDate {
+        cursor: b"cursor".to_vec(),
+        position: 9,
+        digests: vec![(WARD.parse().unwrap(), Audience::Unit, digest, 1)],
+    }
+}
+
+fn page() -> Event {
+    Event::Page {
+        items: Vec::new(),
+        cursor: b"cursor".to_vec(),
+    }
+}
+
+/// Documents that only the server holds.
+fn differs() -> Event {
+    Event::Differs {
+        prefix: WARD.parse().unwrap(),
+        audience: Audience::Unit,
+        found: vec![Differs::Theirs(Range::of(&DocumentId([1; 16])))],
+    }
+}
+
+/// A session that learns these things, each with whether it still compares then: what it tells the
+/// server, and how many findings there are.
+fn session(phone: &mut Phone, now: i64, events: &[(Event, bool)]) -> (usize, usize) {
+    let device = phone.device();
+    device.opening(Vec::new(), "").unwrap();
+    let mut told = 0;
+    for (event, comparing) in events {
+        device.handle_event(now, [3; 16], event).unwrap();
+        told += device.conclude(now, *comparing).unwrap().len();
+    }
+    (told, device.findings().unwrap().len())
+}
+
 #[test]
 fn a_difference_that_was_compared_until_the_digests_came_is_told_by_the_next_session() {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);
     world.create(&mut siti, "Papan");
     world.sync(&mut siti);
-    let end = || Event::UpToDate {
-        cursor: b"cursor".to_vec(),
-        position: 9,
-        digests: vec![(
-            WARD.parse().unwrap(),
-            Audience::Unit,
-            Digest::from([7; 32]),
-            1,
-        )],
-    };
-    let differs = || Event::Differs {
-        prefix: WARD.parse().unwrap(),
-        audience: Audience::Unit,
-        found: vec![Differs::Theirs(Range::of(&DocumentId([1; 16])))],
-    };
-    let mut told = |events: &[(Event, bool)]| {
-        let device = siti.device();
-        device.opening(Vec::new(), "").unwrap();
-        let mut told = 0;
-        for (event, comparing) in events {
-            device.handle_event(NOW, [3; 16], event).unwrap();
-            told += device.conclude(NOW, *comparing).unwrap().len();
-        }
-        told + device.findings().unwrap().len()
-    };
     let late = [(end(), true), (differs(), true), (end(), false)];
-    assert_eq!(told(&late), 0);
-    // It is the same in the next session: told there, as it comes.
-    let events = [(end(), false)];
-    assert_eq!(told(&events), 1);
+    assert_eq!(session(&mut siti, NOW, &late), (0, 0));
+    // The same in the next session: it is told as it comes.
+    let device = siti.device();
+    device.opening(Vec::new(), "").unwrap();
+    device.handle_event(NOW, [3; 16], &end()).unwrap();
+    assert_eq!(device.findings().unwrap().len(), 1);
+}
+
+#[test]
+fn a_difference_that_stays_behind_what_was_asked_for_is_told_once() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let events = [
+        (end(), true),
+        (differs(), true),
+        (page(), false),
+        (end(), false),
+    ];
+    assert_eq!(session(&mut siti, NOW, &events), (1, 1));
+    let later = NOW + SURVIVED_LEFT_ALONE_MS as i64;
+    assert_eq!(session(&mut siti, later, &events), (0, 1));
 }
