@@ -22,6 +22,17 @@ fn server_with_a_reader() -> (Server, Phone, Phone) {
     (server, writer, reader)
 }
 
+/// A server with an officer whose cursor lies in a group of which the header is damaged.
+fn server_that_cannot_check_a_cursor() -> (Server, Phone) {
+    let (mut server, mut writer, mut reader) = server_with_a_reader();
+    writer.create(VILLAGE, 1, "");
+    Pipe::run(&mut server, &mut writer);
+    Pipe::run(&mut server, &mut reader);
+    server.damage_last_header();
+    server.ledger.checkpoint(WALL).unwrap();
+    (server, reader)
+}
+
 /// What came of documents, in its order.
 fn items(pipe: &Pipe) -> Vec<(&'static str, DocumentId)> {
     let pages = pipe.events.iter().filter_map(|event| match event {
@@ -171,12 +182,7 @@ fn what_a_device_gives_is_taken_though_it_cannot_be_fed() {
 
 #[test]
 fn what_a_device_gives_is_taken_though_its_cursor_cannot_be_checked() {
-    let (mut server, mut writer, mut reader) = server_with_a_reader();
-    writer.create(VILLAGE, 1, "");
-    Pipe::run(&mut server, &mut writer);
-    Pipe::run(&mut server, &mut reader);
-    server.damage_last_header();
-    server.ledger.checkpoint(WALL).unwrap();
+    let (mut server, mut reader) = server_that_cannot_check_a_cursor();
     let run = reader.create(VILLAGE, 2, "");
     let pipe = Pipe::run(&mut server, &mut reader);
     assert_eq!(pipe.accepted(), [run.id()]);
@@ -187,12 +193,7 @@ fn what_a_device_gives_is_taken_though_its_cursor_cannot_be_checked() {
 
 #[test]
 fn what_came_behind_statements_is_taken_though_the_cursor_cannot_be_checked() {
-    let (mut server, mut writer, mut reader) = server_with_a_reader();
-    writer.create(VILLAGE, 1, "");
-    Pipe::run(&mut server, &mut writer);
-    Pipe::run(&mut server, &mut reader);
-    server.damage_last_header();
-    server.ledger.checkpoint(WALL).unwrap();
+    let (mut server, mut reader) = server_that_cannot_check_a_cursor();
     reader.owed = vec![super::samples::certificate()];
     let run = reader.create(VILLAGE, 2, "");
     server.judges = false;
