@@ -652,17 +652,20 @@ fn what_a_turn_leaves_is_given_back_in_its_order_and_nothing_of_it_is_decided() 
     let unready = other.edits(&id, &[Edit::Declare(Declared::Ready)]);
     let edits = ["Rapat dibuka.", "Rapat ditutup."].map(|text| phone.edit(&id, text));
     let (_, elsewhere) = phone.create(VILLAGE);
-    let submission = |carrier: &Phone, run: &CheckedRun| Submission {
+    // Does not read there, so that it is not believed; what it says is kept all the same.
+    let far = Phone::new(9);
+    enrol(&mut ledger, &far, Role::Officer, "13.71.01");
+    let submission = |carrier: &Phone, run: &CheckedRun, returned| Submission {
         carrier: carrier.id(),
         run: run.clone(),
-        returned: false,
+        returned,
     };
     let batch = vec![
-        submission(&other, &unready),
-        submission(&phone, &edits[0]),
-        submission(&other, &edits[0]),
-        submission(&phone, &edits[1]),
-        submission(&phone, &elsewhere),
+        submission(&other, &unready, false),
+        submission(&far, &edits[0], true),
+        submission(&other, &edits[0], true),
+        submission(&phone, &edits[1], false),
+        submission(&phone, &elsewhere, false),
     ];
     let before = ledger.reader().watermark().position;
     let mut left = Vec::new();
@@ -676,14 +679,19 @@ fn what_a_turn_leaves_is_given_back_in_its_order_and_nothing_of_it_is_decided() 
     let refused = Verdict::Rejected(RefusalCode::UnpublishedReady.into());
     assert_eq!(settled, [refused, Verdict::Accepted(before + 1)]);
     let named = |left: &[Submission]| -> Vec<_> {
-        let named = left.iter().map(|left| (left.carrier, left.run.id()));
+        let named = left.iter();
+        let named = named.map(|left| (left.carrier, left.run.id(), left.returned));
         named.collect()
     };
-    let (phone, other) = (phone.id(), other.id());
+    let (phone, other, far) = (phone.id(), other.id(), far.id());
     let [first, second] = edits.map(|run| run.id());
     assert_eq!(
         named(&left),
-        [(phone, first), (other, first), (phone, second)]
+        [
+            (far, first, true),
+            (other, first, true),
+            (phone, second, false)
+        ]
     );
 
     let outcomes = ledger.accept(NOW, left).unwrap();
