@@ -224,8 +224,8 @@ pub const COMPARED_PER_DOCUMENT: usize = 8;
 /// What a device may ask of a copy without documents besides: it finds out in a few frames.
 pub const COMPARED_AT_LEAST: usize = 4 * PARTS_PER_FRAME;
 
-/// Times that a session takes a copy of one side's documents: one for each subscription, and as
-/// many again.
+/// Times that a session takes a copy of another side's documents than the last: one for each
+/// subscription, and as many again.
 pub const COMPARISONS_MAX: usize = 2 * SUBSCRIPTIONS_MAX;
 
 /// Statements in one `statements` frame. The smallest has about 130 bytes that do not deflate.

@@ -18,6 +18,8 @@ use crate::reconcile::Side;
 #[derive(Debug, Default)]
 pub(super) struct Comparing {
     copy: Option<Copy>,
+    /// Of what the copy was that was let go of last.
+    rested: Option<Subscription>,
     copies: usize,
     statements: usize,
     told: bool,
@@ -52,9 +54,11 @@ impl Copy {
 }
 
 impl Comparing {
-    /// Lets go of the copy; it is made again if more is asked.
+    /// Lets go of the copy, since more was recorded; it is made again if more is asked.
     pub(super) fn rest(&mut self) {
-        self.copy = None;
+        if let Some(copy) = self.copy.take() {
+            self.rested = Some(copy.of);
+        }
     }
 
     /// Whether an answer takes another copy.
@@ -148,9 +152,9 @@ impl Comparing {
         let copy = match self.copy.take() {
             Some(held) if held.is_of(&of, placements) => held,
             other => {
-                // That a unit was moved is not the device's doing.
-                let moved = other.is_some_and(|held| held.of == of);
-                self.copies += usize::from(!moved);
+                // That more was recorded or a unit moved is not the device's doing.
+                let last = other.map(|held| held.of).or(self.rested.take());
+                self.copies += usize::from(last.as_ref() != Some(&of));
                 if self.copies > limits::COMPARISONS_MAX {
                     let sentence = "The device compares more often than it has reason to.";
                     return Err(Bye::new(ByeCode::Flood, sentence).into());

@@ -516,6 +516,26 @@ fn what_a_unit_took_away_is_not_compared_any_more() {
     }
 }
 
+/// As where one subscription is compared while runs that the server lost are given back.
+#[test]
+fn what_is_recorded_meanwhile_does_not_count_as_comparing_more() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let mut other = server.enrolled(4, Role::Officer, &[VILLAGE]);
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    for random in 0..=limits::COMPARISONS_MAX {
+        let random = u8::try_from(random).unwrap();
+        let created = other.create(VILLAGE, random, "");
+        server.accept(other.device(), &[created]);
+        server.now += 1_000;
+        pipe.tell(&mut server, Input::Advanced);
+        pipe.flow(&mut server, &mut phone, usize::MAX);
+        let asked = plain(listed(VILLAGE));
+        let sent = server.drive(&mut pipe.session, Input::Frame(&asked));
+        assert_eq!((sent.decoded().len(), sent.closed), (1, None));
+    }
+}
+
 #[test]
 fn a_session_copies_what_it_compares_a_bounded_number_of_times() {
     let mut server = Server::new();
