@@ -286,14 +286,17 @@ fn refuse_extra_bytes(extra: &[u8]) -> Result<(), ChangeFault> {
     Err(ChangeFault::Unsupported("bytes follow its columns"))
 }
 
-fn inflate(deflated: &[u8]) -> Result<Vec<u8>, ChangeFault> {
-    let by_ratio = deflated
-        .len()
-        .saturating_mul(limits::CHANGE_INFLATE_RATIO_MAX);
-    let max = by_ratio.clamp(
+/// Bytes that so many deflated ones may inflate to.
+pub(crate) fn inflated_max(deflated: usize) -> usize {
+    let by_ratio = deflated.saturating_mul(limits::CHANGE_INFLATE_RATIO_MAX);
+    by_ratio.clamp(
         limits::CHANGE_INFLATED_BYTES_FREE,
         limits::CHANGE_INFLATED_BYTES_MAX,
-    );
+    )
+}
+
+fn inflate(deflated: &[u8]) -> Result<Vec<u8>, ChangeFault> {
+    let max = inflated_max(deflated.len());
     let mut decoder = DeflateDecoder::new(deflated).take(max as u64 + 1);
     let mut inflated = Vec::new();
     decoder

@@ -213,6 +213,8 @@ pub struct Ledger<S: Storage, K> {
     failed: Option<&'static str>,
     /// Whether the store still says why its rows were made anew.
     untold: bool,
+    /// Documents that were read or tried.
+    judged: u64,
 }
 
 impl<S: Storage, K: Kv> Ledger<S, K> {
@@ -400,6 +402,7 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
             meta,
             failed: None,
             untold: false,
+            judged: 0,
         })
     }
 
@@ -433,6 +436,12 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
     /// Bytes of memory that loaded documents take, estimated.
     pub fn cached_bytes(&self) -> usize {
         self.cache.bytes()
+    }
+
+    /// Documents that were read or tried since it was opened: what batches take time for. Runs that the
+    /// server holds already, or whose document it does not know, cost nothing beside them.
+    pub fn judged_documents(&self) -> u64 {
+        self.judged
     }
 
     fn alive(&self) -> Result<(), LedgerError> {
@@ -567,6 +576,10 @@ impl Settled {
             heads: document.heads(),
             saved: document.saved().to_vec(),
         }
+    }
+
+    fn saved_bytes(&self) -> usize {
+        self.saved.len()
     }
 }
 

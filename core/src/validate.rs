@@ -16,7 +16,7 @@
 
 use std::collections::HashSet;
 
-use crate::change::Parsed;
+use crate::change::{Parsed, inflated_max};
 use crate::envelope::{Envelope, Run};
 use crate::id::{ChangeHash, RunId};
 use crate::limits;
@@ -107,6 +107,14 @@ impl CheckedRun {
 /// [`Refusal`] with the first thing that is not right. It does not depend on the document, so it
 /// is final.
 pub fn check_run(run: Run) -> Result<CheckedRun, Refusal> {
+    check_counted(run, &mut 0)
+}
+
+/// The same, and adds to `inflated` how many bytes it inflated to, or may have where it is refused.
+///
+/// # Errors
+/// As [`check_run`].
+pub fn check_counted(run: Run, inflated: &mut usize) -> Result<CheckedRun, Refusal> {
     let body = run.envelope.body();
     if run.changes.len() != body.count as usize {
         return Err(Refusal::new(
@@ -120,7 +128,12 @@ pub fn check_run(run: Run) -> Result<CheckedRun, Refusal> {
     }
     let mut changes: Vec<Parsed> = Vec::with_capacity(run.changes.len());
     for bytes in &run.changes {
-        let change = Parsed::open(bytes)?;
+        let opened = Parsed::open(bytes);
+        *inflated += match &opened {
+            Ok(change) => change.inflated_bytes,
+            Err(_) => inflated_max(bytes.len()),
+        };
+        let change = opened?;
         check_place(&change, changes.last(), &run.envelope)?;
         changes.push(change);
     }
@@ -370,6 +383,11 @@ fn batches<'a>(runs: &[CheckedRun], placed: &'a [usize]) -> Vec<&'a [usize]> {
     }
     batches.push(&placed[start..]);
     batches
+}
+
+/// What reading a document costs: as much as a trial of nothing, at most.
+pub fn load_cost(document: &Document) -> u64 {
+    trial_cost(Some(document), &[])
 }
 
 /// What a trial costs but for marks, as [`limits::TURN_COST_MAX`] counts.

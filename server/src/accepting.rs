@@ -258,11 +258,12 @@ impl LedgerThread {
         let sealed: Vec<(DocumentId, DeviceId)> =
             bodies.map(|body| (body.document, body.device)).collect();
         let (started, synced) = (Instant::now(), self.metrics.synced());
-        let cost_max = limits::TURN_COST_MAX;
+        let (cost_max, judged) = (limits::TURN_COST_MAX, self.ledger.judged_documents());
         let taken = self.ledger.accept_turn(wall_now(), runs, cost_max)?;
         let (elapsed, synced) = (started.elapsed(), self.metrics.synced() - synced);
         let touched: BTreeSet<&DocumentId> = sealed.iter().map(|(document, _)| document).collect();
-        self.pace.took(touched.len(), elapsed, synced);
+        let judged = usize::try_from(self.ledger.judged_documents() - judged).unwrap_or(usize::MAX);
+        self.pace.took(touched.len(), judged, elapsed, synced);
         let Settled {
             from,
             sealed,

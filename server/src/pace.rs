@@ -3,7 +3,8 @@
 //! Whoever comes while a batch is judged waits for the rest of it and for their own turn in the next.
 //! What a batch takes follows from how many documents it touches, since each is proven once, however
 //! many runs of it there are; what a document costs differs with its history. So the last batches
-//! say how many fit.
+//! say how many fit. Documents of which nothing had to be proven say nothing: whoever sends again what
+//! the server holds would make it believe that everything is quick.
 
 use std::time::Duration;
 
@@ -48,11 +49,14 @@ impl Pace {
         (fit as usize).max(1)
     }
 
-    /// A batch with so many documents took so long, of it so long to sync.
-    pub fn took(&mut self, documents: usize, elapsed: Duration, synced: Duration) {
+    /// A batch with so many documents, of which so many were judged, took so long, of it so long to
+    /// sync.
+    pub fn took(&mut self, documents: usize, judged: usize, elapsed: Duration, synced: Duration) {
         let judging = elapsed.saturating_sub(synced).as_secs_f64();
-        let each = judging / documents.max(1) as f64;
-        self.document_seconds += (each - self.document_seconds) * WEIGHT;
+        let documents = documents.max(1) as f64;
+        let each = judging / documents;
+        let weight = WEIGHT * (judged as f64 / documents).min(1.0);
+        self.document_seconds += (each - self.document_seconds) * weight;
         self.sync_seconds += (synced.as_secs_f64() - self.sync_seconds) * WEIGHT;
     }
 }
@@ -71,7 +75,7 @@ mod tests {
         for _ in 0..100 {
             let documents = pace.documents_max();
             let elapsed = milliseconds(sync_ms + document_ms * documents as f64);
-            pace.took(documents, elapsed, milliseconds(sync_ms));
+            pace.took(documents, documents, elapsed, milliseconds(sync_ms));
         }
         pace.documents_max()
     }
@@ -97,12 +101,23 @@ mod tests {
     #[test]
     fn a_document_that_takes_long_makes_the_next_batches_smaller_for_a_while() {
         let mut pace = Pace::default();
-        let usual = |pace: &mut Pace| pace.took(20, milliseconds(10.0), Duration::ZERO);
+        let usual = |pace: &mut Pace| pace.took(20, 20, milliseconds(10.0), Duration::ZERO);
         (0..50).for_each(|_| usual(&mut pace));
         let before = pace.documents_max();
-        pace.took(1, milliseconds(30.0), Duration::ZERO);
+        pace.took(1, 1, milliseconds(30.0), Duration::ZERO);
         assert!((1..=2).contains(&pace.documents_max()));
         (0..30).for_each(|_| usual(&mut pace));
         assert!(pace.documents_max().abs_diff(before) <= 1);
+    }
+
+    #[test]
+    fn what_is_not_judged_makes_no_batch_larger() {
+        let mut pace = Pace::default();
+        pace.took(1, 1, milliseconds(500.0), Duration::ZERO);
+        let before = pace.documents_max();
+        for _ in 0..100 {
+            pace.took(20, 0, milliseconds(0.2), Duration::ZERO);
+        }
+        assert_eq!(pace.documents_max(), before);
     }
 }

@@ -33,7 +33,7 @@ use self::ahead::{Ahead, Next};
 use self::draft::{Draft, Made};
 use self::item::{Wholes, fact, is_due, record, whole};
 use self::owed::Owed;
-use self::reading::{Reading, has, wanted};
+use self::reading::{Reading, Resuming, has, wanted};
 use self::transfer::{Passage, Passing, Transfer};
 use crate::cursor::{Cursor, Mark};
 use crate::item::Item;
@@ -194,8 +194,9 @@ impl Feed {
                 Ok(_) | Err(_) => (Start::Void, Cursor::default()),
             },
         };
-        let resume = |subscription| Reading::resume(subscription, &cursor, &placements, watermark);
-        let readings: Vec<Reading> = wanted.into_iter().map(resume).collect();
+        let resuming = Resuming::new(&cursor, &placements, watermark);
+        let readings = wanted.into_iter().map(|of| resuming.resume(of));
+        let readings: Vec<Reading> = readings.collect();
         let bounds = Bounds::default();
         Ok(Self {
             reader: Addressee {
@@ -400,8 +401,9 @@ impl Feed {
         let wanted = wanted(grants, &self.requested, &placements)?;
         let watermark = reader.watermark();
         let cursor = self.cursor(watermark);
-        let resume = |subscription| Reading::resume(subscription, &cursor, &placements, watermark);
-        self.readings = wanted.into_iter().map(resume).collect();
+        let resuming = Resuming::new(&cursor, &placements, watermark);
+        let readings = wanted.into_iter().map(|of| resuming.resume(of));
+        self.readings = readings.collect();
         (self.ahead, self.owed) = (None, None);
         self.transfer = self.bounds.transfer_of(&cursor);
         self.tells_grants = self.readings.is_empty();

@@ -224,6 +224,22 @@ pub const COMPARED_PER_DOCUMENT: usize = 8;
 /// What a device may ask of a copy without documents besides: it finds out in a few frames.
 pub const COMPARED_AT_LEAST: usize = 4 * PARTS_PER_FRAME;
 
+/// Inflated bytes for each received byte that cost a session nothing: text deflates at most about 20
+/// to 1.
+pub const INFLATED_RATIO_HONEST: usize = 20;
+
+/// Inflated bytes beyond it that a session may have the server read at once: two runs of as much as one
+/// may be, or a few hundred texts of one repeated letter.
+pub const INFLATED_FREE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The same in each second after that: some hundredths of what one processor inflates and hashes.
+pub const INFLATED_FREE_BYTES_PER_SECOND: u64 = 4 * 1024 * 1024;
+
+/// `subscribe` frames of one session, each of which begins the feed anew, with the scopes and the large
+/// document that are read for it: a device sends one, another behind a void cursor, once it is let in
+/// again and once it was told that it is confirmed.
+pub const SUBSCRIBED_MAX: usize = 8;
+
 /// Times that a session takes a copy of another side's documents than the last: one for each
 /// subscription, and as many again.
 pub const COMPARISONS_MAX: usize = 2 * SUBSCRIPTIONS_MAX;

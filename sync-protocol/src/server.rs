@@ -37,6 +37,7 @@ use crate::token::TokenKey;
 mod comparing;
 mod end;
 mod findings;
+mod inflating;
 mod live;
 mod outbound;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use super::apply::{finding_key, run_bytes};
 use super::cache::guessed_bytes;
 use super::found::code::FORK;
-use super::judging::{Job, JudgedDocument, Known, in_parallel};
+use super::judging::{Job, JudgedDocument, Known, Spending, in_parallel};
 use super::rows::{DeviceRow, QuotaRow};
 use super::{Committed, Ledger, LedgerError, ReadError, Room, keys, reader};
 use crate::authority::{Action, audience, decide};
@@ -80,17 +80,33 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         now: WallMs,
         batch: Vec<Submission>,
     ) -> Result<Vec<Outcome>, LedgerError> {
-        let taken = self.accept_turn(now, batch, u64::MAX)?;
-        let settled = taken.into_iter().map(|taken| match taken {
-            Taken::Settled(outcome) => outcome,
-            Taken::Left(_) => unreachable!("trials without a bound decide about every run"),
-        });
-        Ok(settled.collect())
+        let mut outcomes = vec![None; batch.len()];
+        let mut places: Vec<usize> = (0..batch.len()).collect();
+        let mut waiting = batch;
+        while !waiting.is_empty() {
+            let taken = self.accept_turn(now, waiting, u64::MAX)?;
+            waiting = Vec::new();
+            let mut left = Vec::new();
+            for (place, taken) in places.into_iter().zip(taken) {
+                match taken {
+                    Taken::Settled(outcome) => outcomes[place] = Some(outcome),
+                    Taken::Left(submission) => {
+                        left.push(place);
+                        waiting.push(*submission);
+                    }
+                }
+            }
+            places = left;
+        }
+        let outcomes = outcomes.into_iter();
+        Ok(outcomes.map(|it| it.expect("each is settled")).collect())
     }
 
-    /// The same until trials have cost so much ([`limits::TURN_COST_MAX`]): whoever fails a long
-    /// document many times must not keep everybody else waiting. Of each document at least one run is
-    /// settled, unless the turn was over before.
+    /// The same until documents and their trials have cost so much ([`limits::TURN_COST_MAX`]), or
+    /// what is to be stored is [`limits::FOLD_BYTES`] long: whoever brings something to many long
+    /// documents, or fails one many times, must not keep everybody else waiting. One document is judged
+    /// in each turn, and one run of each that is judged is settled; each of the ledger's threads may end
+    /// what it began.
     ///
     /// # Errors
     /// As [`Ledger::accept`].
@@ -602,17 +618,26 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                 cost_max,
             });
         }
+        // Nobody comes first by the name of their document.
+        jobs.sort_unstable_by_key(|job| job.places[0]);
+        let first = jobs.first().map(|job| job.document);
+        let spending = Spending::new(self.cost_max);
         let keep = AtomicUsize::new(self.ledger.cache.make_room(expected));
         let reader = &self.ledger.reader;
         let threads = self.ledger.options.threads;
         in_parallel(threads, jobs, |job| {
+            if Some(job.document) != first && spending.is_enough() {
+                return Ok(job.leave(&keep));
+            }
             let saved = if job.known.exists && job.loaded.is_none() {
                 let saved = reader.saved(&job.document)?;
                 Some(saved.ok_or_else(|| ReadError::row(keys::CONTENT))?)
             } else {
                 None
             };
-            job.carry_out(saved.as_deref(), &keep)
+            let judged = job.carry_out(saved.as_deref(), &keep)?;
+            spending.add(&judged);
+            Ok(judged)
         })
         .into_iter()
         .collect()
@@ -637,6 +662,7 @@ impl<'l, S: Storage, K: Kv> Part<'l, S, K> {
                 cost,
             } = document;
             self.cost = self.cost.saturating_add(cost);
+            self.ledger.judged += u64::from(cost > 0);
             judged_at.extend_from_slice(&places);
             let mut runs = Vec::with_capacity(verdicts.len());
             for (at, (run, verdict)) in places.iter().zip(verdicts) {

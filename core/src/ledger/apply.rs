@@ -338,8 +338,7 @@ impl<'k, K: Kv> Fold<'k, K> {
                 }
                 row.grants.clone_from(&fact.grants);
                 row.grants_at = row.grants_at.max(at);
-                self.batch
-                    .put(keys::told(&fact.device), position.to_be_bytes());
+                self.tell_grants(&fact.device, position);
                 self.fact(position, place, topic);
             }
             Fact::Revocation(fact) => {
@@ -455,7 +454,7 @@ impl<'k, K: Kv> Fold<'k, K> {
         };
         self.devices.insert(device, Some(row));
         self.use_invitation(certificate)?;
-        self.batch.put(keys::told(&device), position.to_be_bytes());
+        self.tell_grants(&device, position);
         self.fact(position, place, topic);
         Ok(())
     }
@@ -477,6 +476,11 @@ impl<'k, K: Kv> Fold<'k, K> {
         self.batch
             .put(keys::revoked(&device), position.to_be_bytes());
         self.fact(position, place, Topic::Revocation(device));
+    }
+
+    /// Whatever a device may do from here on, it is told with the statement at this position.
+    fn tell_grants(&mut self, device: &DeviceId, position: Position) {
+        self.batch.put(keys::told(device), position.to_be_bytes());
     }
 
     fn fact(&mut self, position: Position, place: Place, topic: Topic) {

@@ -1,13 +1,14 @@
 //! Judging the waiting runs of documents, each document by itself and several at once.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::{LedgerError, ReadError, Settled, keys};
 use crate::envelope::DocumentKind;
 use crate::id::DocumentId;
+use crate::limits;
 use crate::scope::Scope;
-use crate::validate::{self, CheckedRun, Document, Turn, judge_turn};
+use crate::validate::{self, CheckedRun, Document, Turn, judge_turn, load_cost};
 
 /// What has to be known of a document before its runs are looked at.
 #[derive(Clone)]
@@ -31,6 +32,34 @@ pub(super) struct Job {
     pub(super) cost_max: u64,
 }
 
+/// What the jobs of a part took, all together: once it is enough, the rest is for another turn.
+pub(super) struct Spending {
+    cost_max: u64,
+    cost: AtomicU64,
+    saved_bytes: AtomicUsize,
+}
+
+impl Spending {
+    pub(super) fn new(cost_max: u64) -> Self {
+        Self {
+            cost_max,
+            cost: AtomicU64::new(0),
+            saved_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn is_enough(&self) -> bool {
+        let saved_bytes = self.saved_bytes.load(Ordering::Relaxed);
+        self.cost.load(Ordering::Relaxed) >= self.cost_max || saved_bytes >= limits::FOLD_BYTES
+    }
+
+    pub(super) fn add(&self, judged: &JudgedDocument) {
+        let saved_bytes = judged.content.as_ref().map_or(0, Settled::saved_bytes);
+        self.saved_bytes.fetch_add(saved_bytes, Ordering::Relaxed);
+        self.cost.fetch_add(judged.cost, Ordering::Relaxed);
+    }
+}
+
 /// What became of them.
 pub(super) struct JudgedDocument {
     pub(super) id: DocumentId,
@@ -41,20 +70,37 @@ pub(super) struct JudgedDocument {
     pub(super) content: Option<Settled>,
     /// The document for the cache and the bytes it takes, while there is room.
     pub(super) keep: Option<(usize, Document)>,
+    /// What reading it and trying its runs cost, as [`limits::TURN_COST_MAX`] counts.
     pub(super) cost: u64,
 }
 
 impl Job {
+    /// Decides nothing.
+    pub(super) fn leave(self, room: &AtomicUsize) -> JudgedDocument {
+        JudgedDocument {
+            id: self.document,
+            places: self.places,
+            verdicts: self.runs.into_iter().map(|run| (run, None)).collect(),
+            order: Vec::new(),
+            content: None,
+            keep: self.loaded.and_then(|document| kept(document, room)),
+            cost: 0,
+        }
+    }
+
     pub(super) fn carry_out(
         self,
         saved: Option<&[u8]>,
-        keep: &AtomicUsize,
+        room: &AtomicUsize,
     ) -> Result<JudgedDocument, LedgerError> {
+        let mut reading_cost = 0;
         let loaded = match (self.loaded, saved) {
             (Some(loaded), _) => Some(loaded),
             (None, Some(saved)) => {
                 let loaded = Document::load(saved, self.known.kind, self.known.published);
-                Some(loaded.map_err(|_| ReadError::row(keys::CONTENT))?)
+                let loaded = loaded.map_err(|_| ReadError::row(keys::CONTENT))?;
+                reading_cost = load_cost(&loaded);
+                Some(loaded)
             }
             (None, None) => None,
         };
@@ -66,23 +112,26 @@ impl Job {
         } = judge_turn(loaded.as_ref(), self.runs, self.cost_max);
         let content = document.as_ref().map(Settled::of);
         // One that was loaded for nothing is loaded again when it is wanted.
-        let keep = document.or(loaded).and_then(|document| {
-            let bytes = document.memory_bytes()?;
-            let room = |room: usize| room.checked_sub(bytes);
-            keep.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
-                .ok()
-                .map(|_| (bytes, document))
-        });
+        let keep = document.or(loaded);
         Ok(JudgedDocument {
             id: self.document,
             places: self.places,
             verdicts,
             order,
             content,
-            keep,
-            cost,
+            keep: keep.and_then(|document| kept(document, room)),
+            cost: cost.saturating_add(reading_cost),
         })
     }
+}
+
+/// The document with the bytes it takes, if there is room.
+fn kept(document: Document, room: &AtomicUsize) -> Option<(usize, Document)> {
+    let bytes = document.memory_bytes()?;
+    let taken = |room: usize| room.checked_sub(bytes);
+    room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken)
+        .ok()
+        .map(|_| (bytes, document))
 }
 
 /// Does every job, each on one of at most `threads` threads, and gives the results in the order

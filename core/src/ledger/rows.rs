@@ -15,7 +15,7 @@ use crate::placement::Placements;
 use crate::scope::Scope;
 
 /// Version of keys and rows. A store with another one is rebuilt.
-pub(super) const FORMAT: u32 = 5;
+pub(super) const FORMAT: u32 = 6;
 
 /// What stands for it while rows are made anew.
 pub(super) const UNFINISHED: u32 = 0;

@@ -17,6 +17,7 @@ use crate::validate::{CheckedRun, RefusalCode};
 
 mod accepting;
 mod clocks;
+mod comparing;
 mod cutting;
 mod faults;
 mod given_back;
@@ -28,6 +29,7 @@ mod rebuilding;
 mod returning;
 mod scrub;
 mod statements;
+mod turns;
 mod verifying;
 mod vouching;
 mod witnessing;

@@ -484,7 +484,7 @@ fn only_evidence_has_to_be_published_to_read_ready() {
 }
 
 /// Bytes that do not compress.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = std::iter::repeat_with(|| {
         state ^= state << 13;

@@ -47,9 +47,10 @@
 //! either remains true without the other.
 //!
 //! A subscription that has no mark of its own takes over another if all that it says is true of the
-//! subscription, too; by which rule stands at [`Reading::resume`]. What it says of statements is
+//! subscription, too; by which rule stands at [`Resuming::resume`]. What it says of statements is
 //! taken over by the same rule, with `moves` for `seen`.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 
 use bukti_core::authority::{Audience, Grant};
@@ -119,7 +120,26 @@ fn narrowed(grants: &[Grant], requested: &[Scope], placements: &Placements) -> V
     grants.iter().flat_map(each).collect()
 }
 
-impl Reading {
+/// A cursor that readings go on from.
+pub(super) struct Resuming<'a> {
+    cursor: &'a Cursor,
+    placements: &'a Placements,
+    watermark: Seen,
+    /// Of each mark the first move behind it that brought its prefix anything. Looked for once, however
+    /// many subscriptions the mark reaches, since that looks at every unit that was ever moved.
+    untold: Vec<OnceCell<Option<Position>>>,
+}
+
+impl<'a> Resuming<'a> {
+    pub(super) fn new(cursor: &'a Cursor, placements: &'a Placements, watermark: Seen) -> Self {
+        Self {
+            cursor,
+            placements,
+            watermark,
+            untold: vec![OnceCell::new(); cursor.marks.len()],
+        }
+    }
+
     /// Goes on where the cursor says, or starts with every document owed.
     ///
     /// A mark of the same prefix serves as it stands. One of another serves if that has reached this
@@ -127,25 +147,20 @@ impl Reading {
     /// has lain below the mark's prefix all the time then. A mark of the wider audience serves for
     /// the narrower one only if it owes nothing, since a document enters the two at different
     /// positions.
-    pub(super) fn resume(
-        subscription: Subscription,
-        cursor: &Cursor,
-        placements: &Placements,
-        watermark: Seen,
-    ) -> Self {
-        let reached = Reached::new(&subscription.prefix, placements);
-        let known = Self::known(&subscription, cursor, &reached);
-        let (seen, floor) = known.map_or((watermark, watermark.position), |mark| {
+    pub(super) fn resume(&self, subscription: Subscription) -> Reading {
+        let reached = Reached::new(&subscription.prefix, self.placements);
+        let known = self.known(&subscription, &reached);
+        let (seen, floor) = known.map_or((self.watermark, self.watermark.position), |mark| {
             (mark.seen, mark.floor)
         });
-        let marks = cursor.marks.iter();
-        let told = marks.filter_map(|mark| Self::told(mark, &reached, placements));
+        let marks = self.cursor.marks.iter().zip(&self.untold);
+        let told = marks.filter_map(|(mark, untold)| self.told(mark, untold, &reached));
         let told = told.max_by_key(|(facts, moves)| (*facts).min(*moves));
-        let (facts, moves) = told.unwrap_or((0, placements.version()));
-        Self {
+        let (facts, moves) = told.unwrap_or((0, self.placements.version()));
+        Reading {
             subscription,
             seen,
-            floor: floor.min(watermark.position),
+            floor: floor.min(self.watermark.position),
             // A rollback is noticed at `seen` only, so no statement counts as sent beyond it.
             facts: facts.min(seen.position),
             moves: moves.min(seen.position),
@@ -156,14 +171,16 @@ impl Reading {
     /// those of units moved up to where. A mark that says nothing of moves vouches for none that
     /// brought its prefix anything.
     fn told(
+        &self,
         mark: &Mark,
+        untold: &OnceCell<Option<Position>>,
         reached: &Reached<'_>,
-        placements: &Placements,
     ) -> Option<(Position, Position)> {
         // First, since what follows looks at every unit that was ever moved.
         let since = reached.since(mark)?;
         let facts = mark.facts.min(mark.seen.position);
-        let untold = placements.first_brought(&mark.prefix, mark.moves);
+        let untold =
+            *untold.get_or_init(|| self.placements.first_brought(&mark.prefix, mark.moves));
         let moves = match untold.filter(|at| *at <= facts) {
             Some(at) => at.saturating_sub(1),
             None => mark.moves.max(facts),
@@ -171,11 +188,7 @@ impl Reading {
         (since <= moves).then_some((facts, moves))
     }
 
-    fn known<'a>(
-        subscription: &Subscription,
-        cursor: &'a Cursor,
-        reached: &Reached<'_>,
-    ) -> Option<&'a Mark> {
+    fn known(&self, subscription: &Subscription, reached: &Reached<'_>) -> Option<&'a Mark> {
         let audience = subscription.audience;
         let reaches = |mark: &&Mark| {
             let since = reached.since(mark);
@@ -184,10 +197,12 @@ impl Reading {
         let includes = |mark: &&Mark| {
             mark.audience == audience || (mark.audience.includes(audience) && mark.floor == 0)
         };
-        let serving = cursor.marks.iter().filter(reaches).filter(includes);
+        let serving = self.cursor.marks.iter().filter(reaches).filter(includes);
         serving.min_by_key(|mark| (mark.floor, Reverse(mark.seen.position)))
     }
+}
 
+impl Reading {
     /// Takes note that the statements up to `position` were sent, and those of moves up to there.
     pub(super) fn settle_facts(&mut self, position: Position) {
         self.facts = self.facts.max(position);

@@ -399,15 +399,11 @@ fn the_longest_cursor_still_fits_where_cursors_travel() {
             marks: vec![mark],
             ..Cursor::default()
         };
-        Reading::resume(
-            subscription,
-            &cursor,
-            &Placements::default(),
-            Seen {
-                position: Position::MAX,
-                ..seen
-            },
-        )
+        let seen = Seen {
+            position: Position::MAX,
+            ..seen
+        };
+        Resuming::new(&cursor, &Placements::default(), seen).resume(subscription)
     };
     feed.readings = (0..limits::SUBSCRIPTIONS_MAX).map(reading).collect();
     let bytes = feed.cursor_bytes(seen);

@@ -10,10 +10,11 @@ use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_core::ledger::{DeviceRow, Left, Outcome, Reader, Submission, Verdict};
 use bukti_core::record::Signed;
-use bukti_core::validate::{CheckedRun, Refusal, check_run};
+use bukti_core::validate::{CheckedRun, Refusal, check_counted};
 use minicbor::Decoder;
 
 use super::comparing::Comparing;
+use super::inflating::Inflating;
 use super::outbound::Outbound;
 use super::{End, Output, findings, out_of_place};
 use crate::Mono;
@@ -50,6 +51,8 @@ pub(super) struct Live {
     behind_statements: Vec<Submission>,
     named_behind: Vec<Holding>,
     subscribed_behind: Option<Subscribe>,
+    subscribed: usize,
+    inflating: Inflating,
     comparing: Comparing,
     allowance: Allowance,
     outbound: Outbound,
@@ -139,6 +142,8 @@ impl Live {
             behind_statements: Vec::new(),
             named_behind: Vec::new(),
             subscribed_behind: None,
+            subscribed: 0,
+            inflating: Inflating::default(),
             comparing: Comparing::default(),
             allowance: Allowance::new(hello.credit),
             outbound: Outbound::new(hello.held.clone(), seat.of(hello.device)),
@@ -235,6 +240,7 @@ impl Live {
 
     /// Something came from the device or the journal: more may.
     pub(super) fn heard(&mut self, now: Mono) {
+        self.inflating.refill(now);
         if let Some(unreadable) = &mut self.unreadable {
             unreadable.until = now.saturating_add(limits::UNREADABLE_QUIET_MS);
         }
@@ -387,6 +393,11 @@ impl Live {
         subscribe: &Subscribe,
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), End> {
+        self.subscribed += 1;
+        if self.subscribed > limits::SUBSCRIBED_MAX {
+            let sentence = "The device subscribes more often than it has reason to.";
+            return Err(Bye::new(ByeCode::Flood, sentence).into());
+        }
         let mut feed = Feed::start(
             reader,
             &self.grants,
@@ -475,7 +486,8 @@ impl Live {
         let bytes_max = bukti_core::limits::RETURNED_STATEMENT_BYTES_MAX;
         let items = push.items.into_iter();
         let statements = items.map(|item| bytes_of(item, assembler, bytes_max));
-        let statements = statements.collect::<Result<_, _>>()?;
+        let statements: Vec<_> = statements.collect::<Result<_, _>>()?;
+        let statements = statements.into_iter().map(|(bytes, _)| bytes).collect();
         self.take_back(reader, statements, false, outputs);
         Ok(())
     }
@@ -553,9 +565,11 @@ impl Live {
         let mut refused = Vec::new();
         // The run whose outcome gives the credit back.
         let mut last = None;
+        let (mut received, mut inflated) = (credit as usize, 0);
         for item in push.items {
-            let bytes = bytes_of(item, assembler, bukti_core::limits::RUN_BYTES_MAX)?;
-            match self.look_at(&bytes)? {
+            let (bytes, fragments) = bytes_of(item, assembler, bukti_core::limits::RUN_BYTES_MAX)?;
+            received += fragments;
+            match self.look_at(&bytes, &mut inflated)? {
                 Look::Fit(run) => {
                     let bytes = bytes.len() as u64;
                     self.unjudged
@@ -576,6 +590,7 @@ impl Live {
         for rejected in refused {
             outputs.push_back(Output::Send(encode(&rejected.into(), self.peer)));
         }
+        self.inflating.spend(received, inflated)?;
         let waits = last.and_then(|run| self.unjudged.get_mut(&run));
         let Some(waits) = waits else {
             return Ok(credit);
@@ -647,9 +662,9 @@ impl Live {
         }
     }
 
-    /// Judges what can be judged without a document. The error is for bytes that do not even name
-    /// a run.
-    fn look_at(&self, bytes: &[u8]) -> Result<Look, Bye> {
+    /// Judges what can be judged without a document, and counts what it inflates to. The error is for
+    /// bytes that do not even name a run.
+    fn look_at(&self, bytes: &[u8], inflated: &mut usize) -> Result<Look, Bye> {
         let run = match Run::open(bytes) {
             Ok(run) => run,
             Err(error) => {
@@ -662,7 +677,7 @@ impl Live {
         if self.unjudged.contains_key(&id) {
             return Ok(Look::Waits(id));
         }
-        Ok(match check_run(run) {
+        Ok(match check_counted(run, inflated) {
             Ok(run) => Look::Fit(Box::new(run)),
             Err(refusal) => Look::Unfit(rejected(id, refusal)),
         })
@@ -733,15 +748,21 @@ impl Live {
     }
 }
 
-/// What an item of a push is, as it is or sent before in fragments.
-fn bytes_of(item: PushItem, assembler: &mut Assembler, max: usize) -> Result<Vec<u8>, Bye> {
+/// What an item of a push is, as it is or sent before in fragments, of so many bytes.
+fn bytes_of(
+    item: PushItem,
+    assembler: &mut Assembler,
+    max: usize,
+) -> Result<(Vec<u8>, usize), Bye> {
     match item {
-        PushItem::Run(bytes) => Ok(bytes),
+        PushItem::Run(bytes) => Ok((bytes, 0)),
         PushItem::Large(name) => {
             let packed = assembler
                 .take(&name)
                 .map_err(|error| bad_fragment(&error))?;
-            unpack(&packed, max).map_err(|error| Bye::new(ByeCode::Fragment, sentence(&error)))
+            let unpacked = unpack(&packed, max)
+                .map_err(|error| Bye::new(ByeCode::Fragment, sentence(&error)))?;
+            Ok((unpacked, packed.len()))
         }
     }
 }

@@ -556,6 +556,29 @@ fn a_session_copies_what_it_compares_a_bounded_number_of_times() {
     assert_eq!(compare(&mut server, VILLAGE), Some(ByeCode::Flood));
 }
 
+/// Each begins the feed anew, with all that has to be read for it.
+#[test]
+fn a_session_subscribes_a_bounded_number_of_times() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let subscribe = plain(Subscribe {
+        scopes: Vec::new(),
+        cursor: None,
+        compare: false,
+        gives: false,
+    });
+    let mut subscribe = |server: &mut Server| {
+        server.now += 1_000;
+        let sent = server.drive(&mut pipe.session, Input::Frame(&subscribe));
+        sent.closed.map(|bye| bye.code)
+    };
+    for _ in 1..limits::SUBSCRIBED_MAX {
+        assert_eq!(subscribe(&mut server), None);
+    }
+    assert_eq!(subscribe(&mut server), Some(ByeCode::Flood));
+}
+
 #[test]
 fn a_difference_that_stays_is_a_finding_once() {
     let mut server = Server::new();

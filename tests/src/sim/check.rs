@@ -263,7 +263,9 @@ impl Oracle {
                 },
             };
             said.insert(promise.document, received);
-            if received && !(renamed && is_marked(reader, promise)?) {
+            // Under another name it may be the one that the disk does not give.
+            let is_told = renamed && (!unread.is_empty() || is_marked(reader, promise)?);
+            if received && !is_told {
                 let story = format!(
                     "device {device} shows {} as received, and the server lacks run {}",
                     promise.document, promise.run

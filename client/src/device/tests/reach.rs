@@ -378,6 +378,61 @@ fn a_device_whose_grants_were_taken_gives_that_back_and_is_sent_nothing() {
     assert!(!events.iter().any(|event| matches!(event, Event::Void)));
 }
 
+/// The same where the device was away, so that others alone know of it.
+#[test]
+fn a_device_whose_grants_were_taken_is_told_by_what_others_give_back() {
+    for is_connected in [false, true] {
+        let mut world = World::new();
+        let mut siti = world.phone("Siti", Role::Officer, WARD);
+        let mut budi = world.phone("Budi", Role::Officer, WARD);
+        create_at(&mut siti, WARD, "Papan");
+        world.sync(&mut siti);
+        world.sync(&mut budi);
+        let copy = world.journal.duplicate();
+        let device = budi.device().id();
+        world.ledger.grant(NOW + 1, device, Vec::new()).unwrap();
+        world.sync(&mut siti);
+        world.restore(copy);
+        if is_connected {
+            world.sync(&mut budi);
+            assert_eq!(budi.titles(), ["Papan"]);
+        }
+        world.sync(&mut siti);
+        let row = world.ledger.reader().device(&device).unwrap().unwrap();
+        assert_eq!(row.grants, []);
+        world.sync(&mut budi);
+        assert_eq!(budi.titles(), Vec::<String>::new());
+        assert_eq!(budi.device().grants(), []);
+    }
+}
+
+/// And where the server was founded anew, so that the device shows its certificate first.
+#[test]
+fn a_device_whose_grants_were_taken_is_told_once_it_is_confirmed() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let mut budi = world.phone("Budi", Role::Officer, WARD);
+    create_at(&mut siti, WARD, "Papan");
+    world.sync(&mut siti);
+    world.sync(&mut budi);
+    let device = budi.device().id();
+    world.ledger.grant(NOW + 1, device, Vec::new()).unwrap();
+    world.sync(&mut siti);
+    let mut anew = World::founded(1, JournalId([8; 16]));
+    for phone in [&mut siti, &mut budi] {
+        let certificate = phone.device().identity().certificate_record().to_vec();
+        let id = phone.device().id();
+        anew.ledger.readmit(NOW, id, &certificate).unwrap().unwrap();
+    }
+    anew.sync(&mut siti);
+    let row = anew.ledger.reader().device(&device).unwrap().unwrap();
+    assert_eq!(row.grants, []);
+    anew.ledger.confirm(NOW + 2, device).unwrap();
+    anew.sync(&mut budi);
+    // What it holds stays: it may be the last copy.
+    assert_eq!(budi.device().grants(), []);
+}
+
 /// A server that was founded anew is put back once more while a device waits to be confirmed.
 #[test]
 fn a_device_that_is_not_confirmed_gives_again_what_is_lost_again() {

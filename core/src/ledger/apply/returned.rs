@@ -123,6 +123,9 @@ impl<K: Kv> Fold<'_, K> {
             row.grants.clone_from(&certificate.grants);
             row.grants_at = stated_at;
         }
+        if stated_at == row.grants_at {
+            self.tell_grants(&device, position);
+        }
         let topic = about(device, &[&scopes_before, &certificate.grants, &row.grants]);
         self.devices.insert(device, Some(row));
         self.use_invitation(certificate)?;
@@ -145,6 +148,7 @@ impl<K: Kv> Fold<'_, K> {
                 row.vouch();
                 row.grants.clone_from(&fact.grants);
                 row.grants_at = stated_at;
+                self.tell_grants(&fact.device, position);
                 self.fact(position, place, topic);
             }
             Some(_) => {}

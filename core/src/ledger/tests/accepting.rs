@@ -1,7 +1,6 @@
 //! Accepting runs.
 
 use super::*;
-use crate::evidence::{Declared, Edit};
 
 #[test]
 fn a_valid_run_is_accepted_at_the_next_position_and_readers_see_it() {
@@ -640,84 +639,4 @@ fn a_device_uses_its_day_up_with_envelopes_too() {
     kv.apply(&batch).unwrap();
     let verdicts = submit(&mut ledger, &phone, &[&edit]);
     assert_eq!(rejected(&verdicts[0]), RefusalCode::Quota);
-}
-
-/// Whoever fails a document often costs others one turn, and nothing of theirs.
-#[test]
-fn what_a_turn_leaves_is_given_back_in_its_order_and_nothing_of_it_is_decided() {
-    let (mut ledger, _, _, mut phone, mut other) = with_officers();
-    let (id, created) = phone.create(VILLAGE);
-    submit(&mut ledger, &phone, &[&created]);
-    other.learn(&created);
-    let unready = other.edits(&id, &[Edit::Declare(Declared::Ready)]);
-    let edits = ["Rapat dibuka.", "Rapat ditutup."].map(|text| phone.edit(&id, text));
-    let (_, elsewhere) = phone.create(VILLAGE);
-    // Does not read there, so that it is not believed; what it says is kept all the same.
-    let far = Phone::new(9);
-    enrol(&mut ledger, &far, Role::Officer, "13.71.01");
-    let submission = |carrier: &Phone, run: &CheckedRun, returned| Submission {
-        carrier: carrier.id(),
-        run: run.clone(),
-        returned,
-    };
-    let batch = vec![
-        submission(&other, &unready, false),
-        submission(&far, &edits[0], true),
-        submission(&other, &edits[0], true),
-        submission(&phone, &edits[1], false),
-        submission(&phone, &elsewhere, false),
-    ];
-    let before = ledger.reader().watermark().position;
-    let mut left = Vec::new();
-    let mut settled = Vec::new();
-    for taken in ledger.accept_turn(NOW, batch, 0).unwrap() {
-        match taken {
-            Taken::Settled(outcome) => settled.push(outcome.verdict),
-            Taken::Left(submission) => left.push(*submission),
-        }
-    }
-    let refused = Verdict::Rejected(RefusalCode::UnpublishedReady.into());
-    assert_eq!(settled, [refused, Verdict::Accepted(before + 1)]);
-    let named = |left: &[Submission]| -> Vec<_> {
-        let named = left.iter();
-        let named = named.map(|left| (left.carrier, left.run.id(), left.returned));
-        named.collect()
-    };
-    let (phone, other, far) = (phone.id(), other.id(), far.id());
-    let [first, second] = edits.map(|run| run.id());
-    assert_eq!(
-        named(&left),
-        [
-            (far, first, true),
-            (other, first, true),
-            (phone, second, false)
-        ]
-    );
-
-    let outcomes = ledger.accept(NOW, left).unwrap();
-    let at = [before + 2, before + 2, before + 3].map(Verdict::Accepted);
-    let verdicts = outcomes.into_iter().map(|outcome| outcome.verdict);
-    assert_eq!(verdicts.collect::<Vec<_>>(), at);
-}
-
-/// Runs that bear one number are judged one behind the other, which is no way around the bound.
-#[test]
-fn a_turn_that_cost_enough_leaves_all_that_comes_behind() {
-    let (mut ledger, _, _, mut phone, other) = with_officers();
-    let (id, created) = phone.create(VILLAGE);
-    submit(&mut ledger, &phone, &[&created]);
-    let mut batch = Vec::new();
-    for text in ["satu", "dua", "tiga"] {
-        let mut copy = phone.clone();
-        let text = Edit::Narrative(text.to_owned());
-        let run = copy.edits(&id, &[text, Edit::Declare(Declared::Ready)]);
-        batch.push(Submission {
-            carrier: other.id(),
-            run,
-            returned: false,
-        });
-    }
-    let taken = ledger.accept_turn(NOW, batch, 0).unwrap();
-    let left = taken.iter().filter(|taken| matches!(taken, Taken::Left(_)));
-    assert_eq!(left.count(), 2);
 }

@@ -1,5 +1,7 @@
 //! Grants, requests and cursors against one another, without a ledger.
 
+use std::time::Duration;
+
 use bukti_core::authority::Role;
 use bukti_core::id::Chain;
 
@@ -56,7 +58,8 @@ fn resumed(subscription: Subscription, marks: &[Mark]) -> (Position, Position, P
         marks: marks.to_vec(),
         ..Cursor::default()
     };
-    let reading = Reading::resume(subscription, &cursor, &Placements::default(), WATERMARK);
+    let placements = Placements::default();
+    let reading = Resuming::new(&cursor, &placements, WATERMARK).resume(subscription);
     (reading.seen.position, reading.floor, reading.facts)
 }
 
@@ -241,7 +244,7 @@ fn resumed_where(moves: &[(Position, &str, &str)], prefix: &str, mark: Mark) -> 
         ..Cursor::default()
     };
     let read = subscription(prefix, Audience::All, &[]);
-    Reading::resume(read, &cursor, &placements, WATERMARK)
+    Resuming::new(&cursor, &placements, WATERMARK).resume(read)
 }
 
 #[test]
@@ -328,37 +331,59 @@ fn numbers_that_no_feed_wrote_are_cut_to_what_can_be() {
     );
 }
 
-/// Whoever asks writes the cursor, and each look at all moves costs as much as there are.
-#[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "two times are compared with each other"
-)]
-fn marks_that_do_not_reach_a_subscription_cost_nothing_by_what_was_moved() {
+/// 600 villages that were moved.
+fn many_moved() -> Placements {
     let mut placements = Placements::default();
     for village in 0..600 {
         let unit = scope(&format!("13.07.05.{}", 2_001 + village));
         let parent = scope("13.76.01");
         placements.place(1 + village, &unit, &parent).unwrap();
     }
+    placements
+}
+
+/// The shortest time of several in which so many subscriptions go on from a cursor. Whoever asks writes the cursor, and each look at all moves costs as much as there are.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "two times are compared with each other"
+)]
+fn quickest(subscriptions: usize, cursor: &Cursor, placements: &Placements) -> Duration {
+    let once = || {
+        let asked = subscription("13.76", Audience::Unit, &[]);
+        let started = std::time::Instant::now();
+        let resuming = Resuming::new(cursor, placements, WATERMARK);
+        for asked in vec![asked; subscriptions] {
+            assert_eq!(resuming.resume(asked).floor, WATERMARK.position);
+        }
+        started.elapsed()
+    };
+    (0..20).map(|_| once()).min().unwrap()
+}
+
+#[test]
+fn marks_that_do_not_reach_a_subscription_cost_nothing_by_what_was_moved() {
+    let placements = many_moved();
     let provinces = (14..45).map(|province| format!("{province}"));
     let elsewhere = provinces.map(|place| mark(&place, Audience::Unit, 900, 0));
     let many = Cursor {
         marks: elsewhere.collect(),
         ..Cursor::default()
     };
-    // The quickest of several, beside the same without marks.
-    let quickest = |cursor: &Cursor| {
-        let once = || {
-            let asked = subscription("13.76", Audience::Unit, &[]);
-            let started = std::time::Instant::now();
-            let reading = Reading::resume(asked, cursor, &placements, WATERMARK);
-            let took = started.elapsed();
-            assert_eq!(reading.floor, WATERMARK.position);
-            took
-        };
-        (0..20).map(|_| once()).min().unwrap()
-    };
-    let (least, most) = (quickest(&Cursor::default()), quickest(&many));
+    let least = quickest(1, &Cursor::default(), &placements);
+    let most = quickest(1, &many, &placements);
     assert!(most < 8 * least, "{most:?} beside {least:?}");
+}
+
+#[test]
+fn what_was_moved_is_looked_at_once_for_a_mark_however_many_subscriptions_it_reaches() {
+    let placements = many_moved();
+    let quickest = |marks: usize| {
+        let cursor = Cursor {
+            marks: vec![mark("all", Audience::Unit, 1_000, 1_000); marks],
+            ..Cursor::default()
+        };
+        quickest(limits::SUBSCRIPTIONS_MAX, &cursor, &placements)
+    };
+    let (few, many) = (quickest(1), quickest(limits::SUBSCRIPTIONS_MAX));
+    assert!(many < 3 * few, "{many:?} beside {few:?}");
 }
