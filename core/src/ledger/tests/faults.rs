@@ -233,7 +233,7 @@ impl Life {
 }
 
 /// Lets call number `call` fail, ends the process, starts it again and lets it do the rest. False
-/// once no call failed.
+/// once no call failed: whatever fails ends the process.
 fn fails_and_goes_on(
     mut life: Life,
     call: u64,
@@ -242,7 +242,13 @@ fn fails_and_goes_on(
     rows_stay: bool,
 ) -> bool {
     life.storage.fail_at(call, fault);
-    if life.live().is_ok() {
+    let lived = life.live();
+    assert_eq!(
+        lived.is_ok(),
+        life.storage.is_to_fail(),
+        "call {call}: {lived:?}"
+    );
+    if lived.is_ok() {
         return false;
     }
     let ended = life.ledger.take();
@@ -514,6 +520,7 @@ fn readers_see_nothing_of_records_whose_rows_were_not_written() {
             returned: false,
         };
         let accepted = ledger.accept(NOW, vec![submission]);
+        assert_eq!(accepted.is_err(), kv.has_failed(), "call {call}");
         kv.open_anew(false);
         if accepted.is_ok() {
             assert_eq!(reader.watermark().position, before.position + 1);

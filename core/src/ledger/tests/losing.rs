@@ -83,6 +83,11 @@ fn is_known_though_interrupted(records: u64, end: End, call: u64) -> bool {
     }
     let gone_on = go_on(&storage, &kv);
     let is_done = gone_on.is_ok();
+    let is_to_come = match end {
+        End::Rows { .. } => !kv.has_failed(),
+        End::Disk(_) => storage.is_to_fail(),
+    };
+    assert_eq!(is_done, is_to_come, "{records} lost, {end:?}, call {call}");
     drop(gone_on);
     kv.open_anew(matches!(end, End::Rows { with_batch: true }));
     storage.fail_no_more();
@@ -191,6 +196,7 @@ fn is_told_until_whole(made: impl Fn() -> (MemoryStorage, Arc<MemoryKv>), reason
         let (storage, kv) = made();
         kv.fail_at(call, KvFault::Io);
         let opened = reopen(&storage, &kv);
+        assert_eq!(opened.is_err(), kv.has_failed(), "call {call}");
         kv.open_anew(false);
         if let Ok((_, opened)) = opened {
             assert_eq!(opened.rebuilt, Some(reason));
@@ -258,6 +264,7 @@ fn a_store_that_is_made_anew_for_no_fault_is_made_anew_until_it_is_whole() {
         kv.restore(&before);
         kv.fail_at(call, KvFault::Io);
         let gone_on = go_on(&storage, &kv);
+        assert_eq!(gone_on.is_err(), kv.has_failed(), "call {call}");
         kv.open_anew(false);
         if gone_on.is_ok() {
             break;
