@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bukti_tests::process::{Server, server_command};
 
@@ -11,10 +12,19 @@ use crate::field::{Field, VILLAGE, listed, new_evidence, text};
 
 const MIB: u64 = 1024 * 1024;
 
-/// A folder on a file system of memory, which nobody else fills meanwhile.
-fn own_disk() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").unwrap()
+/// Held by the one test that reckons with the space of the file system of memory.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A folder on a file system of memory, which no other test here fills or empties while the guard is
+/// held. What other processes take or give back meanwhile is to stay below [`MARGIN_MIB`].
+fn own_disk() -> (MutexGuard<'static, ()>, tempfile::TempDir) {
+    // A test that failed has given its space back.
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    (alone, tempfile::tempdir_in("/dev/shm").unwrap())
 }
+
+/// Free space on either side of what a test makes of it.
+const MARGIN_MIB: u64 = 32;
 
 fn free_mib(path: &Path) -> u64 {
     let disk = rustix::fs::statvfs(path).unwrap();
@@ -57,10 +67,11 @@ fn full(field: &Field) -> bool {
 
 #[test]
 fn below_the_reserve_reads_are_served_writes_are_put_off_and_both_go_on_with_space() {
-    let disk = own_disk();
+    let (_alone, disk) = own_disk();
     let config = disk.path().join("server.toml");
-    // Another 16 MiB may be taken until the reserve is reached.
-    let reserve = free_mib(disk.path()).saturating_sub(16);
+    // What the server takes for itself is little, and is in the second margin.
+    let room = 2 * MARGIN_MIB;
+    let reserve = free_mib(disk.path()).saturating_sub(room);
     let settings = format!("reserve_mib = {reserve}\nsegment_mib = 1\n");
     fs::write(&config, settings).unwrap();
     let field = Field::open_in(disk, &["--config", config.to_str().unwrap()]);
@@ -72,7 +83,7 @@ fn below_the_reserve_reads_are_served_writes_are_put_off_and_both_go_on_with_spa
     assert!(get(field.address(), "/health/ready").contains("ready\n"));
 
     let filler = field.path("filler");
-    fs::write(&filler, vec![1; (24 * MIB) as usize]).unwrap();
+    fs::write(&filler, vec![1; ((room + MARGIN_MIB) * MIB) as usize]).unwrap();
     let before = field.position();
     let own = new_evidence(&budi, "Papan");
     // It says so at once, and does not wait for space until its time is over.
@@ -117,17 +128,18 @@ fn below_the_reserve_reads_are_served_writes_are_put_off_and_both_go_on_with_spa
 
 #[test]
 fn a_backup_beside_its_server_leaves_the_reserve_and_one_elsewhere_is_made() {
-    let disk = own_disk();
+    let (_alone, disk) = own_disk();
     let config = disk.path().join("server.toml");
-    let reserve = free_mib(disk.path()).saturating_sub(48);
-    let settings = format!("reserve_mib = {reserve}\nsegment_mib = 16\n");
+    let segment = 2 * MARGIN_MIB;
+    let reserve = free_mib(disk.path()).saturating_sub(3 * segment);
+    let settings = format!("reserve_mib = {reserve}\nsegment_mib = {segment}\n");
     fs::write(&config, settings).unwrap();
     let field = Field::open_in(disk, &["--config", config.to_str().unwrap()]);
     // Room for what the store grows by, and not for another segment.
     let room = free_mib(&field.data()) - reserve;
-    assert!(room > 16, "a segment fits: {room}");
+    assert!(room > segment, "a segment fits: {room}");
     let filler = field.path("filler");
-    fs::write(&filler, vec![1; ((room - 8) * MIB) as usize]).unwrap();
+    fs::write(&filler, vec![1; ((room - MARGIN_MIB) * MIB) as usize]).unwrap();
 
     let beside = field.path("backup");
     let to = beside.to_str().unwrap();
@@ -151,10 +163,10 @@ fn a_backup_beside_its_server_leaves_the_reserve_and_one_elsewhere_is_made() {
 
 #[test]
 fn a_first_start_without_space_founds_nothing_and_the_next_one_does() {
-    let disk = own_disk();
+    let (_alone, disk) = own_disk();
     let data = disk.path().join("server");
     let config = disk.path().join("server.toml");
-    let more = free_mib(disk.path()) + 16;
+    let more = free_mib(disk.path()) + MARGIN_MIB;
     fs::write(&config, format!("reserve_mib = {more}\n")).unwrap();
     let config = config.to_str().unwrap();
     let refused = Server::try_start(&data, &["--config", config]).unwrap_err();
