@@ -116,7 +116,8 @@ macro_rules! shown_as_hex {
     };
 }
 
-fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+/// Reads two hexadecimal digits a byte.
+pub(crate) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N || !text.is_ascii() {
         return None;
     }

@@ -12,6 +12,7 @@
 pub mod copy;
 pub mod disk;
 pub mod format;
+mod kept;
 pub mod memory;
 mod reader;
 mod recover;
@@ -35,6 +36,7 @@ use self::format::{
     GROUP_HEADER_BYTES, GroupHeader, InGroup, RECORD_PREFIX_BYTES, SEGMENT_HEADER_BYTES,
     SegmentHeader, chain_next, chain_start, record_hash,
 };
+pub use self::kept::KeptSum;
 pub use self::reader::{JournalReader, ReadError};
 use self::reader::{Shared, State};
 pub use self::recover::{OpenError, Recovery, TornTail};

@@ -11,10 +11,12 @@
 //!   administrator.invitation     0600  written at the first start
 //!   sums                         what the three small files above held when they were written
 //!   restoring/                   what a restore makes until the folder is a server
-//!   *.altered-N  store.damaged-N  what was found altered or damaged, put aside
-//!   *.seg.damaged-N               segments before a repair put back what a backup holds
+//!   *.altered-N-SUM               small files that were found altered, put aside
+//!   *.seg.damaged-N-SUM           segments before a repair put back what a backup holds
+//!   store.damaged-N               a store that was found damaged, put aside
 //! ```
 
+mod aside;
 pub(crate) mod replaced;
 pub mod restoring;
 pub(crate) mod small;
@@ -523,6 +525,23 @@ impl Folder {
         self.small_files()
             .check()
             .map_err(|source| self.io("read", &self.root.join(small::SUMS), source))
+    }
+
+    /// Files beside the journal that do not keep what was put aside under their names. The journal's own
+    /// verification looks at what was cut from it.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`].
+    pub fn check_kept(&self) -> Result<Vec<Altered>, FolderError> {
+        let read = |source| self.io("read what is kept in", &self.root, source);
+        let mut names = self.small_files().aside().map_err(read)?;
+        names.extend(replaced::kept(&self.root).map_err(read)?);
+        let mut altered = Vec::new();
+        for name in names {
+            let fault = aside::fault(&self.root, &name).map_err(read)?;
+            altered.extend(fault.map(|fault| Altered { name, fault }));
+        }
+        Ok(altered)
     }
 
     fn small_files(&self) -> SmallFiles<'_> {

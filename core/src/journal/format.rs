@@ -435,6 +435,9 @@ pub enum Damage {
     /// A place that does not lead to a record.
     #[error("no record with this length and hash stands here")]
     NotARecord,
+    /// What was cut and kept is not what its file's name says that it was.
+    #[error("the file is not what was kept under this name")]
+    SideFile,
     /// A file that is not the journal's.
     #[error("the file does not belong to the journal")]
     UnknownFile,
@@ -468,6 +471,7 @@ impl Damage {
             Self::Lost { .. } => "lost",
             Self::OtherHistory { .. } => "other-history",
             Self::NotARecord => "not-a-record",
+            Self::SideFile => "side-file",
             Self::UnknownFile => "unknown-file",
             Self::Unreadable { .. } => "unreadable",
         }

@@ -4,6 +4,7 @@ use super::format::{
     Damage, FileKind, Finding, SEGMENT_HEADER_BYTES, SegmentHeader, chain_start, file_kind,
     segment_name,
 };
+use super::kept::KeptSum;
 use super::reader::State;
 use super::segment::{self, Broken, Cursor, Step};
 use super::storage::{Doing, FOLDER, Storage, StorageError};
@@ -123,6 +124,7 @@ pub(super) fn recover<S: Storage>(
                 segment: last.number,
                 offset: u32::try_from(cursor.offset).expect("segments are at most 64 MiB"),
                 number: 1,
+                sum: None,
             };
             let tail = &bytes[cursor.offset..];
             Some(keep_tail(storage, &folder, side, tail, finding)?)
@@ -308,9 +310,15 @@ fn keep_tail<S: Storage>(
         .iter()
         .rposition(|&byte| byte != 0)
         .map_or(0, |last| last + 1);
-    while folder.side.contains(&side.name()) {
+    let beside: Vec<SideFile> = folder
+        .side
+        .iter()
+        .filter_map(|name| SideFile::parse(name))
+        .collect();
+    while beside.iter().any(|other| other.is_beside(&side)) {
         side.number += 1;
     }
+    side.sum = Some(KeptSum::of(&tail[..used]));
     let (kind, side_file) = (side.kind, side.name());
     let length = u32::try_from(used).expect("segments are at most 64 MiB");
     segment::publish(storage, &side_file, length, &tail[..used])?;

@@ -19,7 +19,7 @@ use super::format::{
 };
 use super::segment::{self, Cursor, Step};
 use super::storage::{Doing, FOLDER, Storage, StorageError};
-use super::tail::{self, TailKind};
+use super::tail::{self, SideFile, TailKind};
 use super::verify::{Extent, Findings, verify, verify_segments};
 use crate::id::JournalId;
 
@@ -317,10 +317,16 @@ fn is_better(before: &Findings, after: &Findings, number: u32, offer: &Offer) ->
         && !after.scarce
 }
 
-/// Whether what is left is only what the next opening cuts by itself.
+/// Whether what is left is only what the next opening cuts by itself, or lies in what earlier ones kept,
+/// of which nothing else holds a copy.
 pub fn is_mended(left: &Findings) -> bool {
     let torn = |finding: &Finding| matches!(finding.damage, Damage::TornTail { .. });
-    left.findings.iter().all(torn) && left.more == 0 && !left.scarce
+    let is_kept = |finding: &Finding| SideFile::parse(&finding.file).is_some();
+    left.findings
+        .iter()
+        .all(|finding| torn(finding) || is_kept(finding))
+        && left.more == 0
+        && !left.scarce
 }
 
 fn read<S: Storage>(storage: &S, name: &str) -> Result<Vec<u8>, StorageError> {

@@ -10,6 +10,7 @@ use super::format::{
     AFTER, GROUP_HASHED, GROUP_HEADER_BYTES, GROUP_MAGIC, GroupHeader, RECORD_PREFIX_BYTES,
     SegmentHeader, chain_next, record_hash, segment_name, u32_at,
 };
+use super::kept::KeptSum;
 use super::segment::Cursor;
 use crate::id::Position;
 
@@ -61,6 +62,8 @@ pub struct SideFile {
     pub offset: u32,
     /// Counts from 1 where the same place was cut before.
     pub number: u32,
+    /// What it keeps by its sum; former versions gave none.
+    pub sum: Option<KeptSum>,
 }
 
 impl SideFile {
@@ -72,11 +75,19 @@ impl SideFile {
             segment,
             offset,
             number,
+            sum,
         } = self;
+        let sum = sum.map_or(String::new(), |sum| format!("-{sum}"));
         format!(
-            "{}-{position}-{segment}-{offset}-{number}.bin",
+            "{}-{position}-{segment}-{offset}-{number}{sum}.bin",
             kind.prefix()
         )
+    }
+
+    /// Whether it keeps something of the same kind, place and count as another.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        let sum = self.sum;
+        *self == Self { sum, ..*other }
     }
 
     /// What a file keeps by its name; nothing if it is no side file.
@@ -92,6 +103,10 @@ impl SideFile {
             segment: numbers.next()?.parse().ok()?,
             offset: numbers.next()?.parse().ok()?,
             number: numbers.next()?.parse().ok()?,
+            sum: match numbers.next() {
+                None => None,
+                Some(sum) => Some(KeptSum::parse(sum)?),
+            },
         };
         (parsed.name() == name).then_some(parsed)
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use super::Watermark;
 use super::format::{Damage, Finding, GroupHeader, SegmentHeader, chain_start, segment_name};
+use super::kept::KeptSum;
 use super::recover::{Folder, misfit};
 use super::segment::{self, Broken, Cursor, Step};
-use super::storage::{FOLDER, Storage, StorageError};
-use super::tail::{self, TailKind};
+use super::storage::{Doing, FOLDER, Storage, StorageError};
+use super::tail::{self, SideFile, TailKind};
 use crate::id::{Chain, JournalId, Position};
 use crate::limits::{JOURNAL_FINDINGS_MAX, SEGMENT_BYTES_MAX};
 
@@ -113,6 +114,11 @@ fn look_through<S: Storage>(
     };
     for name in &folder.unknown {
         findings.add(name, 0, 0, Damage::UnknownFile);
+    }
+    for name in &folder.side {
+        if names.is_none_or(|names| names.contains(name)) {
+            check_side_file(storage, name, &mut findings);
+        }
     }
     findings.side_files = folder.side;
     findings.unfinished = folder.unfinished;
@@ -374,6 +380,25 @@ impl<'a, S: Storage> Walk<'a, S> {
                 .add(&name, 0, position, Damage::OtherHistory { position });
         }
         self.findings
+    }
+}
+
+/// Holds what a side file keeps against the sum in its name. Former versions gave none.
+fn check_side_file<S: Storage>(storage: &S, name: &str, findings: &mut Findings) {
+    let Some((side, sum)) = SideFile::parse(name).and_then(|side| Some((side, side.sum?))) else {
+        return;
+    };
+    let _ = storage.drop_cached(name);
+    let length = storage.length(name).doing("measure", name);
+    let read = length.and_then(|length| {
+        let may_be_kept = length <= SEGMENT_BYTES_MAX.into();
+        let read = may_be_kept.then(|| segment::read_whole(storage, name, length));
+        read.transpose()
+    });
+    match read {
+        Ok(Some(bytes)) if KeptSum::of(&bytes) == sum => {}
+        Ok(Some(_) | None) => findings.add(name, 0, side.position, Damage::SideFile),
+        Err(error) => findings.unreadable(name, side.position, error),
     }
 }
 

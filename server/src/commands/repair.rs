@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bukti_command::{Exit, Progress, Reply};
+use bukti_core::journal::Damage;
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::journal::repair::{Repair, is_mended, journals, repair as mend};
 use serde::Serialize;
@@ -119,6 +120,14 @@ fn text(report: &Report, is_mended: bool, from: &Path) -> String {
             true => "No file of the journal is damaged; bukti-server verify looks at all the rest.\n",
             false => "The journal is as it was written. What was found and repaired waits to be acknowledged.\n",
         });
+        // What was kept aside is in no backup.
+        for finding in report
+            .findings
+            .iter()
+            .filter(|finding| finding.code == Damage::SideFile.code())
+        {
+            text.push_str(&format!("{finding}\n"));
+        }
         return text;
     }
     for finding in &report.findings {
@@ -130,4 +139,30 @@ fn text(report: &Report, is_mended: bool, from: &Path) -> String {
         from.display()
     ));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_kept_and_is_changed_is_told_beside_a_journal_that_is_sound() {
+        let changed = Shown {
+            code: Damage::SideFile.code().to_owned(),
+            place: "torn-1-1-112-1.bin at byte 0".to_owned(),
+            fault: Damage::SideFile.to_string(),
+        };
+        let line = format!("{changed}\n");
+        let report = Report {
+            repaired: Vec::new(),
+            findings: vec![changed],
+            refused: None,
+        };
+        let said = text(&report, true, Path::new("backup"));
+        assert!(
+            said.starts_with("No file of the journal is damaged"),
+            "{said}"
+        );
+        assert!(said.ends_with(&line), "{said}");
+    }
 }

@@ -7,7 +7,7 @@ use bukti_core::causes::{is_for_want, with_causes};
 use bukti_core::journal::disk::DiskStorage;
 use bukti_core::journal::repair::is_mended;
 use bukti_core::journal::verify::{Extent, Findings, verify as verify_journal};
-use bukti_core::journal::{Finding, OpenError, ReadError, SideFile, TailKind};
+use bukti_core::journal::{Damage, Finding, OpenError, ReadError, SideFile, TailKind};
 use bukti_core::ledger::{self, Found, LedgerError, Verification, code};
 use bukti_core::record;
 use serde::Serialize;
@@ -146,6 +146,7 @@ fn with_reader(
     let in_files = journal.findings.iter().map(in_file);
     let mut shown: Vec<Shown> = in_files.chain(in_rows).collect();
     let altered = folder.check_small_files()?;
+    let kept = folder.check_kept()?;
     let mut cut_for_damage = Vec::new();
     // What was found earlier and repaired is not as it should be until somebody has looked into it.
     match reader.found() {
@@ -166,7 +167,8 @@ fn with_reader(
     }
     let torn = journal.side_files.iter().filter_map(|file| {
         let is_damage = cut_for_damage.contains(&format!("journal/{file}"));
-        let kept = match SideFile::parse(file)?.kind {
+        let side = SideFile::parse(file)?;
+        let kept = match side.kind {
             TailKind::Torn if is_damage => {
                 "a last group that was damaged and cut earlier: what was in it"
             }
@@ -174,9 +176,14 @@ fn with_reader(
             TailKind::Damaged => "a damaged last group that was cut earlier: what was in it",
             TailKind::Stray => "stray bytes that were cut earlier: what was in them",
         };
-        Some(format!("{file} keeps {kept} is in no record"))
+        let unproven = match side.sum {
+            Some(_) => "",
+            None => "; an earlier version kept it, so nothing tells whether it is as it was",
+        };
+        Some(format!("{file} keeps {kept} is in no record{unproven}"))
     });
     shown.extend(altered.into_iter().map(small_file));
+    shown.extend(kept.into_iter().map(side_file));
     notes.extend(torn);
     notes.extend(advice(&journal));
     Ok(Report {
@@ -208,6 +215,7 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
         return Err(error.into());
     }
     let altered = folder.check_small_files()?;
+    let kept = folder.check_kept()?;
     let (code, place) = match &error {
         FolderError::Ledger(error) => match error {
             LedgerError::Open(OpenError::Damaged(found))
@@ -276,6 +284,7 @@ fn unopened(folder: &Folder, error: FolderError) -> Result<Report, Failure> {
     let altered = altered.into_iter().map(small_file);
     let named = findings[0].place.clone();
     findings.extend(altered.filter(|shown| shown.place != named));
+    findings.extend(kept.into_iter().map(side_file));
     // Nothing could be recorded, so what was cut is named here, too.
     findings.extend(unrecorded(folder, &[]));
     Ok(Report {
@@ -298,6 +307,15 @@ fn advice(journal: &Findings) -> Vec<String> {
 fn small_file(altered: Altered) -> Shown {
     Shown {
         code: code::SMALL_FILE.to_owned(),
+        place: altered.name,
+        fault: altered.fault,
+    }
+}
+
+/// What is kept beside the journal, as what was cut from it is named.
+fn side_file(altered: Altered) -> Shown {
+    Shown {
+        code: Damage::SideFile.code().to_owned(),
         place: altered.name,
         fault: altered.fault,
     }
@@ -375,6 +393,41 @@ impl Report {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_is_kept_is_held_against_its_sum_also_where_the_folder_cannot_be_opened() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::new(place.path());
+        let config = Config {
+            reserve_mib: 0,
+            ..Config::default()
+        };
+        let created = folder.open(None, Some(1), &config, &Metrics::default(), &mut |_| {});
+        drop(created.unwrap());
+        let kept = folder.keep_segment("0000000001.seg", b"whole").unwrap();
+        std::fs::write(place.path().join(&kept), "other").unwrap();
+        let old = "torn-9-1-5000-1.bin";
+        std::fs::write(folder.journal().join(old), "cut").unwrap();
+        let said = || {
+            let reply = stopped(&folder, &config, false, &mut Progress::to(|_| {})).unwrap();
+            assert_eq!(reply.exit, Exit::Failed);
+            reply.stdout
+        };
+        let told = format!("{kept}: the file is not what was kept under this name\n");
+        let opened = said();
+        assert!(opened.contains(&told), "{opened}");
+        let line = opened.lines().find(|line| line.contains(old)).unwrap();
+        assert!(
+            line.ends_with("so nothing tells whether it is as it was"),
+            "{opened}"
+        );
+        std::fs::remove_file(folder.key()).unwrap();
+        let refused = said();
+        assert!(
+            refused.contains("cannot be opened") && refused.contains(&told),
+            "{refused}"
+        );
+    }
+
     /// A disk without room for the finding leaves what was cut.
     #[test]
     fn what_was_kept_aside_is_told_until_it_is_a_finding_but_for_unfinished_writes() {
@@ -393,6 +446,7 @@ mod tests {
                 segment: 1,
                 offset: 5_000,
                 number: 1,
+                sum: None,
             };
             std::fs::write(folder.journal().join(side.name()), "cut").unwrap();
         }

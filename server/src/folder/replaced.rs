@@ -3,16 +3,21 @@
 //! Each lies beside the journal under a name that is never used again, from before the journal is
 //! touched on: whoever opens the folder next states it, however the repair ended.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::Path;
 
-use bukti_core::journal::segment_number;
+use bukti_core::journal::{KeptSum, segment_number};
 use bukti_core::kv::number_aside;
+
+use super::aside;
+use super::small::replace_by;
 
 /// What stands between a segment's name and a number once it was kept.
 const KEPT: &str = ".damaged-";
+
+/// What a file has behind its name until it is whole and synced. The next that is kept removes it.
+const UNFINISHED: &str = ".new";
 
 /// Keeps the bytes of a segment in `root`, none of one that was missing, under a number beyond
 /// `number_min` and all before it; gives the name.
@@ -22,27 +27,28 @@ pub(super) fn keep(
     bytes: &[u8],
     number_min: u64,
 ) -> io::Result<String> {
-    let numbers: Vec<u64> = names(root)?
+    let there = names(root)?;
+    for name in &there {
+        let whole = name.strip_suffix(UNFINISHED);
+        if whole.and_then(parsed).is_some() {
+            fs::remove_file(root.join(name))?;
+        }
+    }
+    let numbers: Vec<u64> = there
         .iter()
         .filter_map(|name| parsed(name))
         .filter(|(of, _)| *of == segment)
         .map(|(_, number)| number)
         .collect();
-    let name = format!("{segment}{KEPT}{}", number_aside(&numbers, number_min));
-    let path = root.join(&name);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    if let Err(error) = written {
+    let number = number_aside(&numbers, number_min);
+    let sum = KeptSum::of(bytes);
+    let name = format!("{segment}{KEPT}{}", aside::ending(number, Some(sum)));
+    let written = replace_by(&root.join(&name), UNFINISHED, bytes);
+    if written.is_err() {
         // Nothing was replaced, so a part of it tells nobody anything.
-        _ = fs::remove_file(&path);
-        return Err(error);
+        _ = fs::remove_file(root.join(format!("{name}{UNFINISHED}")));
     }
-    File::open(root)?.sync_all()?;
-    Ok(name)
+    written.map(|()| name)
 }
 
 /// Names of what is kept, in order.
@@ -61,7 +67,7 @@ pub(crate) fn segment(name: &str) -> Option<&str> {
 fn parsed(name: &str) -> Option<(&str, u64)> {
     let (segment, number) = name.split_once(KEPT)?;
     segment_number(segment)?;
-    Some((segment, number.parse().ok()?))
+    Some((segment, aside::parsed(number)?.0))
 }
 
 fn names(root: &Path) -> io::Result<Vec<String>> {

@@ -15,9 +15,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bukti_command::read_named;
-use bukti_core::journal::is_scarce;
+use bukti_core::journal::{KeptSum, is_scarce};
 use bukti_core::kv::number_aside;
 use sha2::{Digest, Sha256};
+
+use super::aside;
 
 /// The file with the sums: one `SUM NAME` a line, the newest of a name first, then an empty line and
 /// all lines again.
@@ -164,18 +166,26 @@ impl<'a> SmallFiles<'a> {
         let mut aside = Vec::new();
         for Altered { name, .. } in self.check()? {
             let path = self.folder.join(&name);
-            let kept = self.make_room(&name, number_min)?;
-            if name == SUMS {
+            let bytes = match read(&path) {
+                Ok(bytes) => Some(bytes),
+                Err(error) if is_scarce(&error) => return Err(error),
+                Err(_) => None,
+            };
+            let sum = bytes.as_deref().map(KeptSum::of);
+            let kept = self.make_room(&name, number_min, sum)?;
+            match bytes {
                 // A copy, so that a crash never leaves the others without their sums.
-                match read(&path) {
-                    Ok(bytes) => replace(&self.folder.join(&kept), &bytes)?,
-                    Err(error) if is_scarce(&error) => return Err(error),
-                    Err(_) => fs::rename(&path, self.folder.join(&kept))?,
+                Some(bytes) if name == SUMS => replace(&self.folder.join(&kept), &bytes)?,
+                // Whoever altered it may not have synced what the sum is of.
+                Some(_) => {
+                    fs::File::open(&path)?.sync_all()?;
+                    fs::rename(&path, self.folder.join(&kept))?;
                 }
-                replace(&path, written(&self.proven()?).as_bytes())?;
-            } else {
-                fs::rename(&path, self.folder.join(&kept))?;
-                sync_names(Some(self.folder))?;
+                None => fs::rename(&path, self.folder.join(&kept))?,
+            }
+            match &*name {
+                SUMS => replace(&path, written(&self.proven()?).as_bytes())?,
+                _ => sync_names(Some(self.folder))?,
             }
             aside.push(kept);
         }
@@ -191,8 +201,8 @@ impl<'a> SmallFiles<'a> {
         Ok(aside)
     }
 
-    /// The name under which a file is put aside: a number beyond `number_min` and all before it.
-    fn make_room(&self, name: &str, number_min: u64) -> io::Result<String> {
+    /// The name under which a file with this sum is put aside: a number beyond `number_min` and all before it.
+    fn make_room(&self, name: &str, number_min: u64, sum: Option<KeptSum>) -> io::Result<String> {
         let mut aside = self.aside_of(name)?;
         let numbers: Vec<u64> = aside.iter().map(|(number, _)| *number).collect();
         let number = number_aside(&numbers, number_min);
@@ -200,7 +210,7 @@ impl<'a> SmallFiles<'a> {
         for (_, old) in aside.drain(..surplus) {
             remove(&self.folder.join(old))?;
         }
-        Ok(format!("{name}{ASIDE}{number}"))
+        Ok(format!("{name}{ASIDE}{}", aside::ending(number, sum)))
     }
 
     /// Numbers under which files of a name were put aside, the least first, each with the name that
@@ -213,9 +223,8 @@ impl<'a> SmallFiles<'a> {
             let Some(found) = found.to_str() else {
                 continue;
             };
-            let number = found.strip_prefix(&prefix);
-            let number = number.and_then(|number| number.parse::<u64>().ok());
-            aside.extend(number.map(|number| (number, found.to_owned())));
+            let number = found.strip_prefix(&prefix).and_then(aside::parsed);
+            aside.extend(number.map(|(number, _)| (number, found.to_owned())));
         }
         aside.sort_unstable();
         Ok(aside)
@@ -332,6 +341,11 @@ mod tests {
         SmallFiles::new(folder.path(), &NAMES)
     }
 
+    fn aside_name(name: &str, number: u64, bytes: &[u8]) -> String {
+        let ending = aside::ending(number, Some(KeptSum::of(bytes)));
+        format!("{name}{ASIDE}{ending}")
+    }
+
     fn names(altered: Vec<Altered>) -> Vec<String> {
         altered.into_iter().map(|altered| altered.name).collect()
     }
@@ -410,7 +424,8 @@ mod tests {
         assert!(altered[0].fault.starts_with("it cannot be read: "));
         assert_eq!(names(altered), [SUMS, "a"]);
         let aside = small.put_aside(7).unwrap();
-        assert_eq!(aside, ["sums.altered-7", "a.altered-7"]);
+        let a = aside_name("a", 7, b"one\n");
+        assert_eq!(aside, ["sums.altered-7", &*a]);
         assert_eq!(small.check().unwrap(), []);
         small.write("a", "one\n").unwrap();
         assert_eq!(small.check().unwrap(), []);
@@ -428,7 +443,7 @@ mod tests {
             small.put_aside(3).unwrap();
         }
         let expected: Vec<String> = (3..11)
-            .map(|number| format!("a.altered-{number}"))
+            .map(|number| aside_name("a", number, b"altered\n"))
             .collect();
         assert_eq!(small.aside().unwrap().len(), expected.len());
         assert!(expected.iter().all(|name| root.join(name).exists()));
@@ -487,18 +502,20 @@ mod tests {
         assert_eq!(small.put_aside(7).unwrap(), [""; 0]);
 
         fs::write(root.join("a"), "altered\n").unwrap();
-        assert_eq!(small.put_aside(7).unwrap(), ["a.altered-7"]);
-        let kept = fs::read_to_string(root.join("a.altered-7")).unwrap();
+        let a = aside_name("a", 7, b"altered\n");
+        assert_eq!(small.put_aside(7).unwrap(), [&*a]);
+        let kept = fs::read_to_string(root.join(&a)).unwrap();
         assert_eq!((&*kept, root.join("a").exists()), ("altered\n", false));
         small.write("a", "one\n").unwrap();
 
         let mut sums = fs::read(root.join(SUMS)).unwrap();
         sums[0] ^= 1;
         fs::write(root.join(SUMS), &sums).unwrap();
-        assert_eq!(small.put_aside(9).unwrap(), ["sums.altered-9"]);
-        assert_eq!(fs::read(root.join("sums.altered-9")).unwrap(), sums);
+        let of_sums = aside_name(SUMS, 9, &sums);
+        assert_eq!(small.put_aside(9).unwrap(), [&*of_sums]);
+        assert_eq!(fs::read(root.join(&of_sums)).unwrap(), sums);
         assert_eq!(small.check().unwrap(), []);
-        assert_eq!(small.aside().unwrap(), ["a.altered-7", "sums.altered-9"]);
+        assert_eq!(small.aside().unwrap(), [a, of_sums]);
         for name in NAMES {
             assert!(root.join(name).exists(), "{name}");
         }
@@ -509,7 +526,9 @@ mod tests {
         fs::remove_file(root.join(SUMS)).unwrap();
         fs::create_dir(root.join(SUMS)).unwrap();
         let aside = small.put_aside(11).unwrap();
-        assert_eq!(aside, ["sums.altered-11", "a.altered-11", "b.altered-11"]);
+        let a = aside_name("a", 11, b"one\n");
+        let b = aside_name("b", 11, b"two\n");
+        assert_eq!(aside, ["sums.altered-11", &*a, &*b]);
         assert_eq!(small.check().unwrap(), []);
     }
 

@@ -160,10 +160,73 @@ fn a_segment_that_a_repair_replaced_is_told_each_time_whatever_became_of_what_wa
         fs::remove_file(path).unwrap();
     }
     // Nor is anything else taken for one.
-    for name in ["1.seg.damaged-1", "0000000001.seg.damaged-", "damaged-1"] {
+    for name in [
+        "1.seg.damaged-1",
+        "0000000001.seg.damaged-",
+        "0000000001.seg.damaged-1-",
+        "0000000001.seg.damaged-1-2",
+        "damaged-1",
+    ] {
         fs::write(place.path().join(name), "").unwrap();
     }
     assert_eq!(found_anew(&folder), []);
+}
+
+#[test]
+fn every_flipped_bit_of_what_is_kept_beside_the_journal_is_told_and_what_has_no_sum_passes() {
+    let (place, folder) = founded();
+    let kept = folder
+        .keep_segment("0000000001.seg", b"what stood there")
+        .unwrap();
+    folder.remember_url("https://bukti.example").unwrap();
+    fs::write(place.path().join(PUBLIC_URL), "https://bukti.exampla\n").unwrap();
+    assert_eq!(found_anew(&folder).len(), 2);
+    // As earlier versions kept them.
+    for name in ["0000000001.seg.damaged-7", "public-url.altered-7"] {
+        fs::write(place.path().join(name), "changed by nobody knows whom").unwrap();
+    }
+    let mut aside = folder.kept_aside();
+    assert_eq!(aside.len(), 4);
+    aside.retain(|name| !name.ends_with("-7"));
+    assert!(aside.contains(&kept));
+    assert_eq!(folder.check_kept().unwrap(), []);
+    let told = |name: &str| {
+        let altered = folder.check_kept().unwrap();
+        assert_eq!(altered.len(), 1, "{altered:?}");
+        assert_eq!(altered[0].name, name);
+    };
+    for name in aside {
+        let path = place.path().join(&name);
+        let sound = fs::read(&path).unwrap();
+        for bit in 0..8 * sound.len() {
+            let mut flipped = sound.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, flipped).unwrap();
+            told(&name);
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        told(&name);
+        fs::remove_dir(&path).unwrap();
+    }
+}
+
+#[test]
+fn what_an_interrupted_repair_left_of_a_copy_counts_for_nothing_and_goes_with_the_next() {
+    let (place, folder) = founded();
+    let sum = "0123456789abcdef0123456789abcdef";
+    let unfinished = format!("0000000001.seg.damaged-7-{sum}.new");
+    let other = "0000000001.seg.damaged-x.new";
+    for name in [&unfinished, other] {
+        fs::write(place.path().join(name), "what st").unwrap();
+    }
+    assert_eq!(found_anew(&folder), []);
+    folder
+        .keep_segment("0000000002.seg", b"what stood there")
+        .unwrap();
+    assert!(!place.path().join(unfinished).exists());
+    assert!(place.path().join(other).exists(), "it is somebody else's");
+    assert_eq!(folder.check_kept().unwrap(), []);
 }
 
 #[test]

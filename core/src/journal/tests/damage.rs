@@ -1,12 +1,16 @@
 //! Torn tails, flipped bits, and everything that can be moved, removed or added.
 
+use std::collections::BTreeSet;
+
 use super::super::format::{
     GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, unfinished_name,
 };
 use super::super::memory::MemoryStorage;
-use super::super::verify::{Extent, verify};
+use super::super::repair::is_mended;
+use super::super::verify::{Extent, verify, verify_segments};
 use super::super::{
-    Damage, Finding, Journal, OpenError, Options, ReadError, Storage, TailKind, Watermark,
+    Damage, Finding, Journal, KeptSum, OpenError, Options, ReadError, SideFile, Storage, TailKind,
+    Watermark,
 };
 use super::{ID, SMALL, contents, record, small_journal};
 use crate::id::JournalId;
@@ -61,11 +65,12 @@ fn a_tail_torn_at_any_byte_of_the_last_group_is_cut_kept_and_told() {
         let torn = recovery.torn.unwrap();
         // Whoever sees the end of a group cannot tell that a byte of it was never written.
         let (kind, name_of_side_file) = if cut > start + GROUP - 4 {
-            (TailKind::Damaged, "damaged-11-3-840-1.bin")
+            (TailKind::Damaged, "damaged-11-3-840-1-")
         } else {
-            (TailKind::Torn, "torn-11-3-840-1.bin")
+            (TailKind::Torn, "torn-11-3-840-1-")
         };
-        assert_eq!((torn.kind, &*torn.side_file), (kind, name_of_side_file));
+        assert_eq!(torn.kind, kind);
+        assert!(torn.side_file.starts_with(name_of_side_file));
         assert_eq!(torn.finding.file, name);
         assert_eq!(torn.finding.position, 11);
         let kept = disk.content(&torn.side_file).unwrap();
@@ -85,13 +90,68 @@ fn a_tail_torn_at_any_byte_of_the_last_group_is_cut_kept_and_told() {
 fn a_second_torn_tail_at_one_position_gets_a_file_of_its_own() {
     let (disk, journal, _records) = small_journal();
     drop(journal);
-    for expected in ["stray-13-3-1568-1.bin", "stray-13-3-1568-2.bin"] {
+    // One that an earlier version kept counts as well.
+    disk.set_content("stray-13-3-1568-1.bin", b"?");
+    for (number, changed) in [(2, 1), (3, 1), (4, 2)] {
         change(&disk, &segment_name(3), |bytes| {
-            bytes[SEGMENT_HEADER_BYTES + 2 * GROUP + 3] = 1;
+            bytes[SEGMENT_HEADER_BYTES + 2 * GROUP + 3] = changed;
         });
         let (_, recovery) = Journal::open(disk.clone(), SMALL).unwrap();
-        assert_eq!(recovery.torn.unwrap().side_file, expected);
+        let expected = format!("stray-13-3-1568-{number}-");
+        assert!(recovery.torn.unwrap().side_file.starts_with(&expected));
     }
+}
+
+#[test]
+fn every_flipped_bit_of_a_side_file_is_found_and_keeps_nothing_from_being_mended() {
+    let (disk, journal, _records) = small_journal();
+    drop(journal);
+    change(&disk, &segment_name(3), |bytes| {
+        bytes[SEGMENT_HEADER_BYTES + 2 * GROUP - 3] ^= 1;
+    });
+    let (journal, recovery) = Journal::open(disk.clone(), SMALL).unwrap();
+    drop(journal);
+    let name = recovery.torn.unwrap().side_file;
+    assert!(name.starts_with("damaged-11-3-840-1-"), "{name}");
+    assert_eq!(judged(&disk), []);
+    let kept = disk.content(&name).unwrap();
+    let changed = |bytes: &[u8]| {
+        let disk = disk.duplicate();
+        disk.set_content(&name, bytes);
+        let findings = verify(&disk, &Extent::default());
+        let first = &findings.findings[0];
+        assert_eq!(
+            (&first.file, first.position, &first.damage),
+            (&name, 11, &Damage::SideFile)
+        );
+        assert!(is_mended(&findings));
+        // It is no segment, so whoever looks into one does not look here.
+        let one = BTreeSet::from([segment_name(3)]);
+        assert!(verify_segments(&disk, &Extent::default(), &one).is_clean());
+    };
+    for bit in 0..8 * kept.len() {
+        let mut flipped = kept.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        changed(&flipped);
+    }
+    changed(&kept[..kept.len() - 1]);
+    changed(&[&kept[..], &[0]].concat());
+    changed(&[]);
+}
+
+#[test]
+fn a_side_file_of_an_earlier_version_has_no_sum_and_passes() {
+    let (disk, journal, _records) = small_journal();
+    drop(journal);
+    disk.set_content("damaged-13-3-1568-1.bin", b"what was cut");
+    assert_eq!(judged(&disk), []);
+    let old = SideFile::parse("damaged-13-3-1568-1.bin").unwrap();
+    assert_eq!(old.sum, None);
+    let kept = SideFile {
+        sum: Some(KeptSum::of(b"what was cut")),
+        ..old
+    };
+    assert_eq!(SideFile::parse(&kept.name()), Some(kept));
 }
 
 #[test]
@@ -589,6 +649,10 @@ fn strange_files_and_empty_folders_are_named() {
         "torn-x-1.bin",
         "stray-01-3-840-1.bin",
         "lost-1-3-840-1.bin",
+        "torn-1-3-840-1-.bin",
+        "torn-1-3-840-1-0123456789abcdef.bin",
+        "torn-1-3-840-1-0123456789ABCDEF0123456789abcdef.bin",
+        "torn-1-3-840-1-0123456789abcdef0123456789abcdef-1.bin",
         "a.new",
     ] {
         disk.set_content(name, b"?");
