@@ -1,7 +1,7 @@
 //! One flipped bit anywhere in a data folder or a backup: harmless, repaired and said, or reported
 //! with its place. Never silent, never a panic, never a wait without end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bukti_core::authority::{Audience, Role};
 use bukti_core::journal::disk::DiskStorage;
+use bukti_core::journal::segment_name;
 use bukti_core::kv::SledKv;
 use bukti_core::ledger::testing::{NOW, Phone, enrol, options, server_key, submit};
 use bukti_core::ledger::{Ledger, Subscription};
@@ -19,12 +20,26 @@ use bukti_core::scope::Scope;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::backup::MANIFEST;
+use super::backup::{JOURNAL, MANIFEST};
 use super::restore::{WithManifest, restore};
 use super::*;
-use crate::folder::write_key;
+use crate::folder::{PUBLIC_URL, write_key};
 
 const VILLAGE: &str = "13.07.05.2001";
+
+/// What files of the sample are, and how many of a hundred flips hit each kind.
+const KINDS: [(&str, usize); 10] = [
+    ("journal", 46),
+    ("store", 30),
+    ("side file", 4),
+    ("kept aside", 6),
+    (MANIFEST, 4),
+    ("server.key", 2),
+    ("key-path", 2),
+    ("administrator.invitation", 2),
+    ("public-url", 2),
+    ("sums", 2),
+];
 
 /// Flips of the ordinary run. `BUKTI_FLIPS` asks for more, `BUKTI_FLIPS_SEED` for others.
 const FLIPS: u64 = 2_000;
@@ -42,32 +57,29 @@ fn no_flipped_bit_of_a_server_is_silent() {
     let seed = asked("BUKTI_FLIPS_SEED").unwrap_or(1);
     silence_caught_panics();
     let sound = Sound::make();
-    let tallies: Vec<BTreeMap<(String, &str), u64>> = thread::scope(|scope| {
+    let flipped: Vec<Flipped> = thread::scope(|scope| {
         let sound = &sound;
         let workers: Vec<_> = (0..WORKERS)
             .map(|worker| {
                 scope.spawn(move || {
-                    let mut tally = BTreeMap::new();
-                    for flip in (worker..flips).step_by(WORKERS as usize) {
-                        let (kind, fate) = sound.flip(seed.wrapping_mul(1_000_003) + flip);
-                        *tally.entry((kind, fate)).or_default() += 1;
-                    }
-                    tally
+                    let own = (worker..flips).step_by(WORKERS as usize);
+                    own.map(|flip| sound.flip(seed.wrapping_mul(1_000_003) + flip))
+                        .collect::<Vec<_>>()
                 })
             })
             .collect();
         workers
             .into_iter()
-            .map(|worker| {
+            .flat_map(|worker| {
                 worker
                     .join()
                     .expect("a flip that was silent is named above")
             })
             .collect()
     });
-    let mut all = BTreeMap::<(String, &str), u64>::new();
-    for (what, count) in tallies.into_iter().flatten() {
-        *all.entry(what).or_default() += count;
+    let mut all = BTreeMap::<(&str, &str), u64>::new();
+    for Flipped { kind, fate, .. } in &flipped {
+        *all.entry((kind, fate)).or_default() += 1;
     }
     let bytes: usize = all_files(sound.folder.path())
         .iter()
@@ -81,6 +93,21 @@ fn no_flipped_bit_of_a_server_is_silent() {
             "none was {fate}"
         );
     }
+    let hit: BTreeSet<&PathBuf> = flipped.iter().filter_map(|one| one.file.as_ref()).collect();
+    let missed = sound.files.values().flatten().filter(|file| {
+        let has_bits = fs::metadata(sound.folder.path().join(file)).unwrap().len() > 0;
+        has_bits && !hit.contains(file)
+    });
+    let missed: Vec<_> = missed.collect();
+    assert!(missed.is_empty() || flips < FLIPS, "never hit: {missed:?}");
+}
+
+/// What became of one flip.
+struct Flipped {
+    kind: &'static str,
+    /// Nothing, if it hit a file without a bit.
+    file: Option<PathBuf>,
+    fate: &'static str,
 }
 
 /// What must be the same after opening, up to the record at which the folder was sound.
@@ -97,7 +124,7 @@ struct Sound {
     folder: TempDir,
     position: u64,
     state: State,
-    /// By what they are: journal, store, backup or another file's name.
+    /// By their kind.
     files: BTreeMap<String, Vec<PathBuf>>,
 }
 
@@ -107,36 +134,42 @@ impl Sound {
         let data = folder.path().join("data");
         make_folder(&data);
         write_key(&data.join("server.key"), &server_key()).unwrap();
-        let position = fill(&data);
-        let found = Folder::new(&data);
-        found.remember_url("https://bukti.example").unwrap();
-        found
-            .write_invitation("https://bukti.example/enrol#not-looked-at")
-            .unwrap();
-        let backup = folder.path().join("backup");
-        // The store as a server leaves it, with what was cut and put aside before.
-        let arguments = format!("backup --to {}", backup.display());
-        run(&data, &arguments);
-        fs::write(data.join("journal/torn-1-1-112-1.bin"), [7; 300]).unwrap();
-        run(&data, "status");
+        fill(&data);
+        write_small_files(&Folder::new(&data));
+        damage_everywhere(&data, &folder.path().join("backup"));
+        // Once more, so that the store is as a server leaves it.
+        let status = done(&data, "status --json");
+        let position = status["position"].as_u64().unwrap();
+        done(&data, "verify --json");
         let state = state(&data, position);
         let mut files = BTreeMap::<String, Vec<PathBuf>>::new();
         for path in all_files(folder.path()) {
             let name = path.strip_prefix(folder.path()).unwrap();
             let first = name.components().nth(1).unwrap().as_os_str();
+            let is_aside = |first: &str| first.contains(".damaged-") || first.contains(".altered-");
             let kind = match (name.starts_with("backup"), first.to_str().unwrap()) {
-                (true, MANIFEST) => "backup.json",
                 // The copy is a journal like the other.
-                (true, _) => continue,
-                (false, "lock" | "control.sock") => continue,
+                (true, JOURNAL) => continue,
+                (false, "lock") if fs::metadata(&path).unwrap().len() == 0 => continue,
                 (false, _) if name.extension().is_some_and(|end| end == "bin") => "side file",
-                (false, other) => other,
+                (false, first) if is_aside(first) => "kept aside",
+                (_, other) => other,
             };
             files
                 .entry(kind.to_owned())
                 .or_default()
                 .push(name.to_owned());
         }
+        let drawn = KINDS.map(|(kind, _)| kind);
+        assert!(
+            files.keys().all(|kind| drawn.contains(&&**kind)),
+            "{files:?}"
+        );
+        assert!(
+            drawn.iter().all(|kind| files.contains_key(*kind)),
+            "{files:?}"
+        );
+        assert_eq!(files["kept aside"].len(), 2, "{files:?}");
         Self {
             folder,
             position,
@@ -145,19 +178,10 @@ impl Sound {
         }
     }
 
-    /// Flips one bit in a copy and says in what kind of file, and what became of it.
-    fn flip(&self, number: u64) -> (String, &'static str) {
+    /// Flips one bit in a copy and says in what file, and what became of it.
+    fn flip(&self, number: u64) -> Flipped {
         let mut chance = Chance(number);
-        let kind = match chance.below(100) {
-            0..50 => "journal",
-            50..83 => "store",
-            83 => "side file",
-            84..88 => "backup.json",
-            88..91 => "server.key",
-            91..94 => "administrator.invitation",
-            94..97 => "public-url",
-            _ => "sums",
-        };
+        let kind = drawn(chance.below(100));
         let files = &self.files[kind];
         let name = &files[chance.below(files.len())];
         let copy = in_memory();
@@ -165,7 +189,11 @@ impl Sound {
         let path = copy.path().join(name);
         let mut bytes = fs::read(&path).unwrap();
         if bytes.is_empty() {
-            return (kind.to_owned(), "harmless");
+            return Flipped {
+                kind,
+                file: None,
+                fate: "harmless",
+            };
         }
         let at = place_in(&bytes, &mut chance);
         let file = name.file_name().unwrap().to_str().unwrap();
@@ -178,12 +206,16 @@ impl Sound {
         fs::write(&path, bytes).unwrap();
         let what = format!("flip {number}, byte {at} of {}", name.display());
         let fate = bounded(&what, || self.fate(&copy, kind, &places, &what));
-        (kind.to_owned(), fate)
+        Flipped {
+            kind,
+            file: Some(name.clone()),
+            fate,
+        }
     }
 
     fn fate(&self, copy: &TempDir, kind: &str, places: &[String], what: &str) -> &'static str {
         let data = copy.path().join("data");
-        if kind == "backup.json" {
+        if kind == MANIFEST {
             let target = Folder::new(copy.path().join("restored"));
             make_folder(target.root());
             let key = data.join("server.key");
@@ -196,7 +228,7 @@ impl Sound {
                 true,
             );
             let text = refused.expect_err(what).text;
-            assert!(text.contains("backup.json"), "{what}: {text}");
+            assert!(text.contains(MANIFEST), "{what}: {text}");
             return "reported";
         }
         let verified = run(&data, "verify --json");
@@ -228,8 +260,19 @@ impl Sound {
     }
 }
 
+/// The kind that a draw from a hundred hits.
+fn drawn(mut draw: usize) -> &'static str {
+    for (kind, share) in KINDS {
+        if draw < share {
+            return kind;
+        }
+        draw -= share;
+    }
+    panic!("the shares are a hundred");
+}
+
 /// Fills a folder as a server does, with several small segments.
-fn fill(data: &Path) -> u64 {
+fn fill(data: &Path) {
     let disk = DiskStorage::open(data.join("journal")).unwrap();
     let kv = SledKv::open(&data.join("store"), 1 << 20).unwrap();
     let mut with = options();
@@ -246,7 +289,70 @@ fn fill(data: &Path) -> u64 {
         submit(&mut ledger, &phone, &[&root, &edit, &ready]);
     }
     ledger.revoke(NOW, phone.id()).unwrap();
-    ledger.reader().watermark().position
+}
+
+fn write_small_files(folder: &Folder) {
+    let url = "https://bukti.example";
+    folder.remember_url(url).unwrap();
+    let link = format!("{url}/enrol#not-looked-at");
+    folder.write_invitation(&link).unwrap();
+    // From a start that was told of another place.
+    let elsewhere = Path::new("/elsewhere/server.key");
+    folder.remember_key(elsewhere).unwrap();
+}
+
+/// Damages a folder in each way that has something kept aside, lets commands put it right, and
+/// acknowledges what they found.
+fn damage_everywhere(data: &Path, backup: &Path) {
+    let segment = |number: u32| data.join(JOURNAL).join(segment_name(number));
+    let flip = |path: &Path, from: usize| {
+        let mut bytes = fs::read(path).unwrap();
+        let at = from + bytes[from..].iter().position(|byte| *byte != 0).unwrap();
+        bytes[at] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    // A record of the last group, of which no store knows.
+    let segments = fs::read_dir(data.join(JOURNAL)).unwrap().count();
+    let last = segment(u32::try_from(segments).unwrap());
+    let bytes = fs::read(&last).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    flip(&last, end - 20);
+    fs::remove_dir_all(data.join("store")).unwrap();
+    done(data, "status --json");
+
+    done(data, &format!("backup --json --to {}", backup.display()));
+    flip(&segment(1), 1_000);
+    done(data, &format!("repair --json --from {}", backup.display()));
+
+    let url = data.join(PUBLIC_URL);
+    let sound = fs::read(&url).unwrap();
+    flip(&url, 0);
+    done(data, "status --json");
+    fs::write(&url, sound).unwrap();
+
+    let found = done(data, "findings --json");
+    let found = found["findings"].as_array().unwrap();
+    assert_eq!(found.len(), 3, "{found:?}");
+    for finding in found {
+        let number = &finding["position"];
+        done(
+            data,
+            &format!("findings --json --acknowledge {number} --note seen"),
+        );
+    }
+}
+
+/// What a command answers that does all it is asked for.
+fn done(data: &Path, line: &str) -> Value {
+    let reply = run(data, line);
+    assert_eq!(
+        reply.exit,
+        Exit::Done,
+        "{line}: {}{}",
+        reply.stdout,
+        reply.stderr
+    );
+    serde_json::from_str(&reply.stdout).unwrap()
 }
 
 fn state(data: &Path, position: u64) -> State {
