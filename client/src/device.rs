@@ -51,6 +51,7 @@ use bukti_core::placement::Placements;
 use bukti_core::region::Regions;
 
 use self::aside::Aside;
+pub use self::aside::{OTHER_STORE, STORE_SET_ASIDE};
 pub use self::comparing::{Compare, Survived};
 use self::confirmed::Confirmed;
 pub use self::confirmed::{ConfirmedError, Finding};
@@ -229,12 +230,13 @@ impl<S: Storage, K: Kv> Device<S, K> {
         }
         let (quarantine, unusable) = Quarantine::open(folders.quarantine, tail.head())?;
         let cut = aside::cut_tails(&opened.recovery.side_files);
+        let other = aside::other_stores(file::names(&*folders.home).map_err(IdentityError::from)?);
         let mut device = Self {
             home: folders.home,
             grants: Vec::new(),
             placements: Placements::default(),
             quarantine,
-            aside: cut.chain(unusable).collect(),
+            aside: cut.chain(unusable).chain(other).collect(),
             open: BTreeMap::new(),
             local_checks: true,
             session: Session::default(),

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use bukti_client::clock;
-use bukti_client::device::{Applicant, DeviceError, Folders};
+use bukti_client::device::{Applicant, DeviceError, Enrolment, Folders, STORE_SET_ASIDE};
 use bukti_client::driver::{self, EnrolError};
 use bukti_command::Reply;
 use bukti_core::authority::Grant;
 use bukti_core::id::Incarnation;
+use bukti_core::journal::disk::DiskStorage;
+use bukti_core::kv::sled::SledKv;
 use bukti_sync_protocol::bye::ByeCode;
 use bukti_sync_protocol::link::InvitationLink;
 use serde_json::json;
@@ -26,16 +28,27 @@ pub(super) fn run(folder: &Path, typed: &str, json: bool) -> Result<Reply, Failu
     let link = link(typed)?;
     let folders = Folders::on_disk(folder).map_err(|error| folder::cannot_use(folder, &error))?;
     let applicant = Applicant::open(folders, &link, clock::draw())?;
+    let store = folder::store(folder)?;
+    applicant.check(&store)?;
     let enrolment = sync::runtime()?
         .block_on(driver::enrol(&applicant, &link))
         .map_err(refused)?;
-    let store = folder::store(folder)?;
-    let device = match applicant.finish(store, &enrolment, Incarnation(clock::draw())) {
-        // The device is enrolled, and what its store held comes again.
-        Err(DeviceError::Confirmed(_)) => folder::open(folder)?,
-        finished => finished?,
-    };
-    Ok(answer(&device, json))
+    let device = finish(folder, applicant, store, &enrolment)?;
+    answer(&device, json)
+}
+
+/// Opens the device as the server certified it.
+pub(super) fn finish(
+    folder: &Path,
+    applicant: Applicant<DiskStorage>,
+    store: SledKv,
+    enrolment: &Enrolment,
+) -> Result<FieldDevice, Failure> {
+    match applicant.finish(store, enrolment, Incarnation(clock::draw())) {
+        // The device is enrolled. What its store held comes again, or is put aside.
+        Err(DeviceError::Confirmed(_)) => folder::open(folder),
+        finished => Ok(finished?),
+    }
 }
 
 fn refused(error: EnrolError) -> Failure {
@@ -62,25 +75,32 @@ fn refused(error: EnrolError) -> Failure {
     }
 }
 
-fn answer(device: &FieldDevice, json: bool) -> Reply {
+pub(super) fn answer(device: &FieldDevice, json: bool) -> Result<Reply, Failure> {
+    let mut aside = device.findings()?;
+    aside.retain(|finding| finding.code == STORE_SET_ASIDE);
     let identity = device.identity();
     let grants: Vec<String> = device.grants().iter().map(Grant::to_string).collect();
     if json {
-        return Reply::json(&json!({
+        return Ok(Reply::json(&json!({
             "person": identity.person(),
             "device": device.id().to_string(),
             "grants": device.grants(),
             "url": identity.url(),
             "server": identity.server().to_string(),
             "journal": identity.journal().to_string(),
-        }));
+            "put_aside": aside.iter().map(|finding| &finding.place).collect::<Vec<_>>(),
+        })));
     }
-    Reply::done(format!(
+    let mut text = format!(
         "Enrolled with {} as {}: {}.\nRun 'bukti sync' to receive frameworks, regions and evidence.",
         identity.url(),
         identity.person(),
         grants.join(", ")
-    ))
+    );
+    for finding in aside {
+        text += &format!("\n{}", finding.sentence);
+    }
+    Ok(Reply::done(text))
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! The data folder: where it is and what a command finds in it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use bukti_client::device::{ConfirmedError, DeviceError, Folders};
+use bukti_client::device::{ConfirmedError, DeviceError, Folders, OTHER_STORE};
 use bukti_client::limits::STORE_CACHE_BYTES;
 use bukti_core::causes::with_causes;
-use bukti_core::kv::KvError;
 use bukti_core::kv::sled::{SledKv, move_aside};
+use bukti_core::kv::{KvError, number_aside};
 
 use super::desk::FieldDevice;
 use super::failure::Failure;
@@ -39,6 +40,11 @@ pub(super) fn open(folder: &Path) -> Result<FieldDevice, Failure> {
             aside(folder)?;
             Ok(FieldDevice::open(folders, store(folder)?)?)
         }
+        Err(DeviceError::Confirmed(ConfirmedError::OtherJournal)) => {
+            // Nothing of it comes again, so it stays for ever.
+            set_other_aside(folder).map_err(|error| cannot_use(folder, &error))?;
+            Ok(FieldDevice::open(folders, store(folder)?)?)
+        }
         opened => Ok(opened?),
     }
 }
@@ -65,6 +71,26 @@ fn aside(folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Renames the store of another journal, which takes no room on a disk, under a name that nothing here
+/// has. The next opening begins an empty one, and tells of this one by its name.
+fn set_other_aside(folder: &Path) -> io::Result<()> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(OTHER_STORE));
+        numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    let moved = format!("{OTHER_STORE}{}", number_aside(&numbers, 1));
+    fs::rename(folder.join(STORE), folder.join(&moved))?;
+    File::open(folder)?.sync_all()?;
+    tracing::warn!(
+        %moved,
+        "the confirmed store holds evidence of another server or journal and was put aside in the \
+         data folder: it may be nowhere else"
+    );
+    Ok(())
+}
+
 /// Whether there is a data folder at all. A mistyped name must not make one.
 pub(super) fn must_exist(folder: &Path) -> Result<(), Failure> {
     match fs::metadata(folder) {
@@ -73,7 +99,7 @@ pub(super) fn must_exist(folder: &Path) -> Result<(), Failure> {
             "{} is not a folder: expected the data folder of a device",
             folder.display()
         ))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(Failure::Failed(format!(
                 "no device is enrolled in {}: run 'bukti enrol LINK' with an invitation link",
                 folder.display()
@@ -94,7 +120,7 @@ pub(super) fn is_no_server(folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn cannot_use(folder: &Path, error: &std::io::Error) -> Failure {
+pub(super) fn cannot_use(folder: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!(
         "cannot use {} as data folder: {}",
         folder.display(),

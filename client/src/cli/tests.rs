@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod damage;
+mod elsewhere;
 mod synced;
 
 const VILLAGE: &str = "32.04.05.2001";
@@ -32,6 +33,7 @@ const SERVER_TIME: WallMs = 4_102_444_800_000;
 /// Signs what a server signs, and numbers what it accepts.
 pub(super) struct Server {
     key: SigningKey,
+    journal: JournalId,
     position: Position,
     url: String,
     temp: Arc<TempDir>,
@@ -48,6 +50,7 @@ impl Server {
     pub(super) fn new() -> Self {
         Self {
             key: SigningKey::from_bytes(&[3; 32]),
+            journal: JOURNAL,
             position: 10,
             url: "https://bukti.example".into(),
             temp: Arc::new(TempDir::new().unwrap()),
@@ -78,9 +81,21 @@ impl Server {
             device,
             person: person.into(),
             grants,
-            journal: JOURNAL,
+            journal: self.journal,
             invitation: [0; 32],
         }))
+    }
+
+    /// What it answers to an enrolment.
+    fn enrolment(&self, device: DeviceId, person: &str, grants: &[(Role, &str)]) -> Enrolment {
+        let journal = JournalFact {
+            journal: self.journal,
+            server: self.id(),
+        };
+        Enrolment {
+            journal: self.state(Fact::Journal(journal)),
+            certificate: self.certify(device, person, grants),
+        }
     }
 
     /// A person with an enrolled device that received the frameworks and regions.
@@ -96,14 +111,7 @@ impl Server {
         let folders = Folders::on_disk(&folder).unwrap();
         let applicant = Applicant::open(folders, &link, seed).unwrap();
         let device = DeviceId(applicant.key().verifying_key().to_bytes());
-        let journal = JournalFact {
-            journal: JOURNAL,
-            server: self.id(),
-        };
-        let enrolment = Enrolment {
-            journal: self.state(Fact::Journal(journal)),
-            certificate: self.certify(device, name, grants),
-        };
+        let enrolment = self.enrolment(device, name, grants);
         let store = folder::store(&folder).unwrap();
         let incarnation = Incarnation(seed[..16].try_into().unwrap());
         drop(applicant.finish(store, &enrolment, incarnation).unwrap());
@@ -182,8 +190,9 @@ impl Person {
             items,
             cursor: vec![1],
         };
+        let before = device.findings().unwrap();
         device.handle_event(clock::wall(), [0; 16], &page).unwrap();
-        assert_eq!(device.findings().unwrap(), []);
+        assert_eq!(device.findings().unwrap(), before);
     }
 
     fn offers(&self) -> Vec<(RunId, Vec<u8>)> {

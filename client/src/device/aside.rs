@@ -26,6 +26,12 @@ const QUARANTINE_DAMAGED: &str = "quarantine-damaged";
 /// The disk does not give a file of the quarantine.
 const QUARANTINE_UNREAD: &str = "quarantine-unread";
 
+/// A confirmed store of another journal was put aside.
+pub const STORE_SET_ASIDE: &str = "store-set-aside";
+
+/// How the name of a store begins that was put aside since it is of another journal; a number follows.
+pub const OTHER_STORE: &str = "store.other-";
+
 /// Something that lies beside what is sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Aside {
@@ -74,6 +80,24 @@ fn cut_tail(side: &SideFile) -> Aside {
         finding: finding(code, sentence, place),
         may_be_lost,
     }
+}
+
+/// Stores of other journals, by the names in the data folder.
+pub(super) fn other_stores(mut names: Vec<String>) -> impl Iterator<Item = Aside> {
+    names.retain(|name| name.starts_with(OTHER_STORE));
+    names.sort_unstable();
+    names.into_iter().map(|place| Aside {
+        finding: finding(
+            STORE_SET_ASIDE,
+            format!(
+                "Evidence of another server, or of another journal of this one, lay in this folder and \
+                 was put aside as {place}. It may be nowhere else: ask the administrator before it is \
+                 deleted."
+            ),
+            place,
+        ),
+        may_be_lost: false,
+    })
 }
 
 /// A damaged file of the quarantine under the name that it has since.

@@ -45,8 +45,8 @@ mod rows;
 
 const FORMAT: u32 = 1;
 
-/// Why the confirmed store cannot be used. Everything in it comes again with the feed: move it
-/// aside and open an empty one.
+/// Why the confirmed store cannot be used: move it aside and open an empty one. What it held of the
+/// device's journal comes again with the feed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfirmedError {
     /// The store failed.
@@ -55,6 +55,10 @@ pub enum ConfirmedError {
     /// A row cannot be read.
     #[error("the confirmed store is damaged: {0}")]
     Damaged(String),
+    /// It holds evidence of a journal that is neither the device's nor a former one of its server.
+    /// That may be the last copy: nothing of it was changed.
+    #[error("the confirmed store holds evidence of another server or of another journal")]
+    OtherJournal,
 }
 
 impl ConfirmedError {
@@ -72,10 +76,12 @@ pub(super) struct Confirmed<K: Kv> {
 
 impl<K: Kv> Confirmed<K> {
     /// Opens the store for one journal. Rows of a former journal of the same server stay, without
-    /// what only that journal gave a meaning; rows of any other journal are removed.
+    /// what only that journal gave a meaning; rows of any other journal are removed where no document
+    /// is among them.
     ///
     /// # Errors
-    /// [`ConfirmedError::Damaged`] where nobody can say what the rows are: they are not removed.
+    /// [`ConfirmedError::Damaged`] where nobody can say what the rows are, and
+    /// [`ConfirmedError::OtherJournal`]: no row is removed.
     pub(super) fn open(
         kv: K,
         journal: JournalId,
@@ -93,6 +99,9 @@ impl<K: Kv> Confirmed<K> {
             if is_of || was_of {
                 return Ok(store);
             }
+            if store.holds_documents()? {
+                return Err(ConfirmedError::OtherJournal);
+            }
             return Self::empty(store.kv, journal);
         }
         let first = kv.scan(&[], &[0xff], Direction::Ascending).next();
@@ -100,6 +109,20 @@ impl<K: Kv> Confirmed<K> {
             return Err(ConfirmedError::damaged("its first row"));
         }
         Self::empty(kv, journal)
+    }
+
+    /// Whether a store that no device holds may have the last copy of something: its server lost
+    /// records and was not found to have them again, or did not take them back.
+    ///
+    /// # Errors
+    /// The store failed. One of which nobody can say what it is answers no; opening it says so.
+    pub(super) fn awaits_return(kv: &K) -> Result<bool, ConfirmedError> {
+        let stored = kv.get(b"m")?;
+        let Some(meta) = stored.and_then(|stored| decode::<Meta>(&stored)) else {
+            return Ok(false);
+        };
+        let mut unreturned = kv.scan(b"u", b"v", Direction::Ascending);
+        Ok(meta.has_lost_history || unreturned.next().transpose()?.is_some())
     }
 
     fn empty(kv: K, journal: JournalId) -> Result<Self, ConfirmedError> {

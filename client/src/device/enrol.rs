@@ -6,20 +6,34 @@ use bukti_core::kv::Kv;
 use bukti_sync_protocol::link::InvitationLink;
 use ed25519_dalek::SigningKey;
 
+use super::confirmed::Confirmed;
 use super::identity::{self, Found};
 use super::tail::{Tail, TailError};
 use super::{Device, DeviceError, Folders};
 
-/// The device is enrolled elsewhere and holds work that only that server may have.
+/// The device is enrolled elsewhere and holds what only that server may have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{unsent} edits are not yet received by {url}: sync there first, or enrol in another data folder"
-)]
-pub struct OtherServer {
-    /// Runs that wait.
-    pub unsent: usize,
-    /// The server they wait for.
-    pub url: String,
+pub enum OtherServer {
+    /// Work that was not sent.
+    #[error(
+        "{unsent} edits are not yet received by {url}: sync there first, or enrol in another data \
+         folder"
+    )]
+    Unsent {
+        /// Runs that wait.
+        unsent: usize,
+        /// The server they wait for.
+        url: String,
+    },
+    /// Evidence that this server lost or did not take back.
+    #[error(
+        "{url} lost records, and what this folder holds may be the last copy of some: sync there until \
+         it says 'Up to date', or enrol in another data folder"
+    )]
+    MayBeLacking {
+        /// The server that lost it.
+        url: String,
+    },
 }
 
 /// A folder with a key, about to use an invitation.
@@ -87,6 +101,20 @@ impl<S: Storage> Applicant<S> {
         &self.key
     }
 
+    /// Looks whether the folder may leave its server, before an invitation is used for it.
+    ///
+    /// # Errors
+    /// [`DeviceError::OtherServer`] where its server lost records of which `kv`, the confirmed store,
+    /// may hold the last copy, or what cannot be read.
+    pub fn check<K: Kv>(&self, kv: &K) -> Result<(), DeviceError> {
+        match identity::load(&*self.folders.home)? {
+            Found::Enrolled(identity) if identity.server() != self.server => {
+                refuse_lacking(kv, identity.url())
+            }
+            Found::Nothing | Found::Key(_) | Found::Enrolled(_) => Ok(()),
+        }
+    }
+
     /// Keeps what the server answered and opens the device.
     ///
     /// `incarnation` is drawn by the caller and used where the folder has no life of its own for
@@ -94,8 +122,9 @@ impl<S: Storage> Applicant<S> {
     ///
     /// # Errors
     /// [`super::IdentityError::Answer`] if a statement does not hold,
-    /// [`DeviceError::OtherServer`] if the journal is another than the unsent work is for, or what
-    /// cannot be read or written.
+    /// [`DeviceError::OtherServer`] as in [`Applicant::open`] and [`Applicant::check`], or what cannot
+    /// be read or written. Where it is a [`DeviceError::Confirmed`] the device is enrolled, and
+    /// opens with another store.
     pub fn finish<K: Kv>(
         self,
         kv: K,
@@ -124,6 +153,7 @@ impl<S: Storage> Applicant<S> {
             .is_some_and(|left| left.server() != next.server());
         if let Some(left) = left.as_ref().filter(|_| is_elsewhere) {
             refuse_unsent(&self.folders, left.url())?;
+            refuse_lacking(&kv, left.url())?;
         }
         let tail = std::sync::Arc::clone(&self.folders.tail);
         let mut tail = Tail::open_or_create(tail, incarnation)?;
@@ -145,7 +175,15 @@ fn refuse_unsent<S: Storage>(folders: &Folders<S>, url: &str) -> Result<(), Devi
     };
     if unsent > 0 {
         let url = url.to_owned();
-        return Err(OtherServer { unsent, url }.into());
+        return Err(OtherServer::Unsent { unsent, url }.into());
+    }
+    Ok(())
+}
+
+fn refuse_lacking<K: Kv>(kv: &K, url: &str) -> Result<(), DeviceError> {
+    if Confirmed::awaits_return(kv)? {
+        let url = url.to_owned();
+        return Err(OtherServer::MayBeLacking { url }.into());
     }
     Ok(())
 }

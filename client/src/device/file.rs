@@ -28,6 +28,15 @@ pub(super) fn settle_names<S: Storage>(folder: &S) -> Result<(), FileError> {
     })
 }
 
+/// The names in a folder.
+pub(super) fn names<S: Storage>(folder: &S) -> Result<Vec<String>, FileError> {
+    folder.list().map_err(|source| FileError {
+        act: "list",
+        name: "the folder".into(),
+        source,
+    })
+}
+
 /// Reads a file of at most `bytes_max`; `None` where there is none.
 pub(super) fn read<S: Storage>(
     folder: &S,

@@ -19,7 +19,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
     ///
     /// The new journal is written down before the store is bound to it. A crash in between leaves a
     /// store of a journal that the identity names as a former one, and opening goes on from there;
-    /// the other way round the store would be taken for a stranger's and emptied.
+    /// the other way round the store would be taken for a stranger's and put aside.
     pub(super) fn readmitted(
         &mut self,
         incarnation: Incarnation,

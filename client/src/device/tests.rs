@@ -3,6 +3,7 @@
 mod alone;
 mod damage;
 mod differing;
+mod elsewhere;
 mod entering;
 mod faults;
 mod fed;

@@ -18,7 +18,7 @@ use bukti_sync_protocol::server::{self, Cx, ServerSession};
 use bukti_sync_protocol::token::TokenKey;
 use ed25519_dalek::SigningKey;
 
-use crate::device::{Applicant, Device, DeviceError, Enrolment, Folders};
+use crate::device::{Applicant, ConfirmedError, Device, DeviceError, Enrolment, Folders};
 use crate::exchange::{Exchange, Moment};
 
 pub(crate) const NOW: i64 = 1_760_000_000_000;
@@ -163,7 +163,13 @@ impl World {
             certificate: enrolled.certificate,
         };
         let incarnation = Incarnation(self.draw());
-        phone.device = Some(applicant.finish(kv, &enrolment, incarnation)?);
+        match applicant.finish(kv, &enrolment, incarnation) {
+            // As the command does: it stays where it is, and another one begins.
+            Err(DeviceError::Confirmed(ConfirmedError::OtherJournal)) => {
+                return phone.try_open(MemoryKv::new());
+            }
+            finished => phone.device = Some(finished?),
+        }
         Ok(())
     }
 

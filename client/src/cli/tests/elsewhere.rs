@@ -1,0 +1,113 @@
+//! Folders that another server's link is opened in, and what becomes of the first one's evidence.
+
+use super::*;
+
+/// A server that was founded with a key of its own.
+fn another() -> Server {
+    Server {
+        key: SigningKey::from_bytes(&[4; 32]),
+        journal: JournalId([8; 16]),
+        ..Server::new()
+    }
+}
+
+impl Person {
+    /// Opens a link of `server` in the folder; answers what is said.
+    fn enrol(&self, server: &Server, json: bool) -> String {
+        let link = InvitationLink {
+            url: "https://other.example".into(),
+            secret: [2; 16],
+            server: server.id(),
+        };
+        let folders = Folders::on_disk(&self.folder).unwrap();
+        let applicant = Applicant::open(folders, &link, [7; 32]).unwrap();
+        let store = folder::store(&self.folder).unwrap();
+        applicant.check(&store).unwrap();
+        let enrolment = server.enrolment(self.device, "Ani", &[(Role::Officer, VILLAGE)]);
+        let device = enrol::finish(&self.folder, applicant, store, &enrolment).unwrap();
+        enrol::answer(&device, json).unwrap().stdout
+    }
+
+    /// What stands in the files of a store that was put aside.
+    fn put_aside(&self, number: u64) -> Vec<u8> {
+        let store = self.folder.join(format!("store.other-{number}"));
+        let files = fs::read_dir(store).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        files
+            .filter(|path| path.is_file())
+            .flat_map(|path| fs::read(path).unwrap())
+            .collect()
+    }
+
+    fn titles(&self) -> usize {
+        let listed = self.json("evidence list");
+        listed["evidence"].as_array().unwrap().len()
+    }
+}
+
+#[test]
+fn what_another_servers_link_finds_in_a_folder_is_put_aside_and_named() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    ani.new_evidence(PERDES);
+    server.pass_on(&ani, &[]);
+    let said = ani.enrol(&another(), false);
+    assert!(said.contains("put aside as store.other-1"), "{said}");
+    assert!(!ani.put_aside(1).is_empty());
+    assert_eq!(ani.titles(), 0);
+    let status = ani.text("status");
+    assert!(
+        status.contains("  store-set-aside: Evidence of another server"),
+        "{status}"
+    );
+    assert_eq!(ani.json("status")["may_be_lost"], 0);
+
+    // Back to the first, and so on: each is kept under a name of its own.
+    let first = ani.put_aside(1);
+    let mut other = another();
+    other.deliver_facts(&ani);
+    ani.new_evidence(PERDES);
+    other.pass_on(&ani, &[]);
+    fs::create_dir(ani.folder.join("store.other-02")).unwrap();
+    let said: Value = serde_json::from_str(&ani.enrol(&server, true)).unwrap();
+    let places = ["store.other-02", "store.other-1", "store.other-3"];
+    assert_eq!(said["put_aside"], serde_json::json!(places));
+    assert_eq!(ani.put_aside(1), first);
+}
+
+/// The store is renamed before another one is begun, and either may be where a process ends.
+#[test]
+fn a_process_that_ends_while_a_store_is_put_aside_leaves_it_to_the_next() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    ani.new_evidence(PERDES);
+    server.pass_on(&ani, &[]);
+    let store = ani.folder.join("store");
+    let kept = ani.folder.join("kept");
+    fs::rename(&store, &kept).unwrap();
+    ani.enrol(&another(), false);
+    // As if it had ended once the identity was written.
+    fs::remove_dir_all(&store).unwrap();
+    fs::rename(&kept, &store).unwrap();
+    assert_eq!(ani.titles(), 0);
+    assert!(!ani.put_aside(1).is_empty());
+    // And once the store had its other name.
+    fs::remove_dir_all(&store).unwrap();
+    assert_eq!(ani.titles(), 0);
+    assert_eq!(ani.json("status")["findings"], 1);
+}
+
+#[test]
+fn a_store_of_another_journal_of_the_server_is_put_aside_by_any_command() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    let identity = fs::read(ani.folder.join("identity.cbor")).unwrap();
+    // The server is founded anew, and then a copy of the identity of before is put back.
+    server.journal = JournalId([8; 16]);
+    ani.enrol(&server, false);
+    ani.new_evidence(PERDES);
+    server.pass_on(&ani, &[]);
+    fs::write(ani.folder.join("identity.cbor"), identity).unwrap();
+    assert_eq!(ani.titles(), 0);
+    assert!(!ani.put_aside(1).is_empty());
+}
