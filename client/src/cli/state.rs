@@ -15,6 +15,7 @@ pub(super) fn state(summary: &Summary) -> &'static str {
         (_, Declared::Draft) => "Draft",
         (Delivery::Received, Declared::Ready) => "Received",
         (Delivery::NotTakenBack { .. }, Declared::Ready) => "Not taken back",
+        (Delivery::ToGiveBack { .. }, Declared::Ready) => "To give back",
         (Delivery::ReadyToSend { .. } | Delivery::Draft { .. }, Declared::Ready) => "Ready to send",
     }
 }
@@ -28,6 +29,8 @@ pub(super) fn delivery(delivery: &Delivery) -> String {
             runs, unsent: 0, ..
         } => format!("{runs} refused"),
         Delivery::Rejected { runs, unsent, .. } => format!("{runs} refused, {unsent} unsent"),
+        Delivery::ToGiveBack { unsent: 0 } => "to be given back".to_owned(),
+        Delivery::ToGiveBack { unsent } => format!("to be given back, {unsent} unsent"),
         Delivery::NotTakenBack { runs, unsent: 0 } => format!("{runs} not taken back"),
         Delivery::NotTakenBack { runs, unsent } => {
             format!("{runs} not taken back, {unsent} unsent")
@@ -69,12 +72,15 @@ mod tests {
             unsent: 2,
         };
         let lost = Delivery::NotTakenBack { runs: 1, unsent: 0 };
+        let back = Delivery::ToGiveBack { unsent: 0 };
         let states = [
             (summary(Declared::Draft, Delivery::Received, 0), "Draft"),
             (summary(Declared::Ready, unsent.clone(), 0), "Ready to send"),
             (summary(Declared::Ready, Delivery::Received, 0), "Received"),
             (summary(Declared::Ready, lost.clone(), 0), "Not taken back"),
             (summary(Declared::Draft, lost.clone(), 0), "Draft"),
+            (summary(Declared::Ready, back.clone(), 0), "To give back"),
+            (summary(Declared::Draft, back.clone(), 0), "Draft"),
             (
                 summary(Declared::Ready, Delivery::Received, 1),
                 "Conflict, choose",
@@ -91,6 +97,9 @@ mod tests {
         assert_eq!(delivery(&unsent), "1 unsent");
         assert_eq!(delivery(&refused), "1 refused, 2 unsent");
         assert_eq!(delivery(&lost), "1 not taken back");
+        assert_eq!(delivery(&back), "to be given back");
+        let also_unsent = Delivery::ToGiveBack { unsent: 2 };
+        assert_eq!(delivery(&also_unsent), "to be given back, 2 unsent");
         let also_unsent = Delivery::NotTakenBack { runs: 1, unsent: 2 };
         assert_eq!(delivery(&also_unsent), "1 not taken back, 2 unsent");
     }

@@ -101,6 +101,9 @@ fn text(answer: &Answer, now: WallMs) -> String {
         fact("Differences", &differences(status)),
         fact("Findings", &advise(status.findings, "see below")),
     ];
+    if status.to_give_back > 0 {
+        lines.push(to_give_back(status.to_give_back));
+    }
     if status.revoked {
         lines.push("The server revoked this device: it can neither send nor receive.".to_owned());
     }
@@ -120,6 +123,14 @@ fn text(answer: &Answer, now: WallMs) -> String {
         )));
     }
     lines.join("\n")
+}
+
+/// What a device is told whose server lost records.
+fn to_give_back(documents: usize) -> String {
+    format!(
+        "The server lost records and may lack {}: kept here, and given back by 'bukti sync'.",
+        count(documents, "document")
+    )
 }
 
 /// What a device is told whose server did not take back what it lost.

@@ -68,6 +68,8 @@ pub(super) struct Summary {
     pub(super) quarantined: usize,
     /// Whether the server only takes until an administrator confirms this device.
     pub(super) awaits_confirmation: bool,
+    /// Documents that the server may have lost and was not yet given back.
+    pub(super) to_give_back: usize,
     /// Confirmed runs that a server which lost them did not take back.
     pub(super) not_taken_back: usize,
     /// Scopes of which the server holds something else.
@@ -201,7 +203,8 @@ impl Summary {
     }
 
     fn text(&self) -> String {
-        let waits = match (self.unsent, self.quarantined) {
+        let mut waits = match (self.unsent, self.quarantined) {
+            (0, 0) if self.to_give_back > 0 => String::new(),
             (0, 0) if self.may_be_lost > 0 => "Nothing that can be read waits.".to_owned(),
             (0, 0) if self.not_taken_back > 0 => "Nothing waits that the server takes.".to_owned(),
             (0, 0) => "Nothing waits.".to_owned(),
@@ -215,6 +218,11 @@ impl Summary {
                 count(unsent, "run")
             ),
         };
+        if self.to_give_back > 0 {
+            let space = if waits.is_empty() { "" } else { " " };
+            let documents = count(self.to_give_back, "document");
+            waits += &format!("{space}{documents} to be given back.");
+        }
         let state = if self.awaits_confirmation {
             "Not confirmed"
         } else if self.up_to_date {
@@ -269,6 +277,7 @@ impl Summary {
     pub(super) fn is_settled(&self) -> bool {
         self.unsent == 0
             && !self.awaits_confirmation
+            && self.to_give_back == 0
             && self.not_taken_back == 0
             && self.differs.is_empty()
     }
@@ -277,6 +286,7 @@ impl Summary {
     pub(super) fn stand(&mut self, status: &Status) {
         (self.unsent, self.quarantined) = (status.unsent, status.quarantined);
         self.awaits_confirmation = status.awaits_confirmation;
+        self.to_give_back = status.to_give_back;
         self.not_taken_back = status.not_taken_back;
         self.differs = status.differs.iter().map(ToString::to_string).collect();
         (self.findings, self.may_be_lost) = (status.findings, status.may_be_lost);

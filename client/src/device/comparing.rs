@@ -12,7 +12,7 @@ use bukti_core::scope::Scope;
 use bukti_sync_protocol::client::Input;
 use bukti_sync_protocol::reconcile::{Differs, HeadTag, Range};
 
-use super::confirmed::{Finding, SurvivedDifference};
+use super::confirmed::{Finding, Meta, SurvivedDifference};
 use super::giving::Part;
 use super::{Device, DeviceError, Reaction};
 
@@ -70,6 +70,7 @@ impl From<Survived> for Input<'static> {
 pub(super) struct Compared {
     prefix: Scope,
     audience: Audience,
+    except: Vec<Scope>,
     /// As the last `up_to_date` had it.
     position: Position,
     here: Digest,
@@ -153,13 +154,18 @@ impl<S: Storage, K: Kv> Device<S, K> {
             let latest = Compared {
                 prefix: prefix.clone(),
                 audience: *audience,
+                except: except.to_vec(),
                 position,
                 here: here.0,
                 difference,
                 concluded: false,
             };
             match self.surviving(&latest) {
-                Some(known) if known.is_left_alone(now) => continue,
+                Some(known) if known.is_left_alone(now) => {
+                    // It was compared when the server lacked what it lacks now.
+                    self.note_compared(&latest)?;
+                    continue;
+                }
                 Some(known) if !known.told => {
                     survived.extend(self.survive(now, &latest, true)?);
                     continue;
@@ -212,6 +218,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
             .update(|meta| meta.agree(prefix, audience, except))?)
     }
 
+    fn note_compared(&mut self, of: &Compared) -> Result<(), DeviceError> {
+        let note = |meta: &mut Meta| meta.compare(&of.prefix, of.audience, &of.except);
+        Ok(self.confirmed.update(note)?)
+    }
+
     /// This very difference, if it stayed before.
     fn surviving(&self, latest: &Compared) -> Option<&SurvivedDifference> {
         let mut survived = self.confirmed.meta().survived.iter();
@@ -232,6 +243,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let Compared {
             prefix,
             audience,
+            except,
             position,
             here,
             difference,
@@ -251,6 +263,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 place: None,
             });
         }
+        change.meta().compare(prefix, *audience, except);
         let survived = &mut change.meta().survived;
         survived.retain(|known| !known.is_of(prefix, *audience));
         let told = told || was_told;
@@ -358,8 +371,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
         for compared in all.iter_mut().filter(|compared| !compared.concluded) {
             compared.concluded = true;
             // What an unconfirmed device sent is never fed to it, and differs for that alone.
-            if !unconfirmed {
-                survived.extend(self.survive(now, compared, told)?);
+            match unconfirmed {
+                false => survived.extend(self.survive(now, compared, told)?),
+                true => self.note_compared(compared)?,
             }
         }
         self.session.comparisons.all = all;

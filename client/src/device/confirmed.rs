@@ -143,6 +143,7 @@ impl<K: Kv> Confirmed<K> {
             owes_statements: false,
             has_lost_history: false,
             agreed: Vec::new(),
+            compared: Vec::new(),
             own_incarnation: None,
             unconfirmed: false,
             survived: Vec::new(),

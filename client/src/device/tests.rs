@@ -10,5 +10,6 @@ mod fed;
 mod joined;
 mod lost;
 mod reach;
+mod returning;
 mod trouble;
 pub(crate) mod world;

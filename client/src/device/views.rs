@@ -16,7 +16,7 @@ use bukti_core::kv::Kv;
 use bukti_core::scope::Scope;
 use serde::{Serialize, Serializer};
 
-use super::confirmed::Title;
+use super::confirmed::{DocumentRow, Title};
 use super::facts::Member;
 use super::quarantine::Quarantined;
 use super::{Device, DeviceError, Tally};
@@ -38,6 +38,12 @@ pub enum Delivery {
     },
     /// A server confirmed every edit.
     Received,
+    /// A server confirmed every edit and lost records since. It may lack this, which is kept here and
+    /// given back.
+    ToGiveBack {
+        /// Runs that wait besides.
+        unsent: usize,
+    },
     /// A server lost edits that it had confirmed, and did not take them back; they are kept here.
     NotTakenBack {
         /// Runs that it lacks.
@@ -212,6 +218,8 @@ pub struct Status {
     pub documents: usize,
     /// Runs that no server has confirmed.
     pub unsent: usize,
+    /// Documents that the server may have lost and was not yet given back.
+    pub to_give_back: usize,
     /// Runs of a copied or restored store that are entered again after the next sync.
     pub to_enter_again: usize,
     /// Refused runs that nobody dealt with.
@@ -272,7 +280,13 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 id,
                 scope,
                 declared: title.declared(),
-                delivery: delivery(title.declared(), unsent, refused.get(&id), lost.get(&id)),
+                delivery: Standing {
+                    unsent,
+                    refused: refused.get(&id),
+                    not_taken_back: lost.get(&id),
+                    awaits_return: row.as_ref().is_some_and(|row| self.awaits_return(row)),
+                }
+                .delivery(title.declared()),
                 conflicts: title.conflicts,
                 files: title.files,
                 updated_at: pending_time.chain(confirmed_time).max().unwrap_or_default(),
@@ -313,8 +327,14 @@ impl<S: Storage, K: Kv> Device<S, K> {
     pub fn delivery(&mut self, id: &DocumentId) -> Result<Delivery, DeviceError> {
         let declared = self.show(id)?.evidence.declared;
         let (refused, lost) = (self.refused()?, self.confirmed.unreturned_of()?);
-        let unsent = self.unsent_of(*id);
-        Ok(delivery(declared, unsent, refused.get(id), lost.get(id)))
+        let row = self.confirmed.document(id)?;
+        let standing = Standing {
+            unsent: self.unsent_of(*id),
+            refused: refused.get(id),
+            not_taken_back: lost.get(id),
+            awaits_return: row.is_some_and(|row| self.awaits_return(&row)),
+        };
+        Ok(standing.delivery(declared))
     }
 
     /// Every change of a document, in an order that respects what builds on what.
@@ -394,9 +414,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// The device's own stores failed.
     pub fn status(&mut self) -> Result<Status, DeviceError> {
         let mut documents: BTreeSet<DocumentId> = BTreeSet::new();
+        let mut to_give_back = 0;
         for (id, row) in self.confirmed.documents()? {
             if !row.left {
                 documents.insert(id);
+                to_give_back += usize::from(self.awaits_return(&row));
             }
         }
         documents.extend(self.tail.pending().iter().map(|pending| pending.document()));
@@ -412,6 +434,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             incarnation: self.tail.incarnation(),
             documents: documents.len(),
             unsent: self.unsent(),
+            to_give_back,
             to_enter_again: self.tail.pending().iter().filter(|run| run.reenter).count(),
             quarantined: self.quarantine.list().iter().filter(open).count(),
             position: meta.up_to_date_position,
@@ -466,6 +489,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
     fn unsent_of(&self, id: DocumentId) -> usize {
         let pending = self.tail.of(id);
         pending.filter(|run| run.received.is_none()).count()
+    }
+
+    fn awaits_return(&self, row: &DocumentRow) -> bool {
+        let meta = self.confirmed.meta();
+        meta.has_lost_history && meta.awaits_return(row, &self.placements.lineage(&row.scope))
     }
 
     /// Refused runs that nobody dealt with, by document.
@@ -523,29 +551,39 @@ impl<S: Storage, K: Kv> Device<S, K> {
     }
 }
 
-fn delivery(
-    declared: Declared,
+/// What is known of a document beside what it says.
+struct Standing<'a> {
     unsent: usize,
-    refused: Option<&Vec<Quarantined>>,
-    not_taken_back: Option<&usize>,
-) -> Delivery {
-    if let Some(runs) = refused
-        && let Some(last) = runs.last()
-    {
-        return Delivery::Rejected {
-            runs: runs.len(),
-            code: last.code.clone(),
-            sentence: last.sentence.clone(),
-            unsent,
-        };
-    }
-    if let Some(&runs) = not_taken_back {
-        return Delivery::NotTakenBack { runs, unsent };
-    }
-    match (unsent, declared) {
-        (0, _) => Delivery::Received,
-        (_, Declared::Ready) => Delivery::ReadyToSend { unsent },
-        (_, Declared::Draft | Declared::Withdrawn) => Delivery::Draft { unsent },
+    refused: Option<&'a Vec<Quarantined>>,
+    not_taken_back: Option<&'a usize>,
+    awaits_return: bool,
+}
+
+impl Standing<'_> {
+    /// What is told of it: what somebody has to look at first.
+    fn delivery(self, declared: Declared) -> Delivery {
+        let unsent = self.unsent;
+        if let Some(runs) = self.refused
+            && let Some(last) = runs.last()
+        {
+            return Delivery::Rejected {
+                runs: runs.len(),
+                code: last.code.clone(),
+                sentence: last.sentence.clone(),
+                unsent,
+            };
+        }
+        if let Some(&runs) = self.not_taken_back {
+            return Delivery::NotTakenBack { runs, unsent };
+        }
+        if self.awaits_return {
+            return Delivery::ToGiveBack { unsent };
+        }
+        match (unsent, declared) {
+            (0, _) => Delivery::Received,
+            (_, Declared::Ready) => Delivery::ReadyToSend { unsent },
+            (_, Declared::Draft | Declared::Withdrawn) => Delivery::Draft { unsent },
+        }
     }
 }
 

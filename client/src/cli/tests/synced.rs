@@ -161,6 +161,41 @@ fn evidence_that_the_server_lost_and_did_not_take_back_is_nowhere_called_receive
 }
 
 #[test]
+fn evidence_that_the_server_lost_is_to_be_given_back_and_nowhere_called_received() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    let id = ani.new_evidence(PERDES);
+    ani.text(&format!("evidence ready {id}"));
+    server.pass_on(&ani, &[]);
+    let mut summary = sync::Summary::default();
+    summary.stand(&ani.handle(&[Event::Void]));
+
+    let listed = &ani.json("evidence list")["evidence"][0];
+    assert_eq!(listed["shown_as"], "To give back");
+    assert_eq!(listed["delivery"]["state"], "to-give-back");
+    let status = ani.json("status");
+    assert_eq!(status["received"], 0);
+    assert_eq!(status["to_give_back"], 1);
+    assert_eq!(status["delivery"][0]["state"], "to-give-back");
+    let status = ani.text("status");
+    assert!(status.contains("may lack 1 document: kept here"), "{status}");
+    let shown = ani.on_terminal(&format!("evidence show {id}"));
+    assert!(shown.contains("to be given back"), "{shown}");
+
+    assert!(!summary.is_settled());
+    let said = summary.reply(false).stdout;
+    assert!(said.contains("received 0. 1 document to be given back."), "{said}");
+    let also_unsent = sync::Summary {
+        unsent: 2,
+        ..summary.clone()
+    };
+    let said = also_unsent.reply(false).stdout;
+    assert!(said.contains("2 runs still to send. 1 document to be"), "{said}");
+    let said: Value = serde_json::from_str(&summary.reply(true).stdout).unwrap();
+    assert_eq!(said["to_give_back"], 1);
+}
+
+#[test]
 fn a_sync_after_which_both_sides_hold_something_else_is_not_called_up_to_date() {
     let ani = Server::new().officer("Ani");
     let status = ani.handle(&[]);

@@ -64,6 +64,11 @@ pub(in crate::device) struct Meta {
     #[n(18)]
     #[cbor(default)]
     pub(super) agreed: Vec<Agreed>,
+    /// Subscriptions all of which was compared since: what the server turned out to lack of them it took
+    /// back, or it is noted run by run.
+    #[n(19)]
+    #[cbor(default)]
+    pub(super) compared: Vec<Agreed>,
     /// Whether the server may have lost frameworks and regions that are here, in a store of a former
     /// version.
     #[n(13)]
@@ -85,7 +90,12 @@ impl Meta {
     /// The server lost records.
     pub(in crate::device) fn lost_history(&mut self) {
         self.has_lost_history = true;
+        self.forget_compared();
+    }
+
+    fn forget_compared(&mut self) {
         self.agreed.clear();
+        self.compared.clear();
     }
 
     /// The server holds what is held here of a subscription, without what lies below `except`.
@@ -97,19 +107,28 @@ impl Meta {
     ) {
         self.survived
             .retain(|survived| !survived.is_of(prefix, audience));
-        let agreed = Agreed {
-            prefix: prefix.clone(),
-            audience: audience_byte(audience),
-            except: except.to_vec(),
-        };
+        let agreed = Agreed::new(prefix, audience, except);
         if self.has_lost_history && !self.agreed.contains(&agreed) {
             self.agreed.push(agreed);
         }
     }
 
+    /// All of a subscription was compared, and what differs is known.
+    pub(in crate::device) fn compare(
+        &mut self,
+        prefix: &Scope,
+        audience: Audience,
+        except: &[Scope],
+    ) {
+        let compared = Agreed::new(prefix, audience, except);
+        if self.has_lost_history && !self.compared.contains(&compared) {
+            self.compared.push(compared);
+        }
+    }
+
     /// Units stand elsewhere: what was compared is not what lies there now.
     pub(in crate::device) fn units_moved(&mut self) {
-        self.agreed.clear();
+        self.forget_compared();
     }
 
     /// Forgets that records were lost once the server was found to hold the same of all of these.
@@ -124,24 +143,19 @@ impl Meta {
         };
         if self.has_lost_history && subscriptions.iter().all(has) {
             self.has_lost_history = false;
-            self.agreed.clear();
+            self.forget_compared();
         }
     }
 
     /// Whether the server may lack a document that was held here when it lost records.
     pub(in crate::device) fn may_be_lacking(&self, row: &DocumentRow, lineage: &Lineage) -> bool {
-        let held = DocumentRow {
-            left: false,
-            ..row.clone()
-        };
-        let is_known = |of: &Agreed| {
-            lineage.is_below(&of.prefix)
-                && !of.except.iter().any(|except| lineage.is_below(except))
-                && held
-                    .audiences()
-                    .any(|audience| audience_byte(audience) == of.audience)
-        };
-        self.has_lost_history && !self.agreed.iter().any(is_known)
+        self.has_lost_history && !Agreed::cover(&self.agreed, row, lineage)
+    }
+
+    /// Whether a document is still to be given back, as far as this device can tell: its server lost
+    /// records, and what it lacks was not looked for since.
+    pub(in crate::device) fn awaits_return(&self, row: &DocumentRow, lineage: &Lineage) -> bool {
+        self.may_be_lacking(row, lineage) && !Agreed::cover(&self.compared, row, lineage)
     }
 
     pub(in crate::device) fn confirm_own(&mut self, incarnation: Incarnation, through: Position) {
@@ -152,7 +166,8 @@ impl Meta {
     }
 }
 
-/// A subscription of which a server that lost records was found to hold the same.
+/// A subscription that was compared with a server that lost records, or of which it was found to hold
+/// the same.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub(in crate::device) struct Agreed {
@@ -162,6 +177,31 @@ pub(in crate::device) struct Agreed {
     audience: u8,
     #[n(2)]
     except: Vec<Scope>,
+}
+
+impl Agreed {
+    fn new(prefix: &Scope, audience: Audience, except: &[Scope]) -> Self {
+        Self {
+            prefix: prefix.clone(),
+            audience: audience_byte(audience),
+            except: except.to_vec(),
+        }
+    }
+
+    /// Whether a document that was held is in one of these.
+    fn cover(all: &[Self], row: &DocumentRow, lineage: &Lineage) -> bool {
+        let held = DocumentRow {
+            left: false,
+            ..row.clone()
+        };
+        let mut all = all.iter();
+        all.any(|of| {
+            let mut audiences = held.audiences();
+            lineage.is_below(&of.prefix)
+                && !of.except.iter().any(|except| lineage.is_below(except))
+                && audiences.any(|audience| audience_byte(audience) == of.audience)
+        })
+    }
 }
 
 /// A difference of a subscription that comparing did not remove.

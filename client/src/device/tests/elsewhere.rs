@@ -5,6 +5,7 @@ use bukti_core::evidence::Edit;
 use bukti_core::id::JournalId;
 use bukti_core::kv::MemoryKv;
 
+use super::returning::hear_of_loss;
 use super::world::{NOW, Phone, WARD, World};
 use crate::device::{ConfirmedError, DeviceError, OtherServer};
 
@@ -26,17 +27,11 @@ fn another_server_is_refused_while_the_first_lacks_what_it_lost() {
     let (mut world, mut siti) = whose_server_lost_something();
     let mut other = World::founded(2, JournalId([8; 16]));
     let is_refused = |error: DeviceError| {
-        let lacking = |other| matches!(other, OtherServer::MayBeLacking { .. });
-        matches!(error, DeviceError::OtherServer(other) if lacking(other))
+        let lacking = |other: &OtherServer| matches!(other, OtherServer::MayBeLacking { .. });
+        matches!(&error, DeviceError::OtherServer(other) if lacking(other))
     };
     // Cut once the device heard of the loss, before it gave anything back.
-    let is_noticed = |siti: &mut Phone| siti.device().confirmed.meta().has_lost_history;
-    for frames in 1.. {
-        world.session(&mut siti, frames);
-        if is_noticed(&mut siti) {
-            break;
-        }
-    }
+    hear_of_loss(&mut world, &mut siti);
     let before = siti.snapshot();
     let kv = siti.close();
     let link = other.link([1; 16]);
