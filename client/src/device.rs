@@ -62,7 +62,7 @@ pub use self::identity::{Identity, IdentityError};
 use self::quarantine::Quarantine;
 pub use self::quarantine::{QuarantineError, Quarantined, RefusedEdits};
 use self::sync::Session;
-pub use self::sync::{Reaction, Tally};
+pub use self::sync::{PutOff, Reaction, Tally};
 use self::tail::Tail;
 pub use self::tail::TailError;
 pub use self::views::{

@@ -5,12 +5,12 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
-use bukti_client::device::{Status, Tally};
+use bukti_client::device::{PutOff, Status, Tally};
 use bukti_client::driver::{self, Progress, Settings, SyncError, Synced, Traffic};
 use bukti_client::limits::SYNC_ATTEMPTS_MAX;
 use bukti_command::show::{count, plain, show_bytes};
 use bukti_command::{Exit, Reply};
-use bukti_core::causes::with_causes;
+use bukti_core::causes::{WHERE_FULL, with_causes};
 use bukti_core::id::RunId;
 use bukti_sync_protocol::client::Event;
 use bukti_sync_protocol::item::Item;
@@ -34,6 +34,9 @@ const LACKS_EARLIER: &str = "the server lacks earlier edits that these build on,
 const NOT_ENTERED_AGAIN: &str = "edits of this copied or restored folder are entered again once \
                                  all that the server holds for this device came here; everything \
                                  entered is kept";
+
+/// The same where the disk has no room for them.
+const NO_ROOM_TO_ENTER: &str = "edits of this copied or restored folder could not be entered again";
 
 /// What was damaged on the device is no matter of the server's, and stays until somebody looks.
 const MAY_BE_LOST: &str = "Something in this device's folder was cut off or damaged, and work that was \
@@ -371,11 +374,16 @@ pub(super) fn ended_in_order(summary: &Summary, status: &Status, json: bool) -> 
     if summary.unsent == 0 {
         return summary.reply(json);
     }
-    let why = match status.to_enter_again == status.unsent {
-        true => NOT_ENTERED_AGAIN,
-        false => LACKS_EARLIER,
+    let why = match &status.put_off {
+        Some(PutOff::Refusal(sentence)) => {
+            let refused = "the server refused edits that this device has no room to keep as refused";
+            going_on(&format!("{refused}: {sentence}"), WHERE_FULL)
+        }
+        Some(PutOff::Entering) => format!("{NO_ROOM_TO_ENTER}; {WHERE_FULL}"),
+        None if status.to_enter_again == status.unsent => NOT_ENTERED_AGAIN.to_owned(),
+        None => LACKS_EARLIER.to_owned(),
     };
-    not_finished(summary, &Failure::Failed(why.to_owned()), json)
+    not_finished(summary, &Failure::Failed(why), json)
 }
 
 /// What came through is told along with why no more did.

@@ -95,6 +95,15 @@ pub struct Tally {
     pub not_granted: u64,
 }
 
+/// What a session put off since the device's disk had no room for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PutOff {
+    /// Edits that the server refused, in its words: they are to lie in quarantine.
+    Refusal(String),
+    /// Edits of a copied or restored store that are to be entered again.
+    Entering,
+}
+
 /// Whether what is to be entered again was since the last `up_to_date`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Entering {
@@ -127,6 +136,8 @@ pub(super) struct Session {
     /// Documents of which the server said that they left scope.
     pub(super) left: BTreeSet<DocumentId>,
     pub(super) entering: Entering,
+    /// What the server said of an edit that could not be kept as refused for want of space.
+    pub(super) refused_unkept: Option<String>,
 }
 
 impl Session {
@@ -205,6 +216,14 @@ impl<S: Storage, K: Kv> Device<S, K> {
             .offered
             .extend(offers.iter().map(|offer| offer.run));
         offers
+    }
+
+    /// What the present session, or the last one, put off for want of space on the device's disk.
+    pub fn put_off(&self) -> Option<PutOff> {
+        let session = &self.session;
+        let refusal = session.refused_unkept.clone().map(PutOff::Refusal);
+        let enters = matches!(session.entering, Entering::PutOff(_)).then_some(PutOff::Entering);
+        refusal.or(enters)
     }
 
     /// Whether a session that is up to date to `position` has nothing more to do.
@@ -430,6 +449,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 // It is refused again in the next session, and keeps nothing else away meanwhile.
                 Err(error) if is_for_want_of_space(&error) => {
                     self.session.waiting.insert(run);
+                    self.session.refused_unkept = Some(sentence.to_owned());
                 }
                 refused => refused?,
             }

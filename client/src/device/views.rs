@@ -19,7 +19,7 @@ use serde::{Serialize, Serializer};
 use super::confirmed::{DocumentRow, Title};
 use super::facts::Member;
 use super::quarantine::Quarantined;
-use super::{Device, DeviceError, Tally};
+use super::{Device, DeviceError, PutOff, Tally};
 
 /// Whether the server has a document's edits on its disk. Nothing counts as received before it
 /// said so.
@@ -242,6 +242,9 @@ pub struct Status {
     pub awaits_confirmation: bool,
     /// Confirmed runs that a server which lost them did not take back.
     pub not_taken_back: usize,
+    /// What the present session put off for want of space here.
+    #[serde(skip)]
+    pub put_off: Option<PutOff>,
 }
 
 impl<S: Storage, K: Kv> Device<S, K> {
@@ -445,6 +448,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             revoked: meta.revoked,
             awaits_confirmation: meta.unconfirmed,
             not_taken_back: self.confirmed.unreturned()?,
+            put_off: self.put_off(),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::thread;
 
-use bukti_client::device::Status;
+use bukti_client::device::{PutOff, Status};
 use bukti_core::authority::Audience;
 use bukti_core::id::DocumentId;
 use bukti_core::record::Revocation;
@@ -193,6 +193,33 @@ fn evidence_that_the_server_lost_is_to_be_given_back_and_nowhere_called_received
     assert!(said.contains("2 runs still to send. 1 document to be"), "{said}");
     let said: Value = serde_json::from_str(&summary.reply(true).stdout).unwrap();
     assert_eq!(said["to_give_back"], 1);
+}
+
+#[test]
+fn a_sync_that_put_something_off_for_want_of_space_says_so_and_blames_no_server() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    ani.new_evidence(PERDES);
+    let status = ani.handle(&[]);
+    let mut summary = sync::Summary::default();
+    summary.stand(&status);
+    let said = |put_off| {
+        let status = Status {
+            put_off,
+            ..status.clone()
+        };
+        let reply = sync::ended_in_order(&summary, &status, false);
+        assert_eq!((reply.exit, reply.stdout.as_str()), (Exit::Failed, ""));
+        reply.stderr
+    };
+    let refusal = said(Some(PutOff::Refusal("Only an officer may edit.".into())));
+    assert!(refusal.contains("Only an officer may edit. The disk is full"), "{refusal}");
+    let entering = said(Some(PutOff::Entering));
+    assert!(entering.contains("could not be entered again; the disk is full"), "{entering}");
+    for said in [refusal, entering] {
+        assert!(!said.contains("the server lacks"), "{said}");
+    }
+    assert!(said(None).contains("the server lacks"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use bukti_core::id::{DocumentId, Incarnation};
 use bukti_core::journal::memory::Fault;
 
 use super::world::{NOW, Phone, WARD, World};
-use crate::device::DeviceError;
+use crate::device::{DeviceError, PutOff};
 
 fn edit(phone: &mut Phone, id: &DocumentId, edit: Edit) {
     phone.device().edit(NOW, id, &[edit]).unwrap();
@@ -127,8 +127,10 @@ fn edits_of_a_copy_wait_on_a_full_disk_and_end_no_session() {
     copy.tail.set_free_bytes(0);
     world.sync(&mut copy);
     assert_eq!(waiting(&mut copy), (1, 1, 0));
+    assert_eq!(copy.device().put_off(), Some(PutOff::Entering));
     copy.tail.set_free_bytes(u64::MAX);
     world.sync(&mut copy);
+    assert_eq!(copy.device().put_off(), None);
     assert_eq!(waiting(&mut copy), (0, 0, 0));
 }
 

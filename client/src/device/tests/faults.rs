@@ -14,7 +14,7 @@ use bukti_sync_protocol::client::Event;
 use bukti_sync_protocol::item::Item;
 
 use super::world::{NOW, Phone, WARD, World, evidence};
-use crate::device::DeviceError;
+use crate::device::{DeviceError, PutOff};
 use crate::limits::TAIL_RESERVE_BYTES;
 
 /// A call that nobody comes to.
@@ -444,9 +444,12 @@ fn a_refusal_that_a_full_disk_cannot_keep_stops_nothing_else_and_comes_again() {
         (siti.device().unsent(), siti.device().quarantined().len()),
         (1, 0)
     );
+    let put_off = siti.device().put_off();
+    assert!(matches!(put_off, Some(PutOff::Refusal(_))), "{put_off:?}");
     siti.tail.set_free_bytes(u64::MAX);
     siti.reopen();
     world.sync(&mut siti);
+    assert_eq!(siti.device().put_off(), None);
     assert_eq!(
         (siti.device().unsent(), siti.device().quarantined().len()),
         (0, 1)
