@@ -126,30 +126,7 @@ impl Exchange {
         event: &Event,
         learned: &mut dyn FnMut(&Event, Tally),
     ) -> Result<(), DeviceError> {
-        match event {
-            Event::Accepted(_) | Event::Progress { .. } | Event::Rejected { .. } => {
-                self.progressed = true;
-            }
-            Event::Page { .. } => {
-                self.progressed = true;
-                self.up_to_date = None;
-            }
-            Event::UpToDate { position, .. } => {
-                self.progressed = true;
-                self.up_to_date = Some(*position);
-            }
-            Event::Bye(_)
-            | Event::Welcome { .. }
-            | Event::Missing { .. }
-            | Event::Stale { .. }
-            | Event::LeftScope(_) => {}
-            Event::Void
-            | Event::Readmitted { .. }
-            | Event::Differs { .. }
-            | Event::StatementsHeld(_) => {
-                self.progressed = true;
-            }
-        }
+        self.note(event);
         let reaction = device.handle_event(moment.wall, (moment.draw)(), event)?;
         let unproven = unproven(event, device);
         let event = unproven.as_ref().unwrap_or(event);
@@ -171,6 +148,35 @@ impl Exchange {
             self.session.handle(moment.mono, input);
         }
         Ok(())
+    }
+
+    /// What an event says of how far the session is.
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Accepted(_) | Event::Rejected { .. } => {
+                self.progressed = true;
+            }
+            // Of an item that comes in parts the page that holds it is still to come.
+            Event::Progress { .. } | Event::Page { .. } => {
+                self.progressed = true;
+                self.up_to_date = None;
+            }
+            Event::UpToDate { position, .. } => {
+                self.progressed = true;
+                self.up_to_date = Some(*position);
+            }
+            Event::Bye(_)
+            | Event::Welcome { .. }
+            | Event::Missing { .. }
+            | Event::Stale { .. }
+            | Event::LeftScope(_) => {}
+            Event::Void
+            | Event::Readmitted { .. }
+            | Event::Differs { .. }
+            | Event::StatementsHeld(_) => {
+                self.progressed = true;
+            }
+        }
     }
 
     /// When to hand in [`Input::Tick`].
@@ -234,4 +240,32 @@ fn unproven<S: Storage, K: Kv>(event: &Event, device: &Device<S, K>) -> Option<E
         ..Bye::new(ByeCode::Revoked, sentence)
     };
     Some(Event::Bye(bye))
+}
+
+#[cfg(test)]
+mod tests {
+    use bukti_core::authority::Role;
+
+    use super::*;
+    use crate::device::tests::world::{WARD, World};
+
+    #[test]
+    fn a_session_is_not_done_while_an_item_comes_in_parts() {
+        let mut phone = World::new().phone("Siti", Role::Officer, WARD);
+        let device = phone.device();
+        let mut exchange = Exchange::open(device, 0, Vec::new(), "test").unwrap();
+        let up_to_date = Event::UpToDate {
+            cursor: Vec::new(),
+            position: 1,
+            digests: Vec::new(),
+        };
+        let part = Event::Progress {
+            received: 1,
+            total: 2,
+        };
+        for (event, done) in [(&up_to_date, true), (&part, false), (&up_to_date, true)] {
+            exchange.note(event);
+            assert_eq!(exchange.is_done(device), done, "{event:?}");
+        }
+    }
 }

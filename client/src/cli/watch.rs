@@ -148,7 +148,7 @@ impl View {
             }
             Progress::Learned(event, _) => match event {
                 Event::UpToDate { .. } => self.up_to_date = true,
-                Event::Page { .. } => self.up_to_date = false,
+                Event::Progress { .. } | Event::Page { .. } => self.up_to_date = false,
                 Event::Welcome { confirmed, .. } => self.awaits_confirmation = !confirmed,
                 Event::Void
                 | Event::StatementsHeld(_)
@@ -159,7 +159,6 @@ impl View {
                 | Event::Rejected { .. }
                 | Event::Stale { .. }
                 | Event::LeftScope(_)
-                | Event::Progress { .. }
                 | Event::Bye(_) => {}
             },
             Progress::Cut { reason, .. } => {
@@ -243,7 +242,7 @@ impl Hub {
             summary.stand(&status);
             // Where the sender is gone, the connection ended, and that is told below.
             is_there = is_there || answer.try_recv().is_ok();
-            if view.up_to_date && (status.unsent == 0 || view.done) && is_there {
+            if view.up_to_date && view.done && is_there {
                 summary.up_to_date = summary.is_settled();
                 return Ok(sync::ended_in_order(&summary, &status, json));
             }
@@ -472,6 +471,21 @@ mod tests {
         }
     }
 
+    impl Hub {
+        fn learn(&self, event: &Event) {
+            let learned = Progress::Learned(event, Tally::default());
+            self.view().note(&learned);
+        }
+
+        fn carry(&self, unsent: usize, done: bool) {
+            self.view().note(&Progress::Traffic {
+                traffic: driver::Traffic::default(),
+                unsent,
+                done,
+            });
+        }
+    }
+
     fn ask(hub: &Hub, typed: &str) -> Reply {
         let args = typed.split(' ').map(str::to_owned).collect();
         hub.serve(&Request {
@@ -524,8 +538,8 @@ mod tests {
             reply.stdout
         );
         hub.view().note(&Progress::Connected);
-        hub.view()
-            .note(&Progress::Learned(&up_to_date(), Tally::default()));
+        hub.learn(&up_to_date());
+        hub.carry(0, true);
         let reply = ask(&hub, "sync --json");
         assert_eq!((reply.exit, reply.stderr.as_str()), (Exit::Done, ""));
         hub.close();
@@ -538,16 +552,37 @@ mod tests {
         let (hub, owner) = hub(&ani, Link::Stands);
         ask(&hub, "evidence new --kind photo --title Papan --row I.1.3");
         hub.view().note(&Progress::Connected);
-        hub.view()
-            .note(&Progress::Learned(&up_to_date(), Tally::default()));
-        hub.view().note(&Progress::Traffic {
-            traffic: driver::Traffic::default(),
-            unsent: 1,
-            done: true,
-        });
+        hub.learn(&up_to_date());
+        hub.carry(1, true);
         let reply = ask(&hub, "sync");
         assert_eq!(reply.exit, Exit::Failed, "{}", reply.stderr);
         assert!(!reply.stderr.contains("not reached"), "{}", reply.stderr);
+        hub.close();
+        owner.join().unwrap();
+    }
+
+    #[test]
+    fn a_sync_beside_a_watch_waits_for_what_is_given_back_and_for_what_comes_in_parts() {
+        let ani = Server::new().officer("Ani");
+        let (hub, owner) = hub(&ani, Link::Stands);
+        let waits = || {
+            let reply = ask(&hub, "sync --timeout 1");
+            assert_eq!(reply.exit, Exit::ServerNotReached, "{reply:?}");
+            assert!(reply.stderr.contains("the time is over"), "{reply:?}");
+        };
+        hub.view().note(&Progress::Connected);
+        hub.learn(&up_to_date());
+        // Nothing is unsent, and lost records are given back.
+        hub.carry(0, false);
+        waits();
+        hub.carry(0, true);
+        assert_eq!(ask(&hub, "sync").exit, Exit::Done);
+        let (received, total) = (1, 2);
+        hub.learn(&Event::Progress { received, total });
+        hub.carry(0, true);
+        waits();
+        hub.learn(&up_to_date());
+        assert_eq!(ask(&hub, "sync").exit, Exit::Done);
         hub.close();
         owner.join().unwrap();
     }
@@ -557,8 +592,8 @@ mod tests {
         let ani = Server::new().officer("Ani");
         let (hub, owner) = hub(&ani, Link::Dead);
         hub.view().note(&Progress::Connected);
-        hub.view()
-            .note(&Progress::Learned(&up_to_date(), Tally::default()));
+        hub.learn(&up_to_date());
+        hub.carry(0, true);
         let reply = ask(&hub, "sync");
         assert_eq!(reply.exit, Exit::ServerNotReached);
         assert!(
