@@ -135,10 +135,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let (mut compare, mut survived) = (Vec::new(), Vec::new());
         let mut salt = u64::from_le_bytes(random[..8].try_into().unwrap_or_default());
         for (prefix, audience, digest, documents) in digests {
-            let own = subscriptions
-                .iter()
-                .find(|own| own.prefix == *prefix && own.audience == *audience);
-            let except = own.map_or(&[][..], |own| &own.except);
+            let except = &self.inside(prefix, digests)[..];
             let placements = &self.placements;
             let here = self
                 .confirmed
@@ -200,6 +197,19 @@ impl<S: Storage, K: Kv> Device<S, K> {
             false => Reaction::Compare { compare, survived },
         };
         Ok((differs, reaction))
+    }
+
+    /// The other prefixes of an `up_to_date` that lie inside one: what is below them is theirs. Less
+    /// may be asked for than the grants allow, so these say nothing of that.
+    fn inside(&self, prefix: &Scope, digests: &[(Scope, Audience, Digest, u64)]) -> Vec<Scope> {
+        let others = digests.iter().map(|(other, ..)| other);
+        let mut inside: Vec<Scope> = others
+            .filter(|other| *other != prefix && self.placements.covers(prefix, other))
+            .cloned()
+            .collect();
+        // As those of a subscription.
+        inside.sort_unstable();
+        inside
     }
 
     /// Both sides hold the same.

@@ -1,8 +1,8 @@
 //! Differences that comparing does not remove.
 
-use bukti_core::authority::{Audience, Role};
+use bukti_core::authority::{Audience, Grant, Role};
 use bukti_core::digest::Digest;
-use bukti_core::evidence::Edit;
+use bukti_core::evidence::{Declared, Edit};
 use bukti_core::id::DocumentId;
 use bukti_sync_protocol::client::Event;
 use bukti_sync_protocol::reconcile::{Differs, Range};
@@ -74,6 +74,33 @@ fn a_difference_that_stays_is_compared_again_after_a_day_and_told_once() {
     }
     assert_eq!(siti.device().findings().unwrap().len(), 1);
     assert_eq!(world.ledger.reader().findings().count(), 1);
+}
+
+#[test]
+fn a_device_that_asks_for_less_than_its_grants_sees_no_difference_that_is_none() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    let ready = [Edit::Declare(Declared::Ready)];
+    siti.device().edit(NOW, &id, &ready).unwrap();
+    world.sync(&mut siti);
+    let mut budi = world.phone("Budi", Role::Verifier, "13");
+    let device = budi.device().id();
+    let grants = [(Role::Verifier, "13"), (Role::Officer, "13.76.01")];
+    let grants = grants.map(|(role, scope)| Grant {
+        role,
+        scope: scope.parse().unwrap(),
+    });
+    world.ledger.grant(NOW, device, grants.to_vec()).unwrap();
+    world.sync(&mut budi);
+    assert_eq!(budi.titles(), ["Papan"]);
+    world.scopes = vec!["13.76".parse().unwrap()];
+    for _ in 0..3 {
+        assert!(!compares(&mut world, &mut budi));
+    }
+    assert_eq!(budi.device().tally().gave_back, 0);
+    assert_eq!(budi.device().findings().unwrap(), []);
+    assert!(budi.device().status().unwrap().differs.is_empty());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use bukti_core::journal::memory::MemoryStorage;
 use bukti_core::kv::{MemoryKv, MemorySnapshot};
 use bukti_core::ledger::{EnrolError, Ledger, Left, Options, Outcome, Submission};
 use bukti_core::record::{Invitation, invitation_hash};
+use bukti_core::scope::Scope;
 use bukti_sync_protocol::client::{Event, Input};
 use bukti_sync_protocol::frame::{Frame, decode};
 use bukti_sync_protocol::link::InvitationLink;
@@ -38,6 +39,8 @@ pub(crate) struct World {
     /// How often devices asked what differs.
     pub(crate) comparisons: usize,
     drawn: u64,
+    /// What devices ask for; everything where there is none.
+    pub(crate) scopes: Vec<Scope>,
     /// Whether the journal takes runs and statements in between two frames and the session hears of
     /// it after the second, as where a thread of its own does the taking.
     pub(crate) answers_late: bool,
@@ -82,6 +85,7 @@ impl World {
             comparisons: 0,
             // What two worlds draw is never the same.
             drawn: u64::from(id.0[0]) << 32,
+            scopes: Vec::new(),
             answers_late: false,
             submitted: Vec::new(),
             given: Vec::new(),
@@ -208,7 +212,7 @@ impl World {
 
     fn try_session(&mut self, phone: &mut Phone, frames: usize) -> Result<Ended, DeviceError> {
         let device = phone.device();
-        let mut exchange = Exchange::open(device, 0, Vec::new(), "test")?;
+        let mut exchange = Exchange::open(device, 0, self.scopes.clone(), "test")?;
         let nonce = [self.draw(), self.draw()].concat().try_into().unwrap();
         let mut session = ServerSession::new(nonce, 0);
         let (mut up, mut down) = (VecDeque::new(), VecDeque::<Vec<u8>>::new());
