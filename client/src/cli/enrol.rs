@@ -18,6 +18,10 @@ use super::desk::FieldDevice;
 use super::failure::Failure;
 use super::{folder, sync};
 
+/// What helps whose device was revoked: its key is out for good, and the folder has no other.
+const WHERE_REVOKED: &str = "Enrol in a data folder of its own, 'bukti enrol LINK --data FOLDER'; what \
+                             lies in quarantine here is taken along with 'bukti quarantine export FILE'.";
+
 /// Reads a link before anything is made for it.
 pub(super) fn link(typed: &str) -> Result<InvitationLink, Failure> {
     typed.trim().parse().map_err(Failure::wrong)
@@ -58,6 +62,7 @@ fn refused(error: EnrolError) -> Failure {
             ByeCode::InvitationUsed | ByeCode::InvitationExpired | ByeCode::InvitationUnknown => {
                 Failure::Wrong(format!("{} Ask for another link.", bye.sentence))
             }
+            ByeCode::Revoked => Failure::Failed(format!("{} {WHERE_REVOKED}", bye.sentence)),
             ByeCode::Timeout | ByeCode::Busy | ByeCode::Full | ByeCode::Shutdown => {
                 Failure::NotReached(format!("the server does not enrol now: {}", bye.sentence))
             }
@@ -65,7 +70,6 @@ fn refused(error: EnrolError) -> Failure {
             | ByeCode::Version
             | ByeCode::Malformed
             | ByeCode::Unauthorised
-            | ByeCode::Revoked
             | ByeCode::Credit
             | ByeCode::Fragment
             | ByeCode::Flood
@@ -105,7 +109,19 @@ pub(super) fn answer(device: &FieldDevice, json: bool) -> Result<Reply, Failure>
 
 #[cfg(test)]
 mod tests {
+    use bukti_sync_protocol::bye::Bye;
+
     use super::*;
+
+    #[test]
+    fn a_revoked_device_is_told_how_its_person_goes_on() {
+        let revoked = EnrolError::Refused(Bye::revoked());
+        let Failure::Failed(said) = refused(revoked) else {
+            panic!("it was not called wrongly")
+        };
+        assert!(said.starts_with("This device was revoked. Enrol in a data folder"), "{said}");
+        assert!(said.contains("'bukti quarantine export FILE'"), "{said}");
+    }
 
     #[test]
     fn a_link_that_cannot_be_right_is_refused_before_a_folder_is_made() {

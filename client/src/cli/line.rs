@@ -28,7 +28,9 @@ pub(super) enum Command {
     /// Joins this device to a server by an invitation link
     ///
     /// The link is used once. On a device that is enrolled already the new link replaces the
-    /// grants; work that was not sent yet stays and is sent next time.
+    /// grants; work that was not sent yet stays and is sent next time. A device that was revoked stays
+    /// out: give a new data folder with --data, and take along what was refused with
+    /// 'bukti quarantine export'.
     Enrol {
         /// The invitation link, whole, as it was handed over
         link: String,

@@ -148,6 +148,7 @@ fn export(desk: &Desk<'_>, entries: &[Quarantined], file: &Path) -> Result<Reply
         exported.push(json!({
             "number": number,
             "entry": entry,
+            "words": desk.device.quarantined_words(&entry.run)?,
             "cbor_hex": hex,
         }));
     }

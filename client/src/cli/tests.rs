@@ -690,6 +690,23 @@ fn what_the_server_refused_is_shown_exported_and_entered_again() {
 }
 
 #[test]
+fn an_export_holds_every_word_of_what_was_refused() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    let narrative = "Musyawarah desa. ".repeat(200) + "Selesai.";
+    let written = ani.folder.join("n.txt");
+    fs::write(&written, &narrative).unwrap();
+    ani.new_evidence(&format!("{PERDES} --narrative-file {}", written.display()));
+    ani.refuse("The device was not allowed to.");
+    let file = ani.folder.join("out.json");
+    ani.text(&format!("quarantine export {}", file.display()));
+    let exported: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let words = exported["quarantine"][0]["words"].as_array().unwrap();
+    let holds = |line: &Value| line.as_str().unwrap().contains(&narrative);
+    assert!(words.iter().any(holds), "{words:?}");
+}
+
+#[test]
 fn a_refused_run_goes_by_its_number_and_by_its_id() {
     let mut server = Server::new();
     let ani = server.officer("Ani");

@@ -232,6 +232,10 @@ impl<S: Storage> Quarantine<S> {
         self.runs.get(run).map(|(stored, _)| encode(stored))
     }
 
+    pub(super) fn pending(&self, run: &RunId) -> Option<&Pending> {
+        self.runs.get(run).map(|(_, pending)| pending)
+    }
+
     /// The runs of a document that wait for somebody to deal with them, in the order in which
     /// they were sealed.
     pub(super) fn open_of(&self, document: &DocumentId) -> Vec<Pending> {

@@ -63,6 +63,17 @@ impl<S: Storage, K: Kv> Device<S, K> {
         shown.ok_or(DeviceError::UnknownQuarantined(*run))
     }
 
+    /// All that a refused run says by itself, one line for each edit with every character of its
+    /// texts. The lines of [`Quarantined`] may be cut.
+    ///
+    /// # Errors
+    /// [`DeviceError::UnknownQuarantined`].
+    pub fn quarantined_words(&self, run: &RunId) -> Result<Vec<String>, DeviceError> {
+        let pending = self.quarantine.pending(run);
+        let pending = pending.ok_or(DeviceError::UnknownQuarantined(*run))?;
+        Ok(words_of(pending).lines)
+    }
+
     /// A refused run as bytes that say what they are, for somebody else to look into.
     ///
     /// # Errors
