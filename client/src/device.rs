@@ -51,7 +51,7 @@ use bukti_core::placement::Placements;
 use bukti_core::region::Regions;
 
 use self::aside::Aside;
-pub use self::aside::{OTHER_STORE, STORE_SET_ASIDE};
+pub use self::aside::{OTHER_STORE, STORE_SET_ASIDE, TAIL_MISSING};
 pub use self::comparing::{Compare, Survived};
 use self::confirmed::Confirmed;
 pub use self::confirmed::{ConfirmedError, Finding};
@@ -138,7 +138,7 @@ pub enum DeviceError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The folder of unsent work is gone. Enrolling again begins a new one.
-    #[error("the folder of unsent work is missing or empty")]
+    #[error("the folder of unsent work, 'tail', is missing or empty")]
     TailMissing,
     /// The tail failed.
     #[error(transparent)]
@@ -230,7 +230,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         }
         let (quarantine, unusable) = Quarantine::open(folders.quarantine, tail.head())?;
         let cut = aside::cut_tails(&opened.recovery.side_files);
-        let other = aside::other_stores(file::names(&*folders.home).map_err(IdentityError::from)?);
+        let other = aside::in_home(file::names(&*folders.home).map_err(IdentityError::from)?);
         let mut device = Self {
             home: folders.home,
             grants: Vec::new(),

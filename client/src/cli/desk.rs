@@ -100,9 +100,12 @@ impl From<DeviceError> for Failure {
                 "this device is not enrolled: run 'bukti enrol LINK' with an invitation link"
                     .into(),
             ),
+            DeviceError::TailMissing => Self::Failed(format!(
+                "{text}: put it back from a copy of the data folder, or run 'bukti enrol LINK' with a \
+                 new link, which begins another; edits that were not sent are lost then"
+            )),
             DeviceError::BaseMissing(_)
             | DeviceError::Identity(_)
-            | DeviceError::TailMissing
             | DeviceError::Tail(_)
             | DeviceError::Confirmed(_)
             | DeviceError::Quarantine(_)

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use bukti_client::clock;
-use bukti_client::device::{Applicant, DeviceError, Enrolment, Folders, STORE_SET_ASIDE};
+use bukti_client::device::{
+    Applicant, DeviceError, Enrolment, Folders, STORE_SET_ASIDE, TAIL_MISSING,
+};
 use bukti_client::driver::{self, EnrolError};
 use bukti_command::Reply;
 use bukti_core::authority::Grant;
@@ -80,8 +82,8 @@ fn refused(error: EnrolError) -> Failure {
 }
 
 pub(super) fn answer(device: &FieldDevice, json: bool) -> Result<Reply, Failure> {
-    let mut aside = device.findings()?;
-    aside.retain(|finding| finding.code == STORE_SET_ASIDE);
+    let mut found = device.findings()?;
+    found.retain(|finding| [STORE_SET_ASIDE, TAIL_MISSING].contains(&finding.code.as_str()));
     let identity = device.identity();
     let grants: Vec<String> = device.grants().iter().map(Grant::to_string).collect();
     if json {
@@ -92,7 +94,7 @@ pub(super) fn answer(device: &FieldDevice, json: bool) -> Result<Reply, Failure>
             "url": identity.url(),
             "server": identity.server().to_string(),
             "journal": identity.journal().to_string(),
-            "put_aside": aside.iter().map(|finding| &finding.place).collect::<Vec<_>>(),
+            "found": found,
         })));
     }
     let mut text = format!(
@@ -101,7 +103,7 @@ pub(super) fn answer(device: &FieldDevice, json: bool) -> Result<Reply, Failure>
         identity.person(),
         grants.join(", ")
     );
-    for finding in aside {
+    for finding in found {
         text += &format!("\n{}", finding.sentence);
     }
     Ok(Reply::done(text))
@@ -119,7 +121,10 @@ mod tests {
         let Failure::Failed(said) = refused(revoked) else {
             panic!("it was not called wrongly")
         };
-        assert!(said.starts_with("This device was revoked. Enrol in a data folder"), "{said}");
+        assert!(
+            said.starts_with("This device was revoked. Enrol in a data folder"),
+            "{said}"
+        );
         assert!(said.contains("'bukti quarantine export FILE'"), "{said}");
     }
 

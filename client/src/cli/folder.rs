@@ -77,7 +77,9 @@ fn set_other_aside(folder: &Path) -> io::Result<()> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(OTHER_STORE));
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(OTHER_STORE));
         numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
     }
     let moved = format!("{OTHER_STORE}{}", number_aside(&numbers, 1));
@@ -99,12 +101,10 @@ pub(super) fn must_exist(folder: &Path) -> Result<(), Failure> {
             "{} is not a folder: expected the data folder of a device",
             folder.display()
         ))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(Failure::Failed(format!(
-                "no device is enrolled in {}: run 'bukti enrol LINK' with an invitation link",
-                folder.display()
-            )))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::Failed(format!(
+            "no device is enrolled in {}: run 'bukti enrol LINK' with an invitation link",
+            folder.display()
+        ))),
         Err(error) => Err(cannot_use(folder, &error)),
     }
 }

@@ -376,7 +376,8 @@ pub(super) fn ended_in_order(summary: &Summary, status: &Status, json: bool) -> 
     }
     let why = match &status.put_off {
         Some(PutOff::Refusal(sentence)) => {
-            let refused = "the server refused edits that this device has no room to keep as refused";
+            let refused =
+                "the server refused edits that this device has no room to keep as refused";
             going_on(&format!("{refused}: {sentence}"), WHERE_FULL)
         }
         Some(PutOff::Entering) => format!("{NO_ROOM_TO_ENTER}; {WHERE_FULL}"),

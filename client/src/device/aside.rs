@@ -29,6 +29,12 @@ const QUARANTINE_UNREAD: &str = "quarantine-unread";
 /// A confirmed store of another journal was put aside.
 pub const STORE_SET_ASIDE: &str = "store-set-aside";
 
+/// The folder of unsent work was gone when the device was enrolled again.
+pub const TAIL_MISSING: &str = "tail-missing";
+
+/// The file in the data folder by which that stays known.
+pub(super) const TAIL_MISSING_MARK: &str = "tail.missing";
+
 /// How the name of a store begins that was put aside since it is of another journal; a number follows.
 pub const OTHER_STORE: &str = "store.other-";
 
@@ -82,11 +88,34 @@ fn cut_tail(side: &SideFile) -> Aside {
     }
 }
 
-/// Stores of other journals, by the names in the data folder.
-pub(super) fn other_stores(mut names: Vec<String>) -> impl Iterator<Item = Aside> {
+/// Stores of other journals, and that a tail was missing, by the names in the data folder.
+pub(super) fn in_home(mut names: Vec<String>) -> impl Iterator<Item = Aside> {
+    let missing = names.iter().any(|name| name == TAIL_MISSING_MARK);
     names.retain(|name| name.starts_with(OTHER_STORE));
     names.sort_unstable();
-    names.into_iter().map(|place| Aside {
+    let stores = names.into_iter().map(other_store);
+    missing.then(tail_missing).into_iter().chain(stores)
+}
+
+/// What the mark says to whoever reads it.
+pub(super) fn tail_missing_sentence() -> String {
+    format!(
+        "The folder of unsent work was missing when this device was enrolled again: edits that were \
+         kept there are lost. Enter again what is not there, and delete {TAIL_MISSING_MARK} when that \
+         is done."
+    )
+}
+
+fn tail_missing() -> Aside {
+    let (sentence, place) = (tail_missing_sentence(), TAIL_MISSING_MARK.to_owned());
+    Aside {
+        finding: finding(TAIL_MISSING, sentence, place),
+        may_be_lost: true,
+    }
+}
+
+fn other_store(place: String) -> Aside {
+    Aside {
         finding: finding(
             STORE_SET_ASIDE,
             format!(
@@ -97,7 +126,7 @@ pub(super) fn other_stores(mut names: Vec<String>) -> impl Iterator<Item = Aside
             place,
         ),
         may_be_lost: false,
-    })
+    }
 }
 
 /// A damaged file of the quarantine under the name that it has since.

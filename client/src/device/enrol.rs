@@ -1,15 +1,18 @@
 //! From an invitation to an enrolled device.
 
+use std::sync::Arc;
+
 use bukti_core::id::{Incarnation, ServerId};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
 use bukti_sync_protocol::link::InvitationLink;
 use ed25519_dalek::SigningKey;
 
+use super::aside::{self, TAIL_MISSING_MARK};
 use super::confirmed::Confirmed;
 use super::identity::{self, Found};
 use super::tail::{Tail, TailError};
-use super::{Device, DeviceError, Folders};
+use super::{Device, DeviceError, Folders, IdentityError, file};
 
 /// The device is enrolled elsewhere and holds what only that server may have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -146,6 +149,7 @@ impl<S: Storage> Applicant<S> {
         let known = former.as_ref();
         let carried = known.map_or_else(Vec::new, |known| identity::former_of(known, &next));
         answer.former = &carried;
+        let is_enrolled = former.is_some();
         let left = former.filter(|former| former.journal() != next.journal());
         // A server that was founded anew is given back what it had, as one that lets a device in again.
         let is_elsewhere = left
@@ -155,7 +159,10 @@ impl<S: Storage> Applicant<S> {
             refuse_unsent(&self.folders, left.url())?;
             refuse_lacking(&kv, left.url())?;
         }
-        let tail = std::sync::Arc::clone(&self.folders.tail);
+        if is_enrolled {
+            mark_missing_tail(&self.folders)?;
+        }
+        let tail = Arc::clone(&self.folders.tail);
         let mut tail = Tail::open_or_create(tail, incarnation)?;
         if left.is_some() {
             tail.renew(incarnation, is_elsewhere)?;
@@ -167,7 +174,7 @@ impl<S: Storage> Applicant<S> {
 }
 
 fn refuse_unsent<S: Storage>(folders: &Folders<S>, url: &str) -> Result<(), DeviceError> {
-    let unsent = match Tail::open(std::sync::Arc::clone(&folders.tail)) {
+    let unsent = match Tail::open(Arc::clone(&folders.tail)) {
         Ok(tail) => tail.map_or(0, |(tail, _)| tail.pending().len()),
         // Nothing of it can be sent anywhere.
         Err(TailError::Beginning { .. }) => 0,
@@ -176,6 +183,16 @@ fn refuse_unsent<S: Storage>(folders: &Folders<S>, url: &str) -> Result<(), Devi
     if unsent > 0 {
         let url = url.to_owned();
         return Err(OtherServer::Unsent { unsent, url }.into());
+    }
+    Ok(())
+}
+
+/// Notes that the tail of an enrolled device is gone, before another begins: nothing else would tell.
+fn mark_missing_tail<S: Storage>(folders: &Folders<S>) -> Result<(), DeviceError> {
+    if let Ok(None) = Tail::open(Arc::clone(&folders.tail)) {
+        let sentence = aside::tail_missing_sentence();
+        file::replace(&*folders.home, TAIL_MISSING_MARK, sentence.as_bytes())
+            .map_err(IdentityError::from)?;
     }
     Ok(())
 }

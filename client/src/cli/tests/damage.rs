@@ -69,6 +69,41 @@ fn a_damaged_beginning_of_unsent_work_is_not_called_a_missing_folder() {
 }
 
 #[test]
+fn a_missing_folder_of_unsent_work_says_what_to_do_and_is_told_after_enrolling_again() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    ani.new_evidence(PERDES);
+    server.pass_on(&ani, &[]);
+    ani.new_evidence(&format!("{PERDES} --cycle 2026"));
+    fs::remove_dir_all(ani.folder.join("tail")).unwrap();
+    let reply = ani.bukti("status");
+    assert_eq!(reply.exit, Exit::Failed, "{reply:?}");
+    assert!(
+        reply.stderr.contains("'tail', is missing") && reply.stderr.contains("'bukti enrol LINK'"),
+        "{reply:?}"
+    );
+    let said = ani.enrol(&server, false);
+    assert!(
+        said.contains("edits that were kept there are lost"),
+        "{said}"
+    );
+    for is_done in [false, true] {
+        let status = ani.json("status");
+        assert_eq!(status["may_be_lost"], usize::from(!is_done));
+        assert_eq!(status["findings"], usize::from(!is_done));
+        assert_eq!(status["documents"], 1);
+        if !is_done {
+            assert_eq!(status["found"][0]["code"], "tail-missing");
+            fs::remove_file(ani.folder.join("tail.missing")).unwrap();
+        }
+    }
+
+    // What an ordinary new link finds is whole.
+    ani.enrol(&server, false);
+    assert_eq!(ani.json("status")["findings"], 0);
+}
+
+#[test]
 fn damage_before_the_end_of_unsent_work_stops_with_the_place() {
     let mut server = Server::new();
     let ani = server.officer("Ani");

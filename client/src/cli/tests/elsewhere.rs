@@ -13,7 +13,7 @@ fn another() -> Server {
 
 impl Person {
     /// Opens a link of `server` in the folder; answers what is said.
-    fn enrol(&self, server: &Server, json: bool) -> String {
+    pub(super) fn enrol(&self, server: &Server, json: bool) -> String {
         let link = InvitationLink {
             url: "https://other.example".into(),
             secret: [2; 16],
@@ -70,8 +70,10 @@ fn what_another_servers_link_finds_in_a_folder_is_put_aside_and_named() {
     other.pass_on(&ani, &[]);
     fs::create_dir(ani.folder.join("store.other-02")).unwrap();
     let said: Value = serde_json::from_str(&ani.enrol(&server, true)).unwrap();
-    let places = ["store.other-02", "store.other-1", "store.other-3"];
-    assert_eq!(said["put_aside"], serde_json::json!(places));
+    let found = said["found"].as_array().unwrap().iter();
+    let places: Vec<_> = found.map(|finding| finding["place"].as_str()).collect();
+    let expected = ["store.other-02", "store.other-1", "store.other-3"];
+    assert_eq!(places, expected.map(Some));
     assert_eq!(ani.put_aside(1), first);
 }
 

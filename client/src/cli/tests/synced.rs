@@ -178,19 +178,26 @@ fn evidence_that_the_server_lost_is_to_be_given_back_and_nowhere_called_received
     assert_eq!(status["to_give_back"], 1);
     assert_eq!(status["delivery"][0]["state"], "to-give-back");
     let status = ani.text("status");
-    assert!(status.contains("may lack 1 document: kept here"), "{status}");
+    assert!(
+        status.contains("may lack 1 document: kept here"),
+        "{status}"
+    );
     let shown = ani.on_terminal(&format!("evidence show {id}"));
     assert!(shown.contains("to be given back"), "{shown}");
 
     assert!(!summary.is_settled());
     let said = summary.reply(false).stdout;
-    assert!(said.contains("received 0. 1 document to be given back."), "{said}");
-    let also_unsent = sync::Summary {
-        unsent: 2,
-        ..summary.clone()
-    };
+    assert!(
+        said.contains("received 0. 1 document to be given back."),
+        "{said}"
+    );
+    let mut also_unsent = summary.clone();
+    also_unsent.unsent = 2;
     let said = also_unsent.reply(false).stdout;
-    assert!(said.contains("2 runs still to send. 1 document to be"), "{said}");
+    assert!(
+        said.contains("2 runs still to send. 1 document to be"),
+        "{said}"
+    );
     let said: Value = serde_json::from_str(&summary.reply(true).stdout).unwrap();
     assert_eq!(said["to_give_back"], 1);
 }
@@ -213,9 +220,15 @@ fn a_sync_that_put_something_off_for_want_of_space_says_so_and_blames_no_server(
         reply.stderr
     };
     let refusal = said(Some(PutOff::Refusal("Only an officer may edit.".into())));
-    assert!(refusal.contains("Only an officer may edit. The disk is full"), "{refusal}");
+    assert!(
+        refusal.contains("Only an officer may edit. The disk is full"),
+        "{refusal}"
+    );
     let entering = said(Some(PutOff::Entering));
-    assert!(entering.contains("could not be entered again; the disk is full"), "{entering}");
+    assert!(
+        entering.contains("could not be entered again; the disk is full"),
+        "{entering}"
+    );
     for said in [refusal, entering] {
         assert!(!said.contains("the server lacks"), "{said}");
     }

@@ -3,12 +3,12 @@
 use bukti_core::authority::Role;
 use bukti_core::evidence::Edit;
 use bukti_core::id::{Incarnation, RunId};
-use bukti_core::journal::memory::Fault;
+use bukti_core::journal::memory::{Fault, MemoryStorage};
 use bukti_core::journal::{Storage, segment_name};
 use bukti_core::kv::MemoryKv;
 
 use super::world::{NOW, Phone, WARD, World};
-use crate::device::{Finding, Quarantined};
+use crate::device::{DeviceError, Finding, Quarantined};
 use crate::limits::QUARANTINE_BYTES_MAX;
 
 /// A phone whose only unsent edit stands alone in the last group of its tail, and the bytes of that
@@ -149,6 +149,26 @@ fn a_tail_whose_beginning_is_damaged_says_so_until_the_device_is_enrolled_again(
     world.sync(&mut phone);
     assert_eq!(phone.device().unsent(), 0);
     assert_eq!(findings(&mut phone)[0].code, "damaged-end");
+}
+
+#[test]
+fn a_device_whose_tail_is_gone_says_so_once_it_is_enrolled_again() {
+    let mut world = World::new();
+    let (mut phone, _) = with_an_unsent_edit(&mut world);
+    let kv = phone.close();
+    phone.tail = MemoryStorage::new();
+    let refused = phone.try_open(kv).unwrap_err();
+    assert!(matches!(refused, DeviceError::TailMissing), "{refused:?}");
+    let secret = world.draw();
+    world
+        .enrol(&mut phone, secret, "Siti", Role::Officer, WARD)
+        .unwrap();
+    // Whatever becomes of the store.
+    phone.close();
+    phone.open(MemoryKv::new());
+    let found = findings(&mut phone);
+    assert_eq!(found[0].code, "tail-missing");
+    assert_eq!(phone.device().status().unwrap().may_be_lost, 1);
 }
 
 /// A phone with one refused run, and the name of its file.

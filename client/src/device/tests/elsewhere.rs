@@ -115,5 +115,8 @@ fn a_store_of_another_journal_without_evidence_is_begun_anew() {
     other
         .enrol(&mut siti, secret, "Siti", Role::Officer, WARD)
         .unwrap();
-    assert!(rows.snapshot() == siti.rows.snapshot(), "it is the same store");
+    assert!(
+        rows.snapshot() == siti.rows.snapshot(),
+        "it is the same store"
+    );
 }
