@@ -25,7 +25,7 @@ pub struct Guard {
     pub package: String,
     /// What their names contain: one filter, or several between spaces of which one is enough.
     pub tests: String,
-    /// The test binary; the library's own tests where none is named.
+    /// The test binary, or `bukti` for that program's own tests; the library's where none is named.
     pub binary: Option<String>,
     /// How the tests end without the guard.
     #[serde(default)]

@@ -293,6 +293,7 @@ impl Trial {
         build.args(["--no-run", "--message-format=json"]);
         build.args(["--package", &selection.package]);
         match &selection.binary {
+            Some(name) if name == PROGRAM => build.args(["--bin", name]),
             Some(name) => build.args(["--test", name]),
             None => build.arg("--lib"),
         };
@@ -417,8 +418,15 @@ async fn files_of(workspace: &Path) -> Result<BTreeSet<PathBuf>, TrialError> {
         .collect())
 }
 
-/// The root of the library that a file belongs to, where its switch stands.
+/// The program with tests of its own: the command line of a device is no part of the library.
+const PROGRAM: &str = "bukti";
+
+/// The root of the library or program that a file belongs to, where its switch stands.
 fn root_of(file: &Path) -> Option<PathBuf> {
+    let of_program = ["client/src/main.rs", "client/src/cli.rs", "client/src/cli"];
+    if of_program.iter().any(|part| file.starts_with(part)) {
+        return Some("client/src/main.rs".into());
+    }
     let mut parts = file.components();
     let (package, folder) = (parts.next()?, parts.next()?);
     (folder.as_os_str() == "src").then(|| Path::new(package.as_os_str()).join("src/lib.rs"))
