@@ -16,8 +16,10 @@ usage: cargo xtask TASK
                      build all and show the main job on a bad link; stays with the server running,
                      or ends after its own checks with --exit
   test               every check: format, lints, documentation, tests, simulation
-  sim [--seeds N] [--first SEED]
-                     the simulation with more seeds than the tests run
+  sim [--storage 0] [--seeds N] [--first SEED] [--devices D] [--documents M] [--edits E]
+      [--threads T] [--trace 1]
+                     the simulation with more seeds than the tests run: 10,000 small worlds of
+                     failing disks, or with --storage 0 300 in which everything happens
   hostile            195,000 altered inputs in process and 5,000 over sockets; tests run a few
   fuzz [--minutes N] [--target NAME]
                      the fuzzer, so many minutes for each target; fails on a finding

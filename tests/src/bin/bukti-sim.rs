@@ -1,4 +1,5 @@
-//! Runs the simulation with more seeds than the tests do.
+//! Runs the simulation with more seeds than the tests do: by default 10,000 small worlds in which disks
+//! fail, fill up and lose power.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -6,8 +7,14 @@ use std::time::Instant;
 
 use bukti_tests::sim::{self, Setup, Totals};
 
-const USAGE: &str = "usage: bukti-sim [--seeds N] [--first SEED] [--devices D] [--documents M] \
-                     [--edits E] [--storage 1] [--threads T] [--trace 1]";
+const USAGE: &str = "usage: bukti-sim [--storage 0] [--seeds N] [--first SEED] [--devices D] \
+                     [--documents M] [--edits E] [--threads T] [--trace 1]";
+
+/// Seeds of the small worlds.
+const SEEDS: u64 = 10_000;
+
+/// Seeds of the worlds in which everything happens: one takes as long as several small ones.
+const SEEDS_OF_EVERYTHING: u64 = 300;
 
 fn main() -> ExitCode {
     let Some(asked) = Asked::read(std::env::args().skip(1)) else {
@@ -52,28 +59,33 @@ impl Asked {
     fn read(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut asked = Self {
-            seeds: 300,
+            seeds: SEEDS,
             first: 0,
             threads,
-            setup: Setup::new(4, 3),
+            setup: Setup::storage(),
         };
+        let mut seeds = None;
         while let Some(name) = arguments.next() {
             let number: u64 = arguments.next()?.parse().ok()?;
             let count = usize::try_from(number).ok();
             match name.as_str() {
-                "--seeds" => asked.seeds = number,
+                "--seeds" => seeds = Some(number),
                 "--first" => asked.first = number,
                 "--devices" => asked.setup.devices = count?.max(1),
                 "--documents" => asked.setup.documents = count?.max(1),
                 "--edits" => asked.setup.edits = count?.max(1),
                 // Before the sizes, which it sets.
                 "--storage" if number > 0 => asked.setup = Setup::storage(),
-                "--storage" => {}
+                "--storage" => {
+                    asked.setup = Setup::new(4, 3);
+                    asked.seeds = SEEDS_OF_EVERYTHING;
+                }
                 "--trace" => asked.setup.trace = number > 0,
                 "--threads" => asked.threads = count?.max(1),
                 _ => return None,
             }
         }
+        asked.seeds = seeds.unwrap_or(asked.seeds);
         Some(asked)
     }
 }
