@@ -23,6 +23,8 @@ use bukti_sync_protocol::limits::FRAME_BYTES_MAX;
 use ed25519_dalek::SigningKey;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use crate::field::{Field, VILLAGE, listed, text};
 use bukti_tests::wire::{Answers, Enrolled, Heard, Line, Wire, push};
@@ -39,6 +41,10 @@ const RUNS_PER_SESSION: usize = 20;
 /// Edits of the honest device before the attack, to compare with.
 const EDITS_IN_PEACE: usize = 40;
 
+/// Edits of it at least that are accepted while an attack goes on: a device that is shut out has the one
+/// that it began with.
+const EDITS_BESIDE_MIN: usize = 10;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_inputs_over_real_sockets_stop_nothing_and_nobody_else_notices() {
     let inputs = std::env::var("BUKTI_HOSTILE").map_or(INPUTS, |it| it.parse().unwrap());
@@ -48,17 +54,9 @@ async fn hostile_inputs_over_real_sockets_stop_nothing_and_nobody_else_notices()
     let attacker = Attacker::enrol(&field, 2).await;
 
     let peace = honest.work(server, |edits| edits < EDITS_IN_PEACE).await;
-    let over = Arc::new(AtomicBool::new(false));
-    let under_attack = tokio::spawn({
-        let over = Arc::clone(&over);
-        async move {
-            let times = honest.work(server, |_| !over.load(Ordering::Relaxed)).await;
-            (honest, times)
-        }
-    });
+    let beside = Beside::begin(honest, server).await;
     let done = attacker.attack(server, inputs).await;
-    over.store(true, Ordering::Relaxed);
-    let (honest, war) = under_attack.await.unwrap();
+    let (honest, war) = beside.end().await;
 
     let resident = peak_resident_kib(field.server().pid());
     println!(
@@ -123,11 +121,8 @@ async fn several_attackers_at_once_keep_nobody_else_waiting() {
     ];
 
     let peace = honest.work(server, |edits| edits < EDITS_IN_PEACE).await;
+    let beside = Beside::begin(honest, server).await;
     let over = Arc::new(AtomicBool::new(false));
-    let beside = tokio::spawn({
-        let over = Arc::clone(&over);
-        async move { honest.work(server, |_| !over.load(Ordering::Relaxed)).await }
-    });
     let strangers = (0..STRANGERS).map(|seed| tokio::spawn(intrude(server, seed, over.clone())));
     let strangers: Vec<_> = strangers.collect();
     let attacks = attackers
@@ -136,11 +131,11 @@ async fn several_attackers_at_once_keep_nobody_else_waiting() {
         let done = attack.await.unwrap();
         assert_eq!(done.runs + done.frames, INPUTS_OF_EACH);
     }
+    let (_, war) = beside.end().await;
     over.store(true, Ordering::Relaxed);
     for stranger in strangers {
         assert!(stranger.await.unwrap() > 0);
     }
-    let war = beside.await.unwrap();
     println!(
         "an edit was accepted in {:?} before and {:?} under attack (medians of {} and {}), \
          {:?} and {:?} at p99",
@@ -188,19 +183,14 @@ async fn a_device_of_many_quick_sessions_keeps_nobody_else_waiting() {
     let last = flights.last().unwrap().last().unwrap().clone();
 
     let peace = honest.work(server, |edits| edits < EDITS_IN_PEACE).await;
-    let over = Arc::new(AtomicBool::new(false));
-    let beside = tokio::spawn({
-        let over = Arc::clone(&over);
-        // Any goodbye, `busy` among them, ends the test.
-        async move { honest.work(server, |_| !over.load(Ordering::Relaxed)).await }
-    });
+    // Any goodbye to it, `busy` among them, ends the test.
+    let beside = Beside::begin(honest, server).await;
     for flight in flights {
         quick.push_and_leave(server, &token, flight).await;
     }
     // What waits of the quick device is before its last run, so all of it was judged by then.
     let answers = push_until_taken(server, &quick, &token, last).await;
-    over.store(true, Ordering::Relaxed);
-    let war = beside.await.unwrap();
+    let (_, war) = beside.end().await;
     println!(
         "an edit was accepted in {:?} alone and {:?} beside it (medians of {} and {}), {:?} at most",
         median(&peace),
@@ -327,6 +317,50 @@ impl Honest {
                 Heard::Closed(code) => panic!("an honest session was closed with {code:?}"),
             }
         }
+    }
+}
+
+/// The honest device at work while an attack goes on.
+struct Beside {
+    over: Arc<AtomicBool>,
+    working: JoinHandle<(Honest, Vec<Duration>)>,
+}
+
+impl Beside {
+    /// Has it work; its session is open when this returns.
+    async fn begin(mut honest: Honest, server: SocketAddr) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let open = Arc::new(Notify::new());
+        let mut working = tokio::spawn({
+            let (over, open) = (Arc::clone(&over), Arc::clone(&open));
+            async move {
+                let go_on = |edits| {
+                    if edits == 0 {
+                        open.notify_one();
+                    }
+                    !over.load(Ordering::Relaxed)
+                };
+                let times = honest.work(server, go_on).await;
+                (honest, times)
+            }
+        });
+        tokio::select! {
+            () = open.notified() => {}
+            ended = &mut working => panic!("it ended before the attack began: {:?}", ended.err()),
+        }
+        Self { over, working }
+    }
+
+    /// Ends it with the attack; gives how long each edit took meanwhile.
+    async fn end(self) -> (Honest, Vec<Duration>) {
+        self.over.store(true, Ordering::Relaxed);
+        let (honest, times) = self.working.await.unwrap();
+        assert!(
+            times.len() >= EDITS_BESIDE_MIN,
+            "the honest device was shut out: {} edits were accepted during the attack",
+            times.len()
+        );
+        (honest, times)
     }
 }
 
@@ -602,7 +636,7 @@ fn percentile(times: &[Duration], per_cent: u64) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     let at = sorted.len() * per_cent as usize / 100;
-    sorted.get(at).copied().unwrap_or_default()
+    *sorted.get(at).expect("times of some edits")
 }
 
 fn peak_resident_kib(pid: u32) -> u64 {
