@@ -78,6 +78,12 @@ impl Wire {
         }
     }
 
+    /// The connection itself, for whoever minds how it ends. What was received of frames that nobody
+    /// heard is lost.
+    pub fn into_stream(self) -> MaybeTlsStream<TcpStream> {
+        self.0.into_inner()
+    }
+
     /// Enrols `key` with an invitation.
     ///
     /// # Errors

@@ -305,6 +305,35 @@ async fn a_goodbye_reaches_a_device_that_is_still_sending() {
     assert!(matches!(closed, Heard::Closed(Some(1008))), "{closed:?}");
 }
 
+/// On one thread, so that a server that closes at once has closed before the device goes on.
+#[tokio::test]
+async fn a_server_that_stops_reads_on_what_a_device_sends_behind_the_goodbye() {
+    let server = Within::open(1).await;
+    let key = SigningKey::from_bytes(&[1; 32]);
+    server.enrol(&key).await;
+    let (wire, _) = server.enter(&key).await;
+    let mut stream = wire.into_stream();
+    server.app.stopping.cancel();
+    // A message that closes with 1001 and this word.
+    let goodbye = [&[0x88, 10, 0x03, 0xe9], &b"shutdown"[..]].concat();
+    let mut heard = Vec::new();
+    while !heard.ends_with(&goodbye) {
+        let read = timeout(Duration::from_secs(60), stream.read_buf(&mut heard)).await;
+        assert_ne!(read.unwrap().unwrap(), 0, "closed without a word");
+    }
+    // What a closed socket is sent resets the connection, and what is sent next fails. One binary byte
+    // under a mask of nothing.
+    for _ in 0..3 {
+        let sent = stream.write_all(&[0x82, 0x81, 0, 0, 0, 0, 0xff]).await;
+        sent.expect("it still reads");
+    }
+    stream.shutdown().await.expect("it still reads");
+    let mut rest = Vec::new();
+    let end = stream.read_to_end(&mut rest).await;
+    end.expect("it closes in order");
+    assert!(rest.is_empty(), "the goodbye is the last word: {rest:?}");
+}
+
 /// Says nothing more and does not close.
 async fn is_closed_within(stream: &mut TcpStream, time: Duration) -> bool {
     let mut rest = Vec::new();
