@@ -18,7 +18,7 @@ type Meddle = Box<dyn FnOnce() + Send>;
 struct MeddlingKv {
     rows: Arc<MemoryKv>,
     meddle: Mutex<Option<Meddle>>,
-    shared: OnceLock<Arc<Shared<MeddlingKv>>>,
+    shared: OnceLock<Arc<Shared<Self>>>,
     read_held: AtomicUsize,
 }
 
