@@ -261,9 +261,8 @@ impl LedgerThread {
         let (cost_max, judged) = (limits::TURN_COST_MAX, self.ledger.judged_documents());
         let taken = self.ledger.accept_turn(wall_now(), runs, cost_max)?;
         let (elapsed, synced) = (started.elapsed(), self.metrics.synced() - synced);
-        let touched: BTreeSet<&DocumentId> = sealed.iter().map(|(document, _)| document).collect();
         let judged = usize::try_from(self.ledger.judged_documents() - judged).unwrap_or(usize::MAX);
-        self.pace.took(touched.len(), judged, elapsed, synced);
+        self.pace.took(judged, elapsed, synced);
         let Settled {
             from,
             sealed,
@@ -271,7 +270,8 @@ impl LedgerThread {
             left,
         } = Settled::of(from, sealed, taken);
         // Before any session is told to send nothing more, which concerns these as well.
-        self.queue.put_back(left);
+        let served = from.iter().map(|(device, _)| *device).collect();
+        self.queue.put_back(left, &served);
         let documents: Vec<DocumentId> = sealed.iter().map(|(document, _)| *document).collect();
         self.metrics.accepted_batch(elapsed, &outcomes);
         let changed = self.changed_scopes(&documents, &outcomes);

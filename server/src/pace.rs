@@ -49,14 +49,13 @@ impl Pace {
         (fit as usize).max(1)
     }
 
-    /// A batch with so many documents, of which so many were judged, took so long, of it so long to
-    /// sync.
-    pub fn took(&mut self, documents: usize, judged: usize, elapsed: Duration, synced: Duration) {
-        let judging = elapsed.saturating_sub(synced).as_secs_f64();
-        let documents = documents.max(1) as f64;
-        let each = judging / documents;
-        let weight = WEIGHT * (judged as f64 / documents).min(1.0);
-        self.document_seconds += (each - self.document_seconds) * weight;
+    /// A batch of which so many documents were judged took so long, of it so long to sync.
+    pub fn took(&mut self, judged: usize, elapsed: Duration, synced: Duration) {
+        if judged > 0 {
+            let judging = elapsed.saturating_sub(synced).as_secs_f64();
+            let each = judging / judged as f64;
+            self.document_seconds += (each - self.document_seconds) * WEIGHT;
+        }
         self.sync_seconds += (synced.as_secs_f64() - self.sync_seconds) * WEIGHT;
     }
 }
@@ -75,7 +74,7 @@ mod tests {
         for _ in 0..100 {
             let documents = pace.documents_max();
             let elapsed = milliseconds(sync_ms + document_ms * documents as f64);
-            pace.took(documents, documents, elapsed, milliseconds(sync_ms));
+            pace.took(documents, elapsed, milliseconds(sync_ms));
         }
         pace.documents_max()
     }
@@ -101,10 +100,10 @@ mod tests {
     #[test]
     fn a_document_that_takes_long_makes_the_next_batches_smaller_for_a_while() {
         let mut pace = Pace::default();
-        let usual = |pace: &mut Pace| pace.took(20, 20, milliseconds(10.0), Duration::ZERO);
+        let usual = |pace: &mut Pace| pace.took(20, milliseconds(10.0), Duration::ZERO);
         (0..50).for_each(|_| usual(&mut pace));
         let before = pace.documents_max();
-        pace.took(1, 1, milliseconds(30.0), Duration::ZERO);
+        pace.took(1, milliseconds(30.0), Duration::ZERO);
         assert!((1..=2).contains(&pace.documents_max()));
         (0..30).for_each(|_| usual(&mut pace));
         assert!(pace.documents_max().abs_diff(before) <= 1);
@@ -113,10 +112,9 @@ mod tests {
     #[test]
     fn what_is_not_judged_makes_no_batch_larger() {
         let mut pace = Pace::default();
-        pace.took(1, 1, milliseconds(500.0), Duration::ZERO);
         let before = pace.documents_max();
         for _ in 0..100 {
-            pace.took(20, 0, milliseconds(0.2), Duration::ZERO);
+            pace.took(0, milliseconds(0.2), Duration::ZERO);
         }
         assert_eq!(pace.documents_max(), before);
     }

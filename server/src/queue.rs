@@ -5,9 +5,9 @@
 //! sender waits for one turn of a large one and not for all of it, over however many connections that
 //! one sends. A batch ends where its documents are as many as can be judged in a moment
 //! ([`crate::pace`]), so that one turn is short. What a session left behind when it ended is judged in
-//! its device's turns like everything else of it. What a turn left undecided, since trials of its
-//! document failed for long, is put back. Each device's part is bounded by
-//! [`Unqueued::Ahead`], and the whole by [`Unqueued::Crowded`].
+//! its device's turns like everything else of it. What a turn left undecided, since what came before it
+//! cost enough, is put back. Each device's part is bounded by [`Unqueued::Ahead`], and the whole by
+//! [`Unqueued::Crowded`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -185,10 +185,11 @@ impl<A> Queue<A> {
     }
 
     /// Puts back, in their order, runs that were taken and about which nothing was decided: before what
-    /// else waits of their devices. Their turns come behind those of all others then, what was left first
-    /// first, so that whoever fails a document often keeps nobody from it. For that moment more may wait
+    /// else waits of their devices. Devices of which something was decided (`served`) have their turns
+    /// behind those of all others then, and those of which nothing was have theirs before: so whoever
+    /// brings what takes long keeps nobody waiting for more than one turn. For that moment more may wait
     /// than is taken.
-    pub fn put_back(&self, left: Vec<(SessionId, Submission)>) {
+    pub fn put_back(&self, left: Vec<(SessionId, Submission)>, served: &BTreeSet<DeviceId>) {
         let mut guard = self.lock();
         let waiting = &mut *guard;
         let mut turns = Vec::new();
@@ -199,7 +200,13 @@ impl<A> Queue<A> {
             }
         }
         waiting.turns.retain(|turn| !devices.contains(turn));
-        waiting.turns.extend(turns);
+        let (behind, before): (Vec<_>, Vec<_>) =
+            turns.into_iter().partition(|turn| served.contains(turn));
+        before
+            .into_iter()
+            .rev()
+            .for_each(|turn| waiting.turns.push_front(turn));
+        waiting.turns.extend(behind);
         for (session, run) in left.into_iter().rev() {
             let bytes = run.run.received_bytes();
             let own = waiting.runs.entry(run.carrier).or_default();

@@ -311,10 +311,10 @@ fn a_closed_queue_gives_out_what_waits_and_takes_no_more() {
     assert!(matches!(queue.take(usize::MAX), Work::Closed));
 }
 
-/// Whose runs were left undecided comes behind all others, and the first of them first, so that
-/// nobody is kept from a document by whoever fails it often.
+/// Who was served comes behind all others and who was not before them, so that nobody waits for more
+/// than one turn of whoever brings what takes long.
 #[test]
-fn what_is_put_back_keeps_its_order_and_its_devices_come_behind_others() {
+fn what_is_put_back_keeps_its_order_and_comes_before_others_where_its_device_was_not_served() {
     let queue = queue::<()>();
     let (failing, honest, elsewhere) = (SessionId(1), SessionId(2), SessionId(3));
     let own = submissions(1, 5);
@@ -328,15 +328,15 @@ fn what_is_put_back_keeps_its_order_and_its_devices_come_behind_others() {
     let order: Vec<_> = batch.iter().map(|(session, _)| *session).collect();
     assert_eq!(order, [failing, honest, elsewhere, failing]);
     // The first is refused and the third accepted.
-    batch.remove(2);
-    batch.remove(0);
-    queue.put_back(batch);
+    let served = [batch.remove(2), batch.remove(0)];
+    let served = served.into_iter().map(|(_, run)| run.carrier).collect();
+    queue.put_back(batch, &served);
     assert_eq!(queue.depth(), 7);
     let Work::Accept(batch) = queue.take(usize::MAX) else {
         panic!("runs wait")
     };
     let order: Vec<_> = batch.iter().map(|(session, _)| *session).collect();
-    assert_eq!(order[..3], [elsewhere, honest, failing]);
+    assert_eq!(order[..3], [honest, elsewhere, failing]);
     let of_failing = batch.iter().filter(|(session, _)| *session == failing);
     let kept: Vec<_> = of_failing.map(|(_, run)| run.run.id()).collect();
     assert_eq!(kept, ids[1..]);
@@ -354,7 +354,7 @@ fn what_is_put_back_counts_as_what_waits() {
     let Work::Accept(batch) = queue.take(usize::MAX) else {
         panic!("runs wait")
     };
-    queue.put_back(batch);
+    queue.put_back(batch, &BTreeSet::new());
     let one = vec![one];
     assert_eq!(queue.submit(SessionId(1), one), Err(Unqueued::Ahead));
 }

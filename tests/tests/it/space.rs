@@ -20,8 +20,17 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn own_disk() -> (MutexGuard<'static, ()>, tempfile::TempDir) {
     // A test that failed has given its space back.
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    (alone, tempfile::tempdir_in("/dev/shm").unwrap())
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let free_mib = free_mib(folder.path());
+    assert!(
+        free_mib >= OWN_DISK_MIB,
+        "this test needs {OWN_DISK_MIB} MiB free in /dev/shm, and {free_mib} are"
+    );
+    (alone, folder)
 }
+
+/// What the tests here fill together with what they leave free.
+const OWN_DISK_MIB: u64 = 256;
 
 /// Free space on either side of what a test makes of it.
 const MARGIN_MIB: u64 = 32;
