@@ -30,6 +30,8 @@ const READERS_OF_EACH: u64 = 2;
 const CONNECTIONS_PER_DEVICE: u64 = 4;
 /// Connections of the idle, the writers, the readers and those of the last part.
 const CONNECTIONS_MAX: u64 = 20_000;
+/// How long readers may take behind the last acknowledgement.
+const CATCHING_UP_MAX: Duration = Duration::from_secs(10);
 const P99_MS_MAX: f64 = 250.0;
 const GROWTH_MAX: f64 = 0.05;
 /// Part of the time in which caches fill, before memory is held to stay as it is.
@@ -141,9 +143,19 @@ pub(crate) async fn measure() -> bool {
         cpu.1 / took,
         std::thread::available_parallelism().map_or(1, usize::from)
     );
+    // Whoever writes is in a village with so many readers, and each of them is sent every change.
+    let owed = waits.len() as u64 * READERS_OF_EACH;
+    let taken_in = caught_up(&readings, owed).await;
+    let informed = taken_in >= owed;
     println!(
-        "  readers took in {} items",
-        readings.load(Ordering::Relaxed)
+        "  readers took in {taken_in} items of {owed} at least, {}",
+        verdict(informed)
+    );
+    let read_on = went_on(&mut reading);
+    println!(
+        "  {} of them read to the end, {}",
+        reading.len(),
+        verdict(read_on)
     );
     let (first, last, growth) = growth(&samples);
     let flat = growth.abs() <= GROWTH_MAX;
@@ -154,8 +166,31 @@ pub(crate) async fn measure() -> bool {
     );
     reading.shutdown().await;
     let fair = fair(&address, large, &mut small).await;
+    let kept = went_on(&mut listening);
+    println!(
+        "{} connections listen to the end, {}",
+        listening.len(),
+        verdict(kept)
+    );
     listening.shutdown().await;
-    in_time && flat && fair
+    in_time && flat && informed && read_on && fair && kept
+}
+
+/// Whether none of the tasks has ended: a connection that the server drops ends its own.
+fn went_on(tasks: &mut JoinSet<()>) -> bool {
+    tasks.try_join_next().is_none()
+}
+
+/// Waits a while for readers to take in what they are owed; gives what they took in.
+async fn caught_up(readings: &AtomicU64, owed: u64) -> u64 {
+    let until = Instant::now() + CATCHING_UP_MAX;
+    loop {
+        let taken_in = readings.load(Ordering::Relaxed);
+        if taken_in >= owed || Instant::now() >= until {
+            return taken_in;
+        }
+        sleep_until(Instant::now() + Duration::from_millis(10)).await;
+    }
 }
 
 fn asked(name: &str, default: u64) -> u64 {
