@@ -9,6 +9,7 @@
 //! break, so that a reader of it can tell what came by a move from what was written under its eyes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
@@ -112,22 +113,36 @@ pub enum MoveError {
     },
 }
 
+/// What codes of one district begin with.
+const DISTRICT_BYTES: usize = "13.07".len();
+
 /// Every unit that was moved.
+///
+/// Each move makes a copy, since readers keep what they have. Copies share the districts that the move
+/// left as they are, so that one among ten thousand does not cost ten thousand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Placements {
-    units: BTreeMap<Scope, Placement>,
+    /// By what their codes begin with, which keeps their order.
+    districts: BTreeMap<[u8; DISTRICT_BYTES], Arc<BTreeMap<Scope, Placement>>>,
+    count: usize,
     version: Position,
 }
 
 impl Placements {
     /// Those that rows or statements name.
     pub fn of(units: impl IntoIterator<Item = (Scope, Placement)>) -> Self {
-        let units: BTreeMap<Scope, Placement> = units.into_iter().collect();
-        let version = units.values().map(|placement| placement.position).max();
-        Self {
-            version: version.unwrap_or(0),
-            units,
+        let mut placements = Self::default();
+        for (unit, placement) in units {
+            placements.put(unit, placement);
         }
+        placements
+    }
+
+    fn put(&mut self, unit: Scope, placement: Placement) {
+        self.version = self.version.max(placement.position);
+        let district = self.districts.entry(district(&unit)).or_default();
+        let before = Arc::make_mut(district).insert(unit, placement);
+        self.count += usize::from(before.is_none());
     }
 
     /// Position of the last move; 0 before the first.
@@ -137,30 +152,29 @@ impl Placements {
 
     /// How many units were moved.
     pub fn len(&self) -> usize {
-        self.units.len()
+        self.count
     }
 
     /// Whether nothing was ever moved.
     pub fn is_empty(&self) -> bool {
-        self.units.is_empty()
+        self.count == 0
     }
 
     /// Where a unit was put, if it was ever moved.
     pub fn placement(&self, unit: &Scope) -> Option<&Placement> {
-        self.units.get(unit)
+        self.districts.get(&district(unit))?.get(unit)
     }
 
     /// Every unit that was ever moved with where it was put, in the order of their codes.
     pub fn moved(&self) -> impl Iterator<Item = (&Scope, &Placement)> {
-        self.units.iter()
+        self.districts.values().flat_map(|units| units.iter())
     }
 
     /// Position of the last move of a unit that stands inside `prefix` by now; 0 if none there was
     /// ever moved. The prefix itself does not count.
     pub fn last_move_inside(&self, prefix: &Scope) -> Position {
         let inside = self
-            .units
-            .iter()
+            .moved()
             .filter(|(unit, _)| *unit != prefix && self.covers(prefix, unit));
         let last = inside.map(|(_, placement)| placement.position).max();
         last.unwrap_or(0)
@@ -171,7 +185,7 @@ impl Placements {
         let mut steps = vec![(scope.clone(), 0)];
         let mut passed: Vec<&Placement> = Vec::new();
         while let Some((last, _)) = steps.last() {
-            let placed = self.units.get(last);
+            let placed = self.placement(last);
             passed.extend(placed);
             let Some(next) = placed.map_or_else(|| last.parent(), |at| Some(at.parent.clone()))
             else {
@@ -186,7 +200,7 @@ impl Placements {
 
     /// Whether `prefix` reaches `scope`.
     pub fn covers(&self, prefix: &Scope, scope: &Scope) -> bool {
-        if self.units.is_empty() {
+        if self.is_empty() {
             return prefix.covers(scope);
         }
         self.lineage(scope).is_below(prefix)
@@ -195,7 +209,7 @@ impl Placements {
     /// From which position on one of two scopes has reached the other without a break: 0 where it
     /// always did, nothing where neither does.
     pub fn along(&self, one: &Scope, other: &Scope) -> Option<Position> {
-        if self.units.is_empty() {
+        if self.is_empty() {
             return (one.covers(other) || other.covers(one)).then_some(0);
         }
         let above = self.lineage(one).since(other);
@@ -211,8 +225,8 @@ impl Placements {
     /// Position of the first move behind `after` that brought anything inside `prefix` or above it.
     pub fn first_brought(&self, prefix: &Scope, after: Position) -> Option<Position> {
         let above = self.lineage(prefix).0.into_iter().map(|(_, since)| since);
-        let inside = self.units.keys();
-        let inside = inside.filter_map(|unit| self.lineage(unit).since(prefix));
+        let inside = self.moved();
+        let inside = inside.filter_map(|(unit, _)| self.lineage(unit).since(prefix));
         above.chain(inside).filter(|since| *since > after).min()
     }
 
@@ -238,13 +252,20 @@ impl Placements {
             position,
             kept: kept.cloned().collect(),
         };
-        self.units.insert(unit.clone(), placement);
-        self.version = self.version.max(position);
+        self.put(unit.clone(), placement);
         Ok(Moved {
             from: before.iter().skip(1).cloned().collect(),
             to: above.iter().cloned().collect(),
         })
     }
+}
+
+fn district(unit: &Scope) -> [u8; DISTRICT_BYTES] {
+    let mut district = [0; DISTRICT_BYTES];
+    for (to, byte) in district.iter_mut().zip(unit.as_str().bytes()) {
+        *to = byte;
+    }
+    district
 }
 
 fn check(unit: &Scope, parent: &Scope) -> Result<(), MoveError> {

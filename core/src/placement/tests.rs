@@ -75,6 +75,44 @@ fn a_move_of_what_is_above_takes_everything_below_along() {
 }
 
 #[test]
+fn a_copy_with_one_more_move_shares_the_districts_that_it_leaves_as_they_are() {
+    let mut placements = Placements::default();
+    for district in 10..99 {
+        place(&mut placements, 1, &format!("13.{district}.01.2001"), "11");
+    }
+    let mut copy = placements.clone();
+    place(&mut copy, 2, "13.76.02.2002", "11");
+    let pairs = placements.districts.values().zip(copy.districts.values());
+    let shared = pairs.filter(|(one, other)| Arc::ptr_eq(one, other));
+    assert_eq!((shared.count(), placements.districts.len()), (88, 89));
+    assert_eq!((placements.len(), copy.len()), (89, 90));
+}
+
+#[test]
+fn moved_units_come_in_the_order_of_their_codes_and_count_once() {
+    let mut placements = Placements::default();
+    let units = [
+        "13.76.01.2001",
+        "13/dinkes",
+        "13.07.05",
+        "13.07/dinkes",
+        "13.07.05",
+    ];
+    for (at, unit) in (1..).zip(units) {
+        place(&mut placements, at, unit, "11");
+    }
+    let moved: Vec<String> = placements
+        .moved()
+        .map(|(unit, _)| unit.to_string())
+        .collect();
+    let in_order = ["13.07.05", "13.07/dinkes", "13.76.01.2001", "13/dinkes"];
+    assert_eq!(
+        (moved, placements.len()),
+        (in_order.map(String::from).to_vec(), 4)
+    );
+}
+
+#[test]
 fn nothing_is_moved_onto_itself_below_itself_or_out_of_all_regions() {
     for (unit, parent) in [
         ("all", "13"),
