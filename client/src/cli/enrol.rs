@@ -3,15 +3,13 @@
 use std::path::Path;
 
 use bukti_client::clock;
-use bukti_client::device::{
-    Applicant, DeviceError, Enrolment, Folders, STORE_SET_ASIDE, TAIL_MISSING,
-};
+use bukti_client::device::{Applicant, Enrolment, Folders, STORE_SET_ASIDE, TAIL_MISSING};
 use bukti_client::driver::{self, EnrolError};
 use bukti_command::Reply;
 use bukti_core::authority::Grant;
 use bukti_core::id::Incarnation;
 use bukti_core::journal::disk::DiskStorage;
-use bukti_core::kv::sled::SledKv;
+use bukti_core::kv::Kv;
 use bukti_sync_protocol::bye::ByeCode;
 use bukti_sync_protocol::link::InvitationLink;
 use serde_json::json;
@@ -43,18 +41,17 @@ pub(super) fn run(folder: &Path, typed: &str, json: bool) -> Result<Reply, Failu
     answer(&device, json)
 }
 
-/// Opens the device as the server certified it.
-pub(super) fn finish(
+/// Opens the device as the server certified it. What its store holds of another journal is put aside by
+/// that, and a damaged one begins anew; before, the device is not enrolled.
+pub(super) fn finish<K: Kv>(
     folder: &Path,
     applicant: Applicant<DiskStorage>,
-    store: SledKv,
+    store: K,
     enrolment: &Enrolment,
 ) -> Result<FieldDevice, Failure> {
-    match applicant.finish(store, enrolment, Incarnation(clock::draw())) {
-        // The device is enrolled. What its store held comes again, or is put aside.
-        Err(DeviceError::Confirmed(_)) => folder::open(folder),
-        finished => Ok(finished?),
-    }
+    applicant.keep(&store, enrolment, Incarnation(clock::draw()))?;
+    drop(store);
+    folder::open(folder)
 }
 
 fn refused(error: EnrolError) -> Failure {

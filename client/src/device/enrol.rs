@@ -118,22 +118,37 @@ impl<S: Storage> Applicant<S> {
         }
     }
 
-    /// Keeps what the server answered and opens the device.
-    ///
-    /// `incarnation` is drawn by the caller and used where the folder has no life of its own for
-    /// this journal yet.
+    /// Keeps what the server answered and opens the device, as [`Applicant::keep`] and [`Device::open`]
+    /// do one after the other.
     ///
     /// # Errors
-    /// [`super::IdentityError::Answer`] if a statement does not hold,
-    /// [`DeviceError::OtherServer`] as in [`Applicant::open`] and [`Applicant::check`], or what cannot
-    /// be read or written. Where it is a [`DeviceError::Confirmed`] the device is enrolled, and
-    /// opens with another store.
+    /// As both of them.
     pub fn finish<K: Kv>(
         self,
         kv: K,
         enrolment: &Enrolment,
         incarnation: Incarnation,
     ) -> Result<Device<S, K>, DeviceError> {
+        let folders = self.keep(&kv, enrolment, incarnation)?;
+        Device::open(folders, kv)
+    }
+
+    /// Keeps what the server answered. The folders that it answers are those of an enrolled device, even
+    /// where that opens with another store only; after an error they belong to whom they did before.
+    ///
+    /// `kv` is the confirmed store. `incarnation` is drawn by the caller and used where the folder has
+    /// no life of its own for this journal yet.
+    ///
+    /// # Errors
+    /// [`super::IdentityError::Answer`] if a statement does not hold,
+    /// [`DeviceError::OtherServer`] as in [`Applicant::open`] and [`Applicant::check`], or what cannot
+    /// be read or written.
+    pub fn keep<K: Kv>(
+        self,
+        kv: &K,
+        enrolment: &Enrolment,
+        incarnation: Incarnation,
+    ) -> Result<Folders<S>, DeviceError> {
         let former = match identity::load(&*self.folders.home)? {
             Found::Enrolled(identity) => Some(identity),
             Found::Nothing | Found::Key(_) => None,
@@ -157,7 +172,7 @@ impl<S: Storage> Applicant<S> {
             .is_some_and(|left| left.server() != next.server());
         if let Some(left) = left.as_ref().filter(|_| is_elsewhere) {
             refuse_unsent(&self.folders, left.url())?;
-            refuse_lacking(&kv, left.url())?;
+            refuse_lacking(kv, left.url())?;
         }
         if is_enrolled {
             mark_missing_tail(&self.folders)?;
@@ -169,7 +184,7 @@ impl<S: Storage> Applicant<S> {
         }
         drop(tail);
         identity::keep(&*self.folders.home, &self.key, &answer)?;
-        Device::open(self.folders, kv)
+        Ok(self.folders)
     }
 }
 

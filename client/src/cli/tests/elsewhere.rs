@@ -1,5 +1,7 @@
 //! Folders that another server's link is opened in, and what becomes of the first one's evidence.
 
+use bukti_core::kv::{KvFault, MemoryKv};
+
 use super::*;
 
 /// A server that was founded with a key of its own.
@@ -75,6 +77,28 @@ fn what_another_servers_link_finds_in_a_folder_is_put_aside_and_named() {
     let expected = ["store.other-02", "store.other-1", "store.other-3"];
     assert_eq!(places, expected.map(Some));
     assert_eq!(ani.put_aside(1), first);
+}
+
+/// Whether the first server lacks something is looked at once more, behind the use of the invitation.
+#[test]
+fn a_folder_whose_store_is_not_read_stays_the_first_servers_and_is_not_called_enrolled() {
+    let ani = Server::new().officer("Ani");
+    let other = another();
+    let link = InvitationLink {
+        url: "https://other.example".into(),
+        secret: [2; 16],
+        server: other.id(),
+    };
+    let identity = || fs::read(ani.folder.join("identity.cbor")).unwrap();
+    let before = identity();
+    let folders = Folders::on_disk(&ani.folder).unwrap();
+    let applicant = Applicant::open(folders, &link, [7; 32]).unwrap();
+    let store = MemoryKv::new();
+    store.fail_at(1, KvFault::Io);
+    let enrolment = other.enrolment(ani.device, "Ani", &[(Role::Officer, VILLAGE)]);
+    let finished = enrol::finish(&ani.folder, applicant, store, &enrolment);
+    assert!(matches!(finished, Err(Failure::Failed(_))), "{finished:?}");
+    assert_eq!(identity(), before);
 }
 
 /// The store is renamed before another one is begun, and either may be where a process ends.
