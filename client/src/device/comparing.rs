@@ -345,7 +345,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// is [`ClientSession::comparing`](bukti_sync_protocol::client::ClientSession::comparing).
     /// Ask after every event, behind [`Device::returns`] and before [`Device::offers`]: edits to be
     /// entered again are by that, once what the server has is here, and go to quarantine where
-    /// nothing is to come any more that they build on.
+    /// nothing is to come any more that they build on. Refused edits that had no room there are offered
+    /// once more.
     ///
     /// Where nothing was asked for and nothing taken, or something was compared until they came, the
     /// last digests may be older than what was compared: such a difference counts once another session
@@ -358,6 +359,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         comparisons.was_comparing = comparing;
         comparisons.compared_since |= comparing;
         let survived = self.survivors(now, comparing)?;
+        self.retry_unkept(now);
         if !comparing {
             self.enter_stale_again(now)?;
             self.give_up_stale(now)?;

@@ -21,7 +21,7 @@ use super::comparing::{Compare, Comparisons, Survived};
 use super::giving::Giving;
 use super::tail::Pending;
 use super::{Device, DeviceError};
-use crate::limits::OFFERED_RUNS_MAX;
+use crate::limits::{ENTERING_RETRY_MS, OFFERED_RUNS_MAX};
 
 /// What the session has to be told after an event was handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,8 +136,16 @@ pub(super) struct Session {
     /// Documents of which the server said that they left scope.
     pub(super) left: BTreeSet<DocumentId>,
     pub(super) entering: Entering,
-    /// What the server said of an edit that could not be kept as refused for want of space.
-    pub(super) refused_unkept: Option<String>,
+    /// Refused, and not kept as that for want of space.
+    unkept: BTreeMap<RunId, Unkept>,
+}
+
+/// A refusal for which the device's disk had no room.
+#[derive(Debug)]
+struct Unkept {
+    /// What the server said.
+    sentence: String,
+    at: WallMs,
 }
 
 impl Session {
@@ -221,7 +229,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// What the present session, or the last one, put off for want of space on the device's disk.
     pub fn put_off(&self) -> Option<PutOff> {
         let session = &self.session;
-        let refusal = session.refused_unkept.clone().map(PutOff::Refusal);
+        let mut unkept = session.unkept.iter();
+        let unkept = unkept.find(|(run, _)| self.tail.find(run).is_some());
+        let refusal = unkept.map(|(_, unkept)| PutOff::Refusal(unkept.sentence.clone()));
         let enters = matches!(session.entering, Entering::PutOff(_)).then_some(PutOff::Entering);
         refusal.or(enters)
     }
@@ -246,10 +256,18 @@ impl<S: Storage, K: Kv> Device<S, K> {
                 return false;
             }
             let run = pending.id();
-            let waits =
-                self.session.waiting.contains(&run) || self.session.behind.contains_key(&run);
+            let waits = self.session.waiting.contains(&run)
+                || self.session.behind.contains_key(&run)
+                || self.session.unkept.contains_key(&run);
             pending.received.is_none() && !waits
         })
+    }
+
+    /// Lets runs be offered again whose refusal had no room some time ago: there may be some by now, and
+    /// a session may last for days.
+    pub(super) fn retry_unkept(&mut self, now: WallMs) {
+        let is_recent = |unkept: &Unkept| now.abs_diff(unkept.at) < ENTERING_RETRY_MS;
+        self.session.unkept.retain(|_, unkept| is_recent(unkept));
     }
 
     /// Keeps the beginnings of large items for the next session.
@@ -446,10 +464,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
             let renewed = self.tail.renew(Incarnation(random), false);
             let renewed = renewed.map_err(DeviceError::from);
             match renewed.and_then(|()| self.refuse(now, &[run], (code, sentence))) {
-                // It is refused again in the next session, and keeps nothing else away meanwhile.
+                // It is offered and refused again later, and keeps nothing else away meanwhile.
                 Err(error) if is_for_want_of_space(&error) => {
-                    self.session.waiting.insert(run);
-                    self.session.refused_unkept = Some(sentence.to_owned());
+                    let sentence = sentence.to_owned();
+                    let unkept = Unkept { sentence, at: now };
+                    self.session.unkept.insert(run, unkept);
                 }
                 refused => refused?,
             }

@@ -14,8 +14,9 @@ use bukti_sync_protocol::client::Event;
 use bukti_sync_protocol::item::Item;
 
 use super::world::{NOW, Phone, WARD, World, evidence};
+use crate::device::tail::Settled;
 use crate::device::{DeviceError, PutOff};
-use crate::limits::TAIL_RESERVE_BYTES;
+use crate::limits::{ENTERING_RETRY_MS, TAIL_RESERVE_BYTES};
 
 /// A call that nobody comes to.
 const NEVER: u64 = u64::MAX / 2;
@@ -454,6 +455,60 @@ fn a_refusal_that_a_full_disk_cannot_keep_stops_nothing_else_and_comes_again() {
         (siti.device().unsent(), siti.device().quarantined().len()),
         (0, 1)
     );
+}
+
+/// A session may last for days, and nothing else would offer the run in it again.
+#[test]
+fn a_refusal_that_a_full_disk_cannot_keep_comes_again_in_the_same_session() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut siti, "Papan");
+    let (tail, device) = (siti.tail.clone(), siti.device());
+    device.opening(Vec::new(), "").unwrap();
+    let run = device.offers()[0].run;
+    let refused = |run| Event::Rejected {
+        run,
+        code: "forbidden".into(),
+        sentence: "Only an officer may edit.".into(),
+    };
+    tail.set_free_bytes(TAIL_RESERVE_BYTES - 1);
+    device.handle_event(NOW, [1; 16], &refused(run)).unwrap();
+    let sentence = "Only an officer may edit.".to_owned();
+    assert_eq!(device.put_off(), Some(PutOff::Refusal(sentence)));
+    let later = NOW + ENTERING_RETRY_MS as i64;
+    device.conclude(later - 1, true).unwrap();
+    assert_eq!(device.offers(), []);
+    assert!(device.put_off().is_some());
+    device.conclude(later, true).unwrap();
+    assert_eq!(device.put_off(), None);
+    assert_eq!(device.offers()[0].run, run);
+    tail.set_free_bytes(u64::MAX);
+    device.handle_event(later, [2; 16], &refused(run)).unwrap();
+    assert_eq!((device.unsent(), device.quarantined().len()), (0, 1));
+    assert_eq!(device.put_off(), None);
+}
+
+/// The server has it by then, as another session on a copy of the device may show.
+#[test]
+fn a_refusal_of_what_waits_no_more_is_not_what_keeps_the_rest() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut siti, "Papan");
+    world.create(&mut siti, "Baliho");
+    let (tail, device) = (siti.tail.clone(), siti.device());
+    device.opening(Vec::new(), "").unwrap();
+    let run = device.offers()[0].run;
+    tail.set_free_bytes(TAIL_RESERVE_BYTES - 1);
+    let refused = Event::Rejected {
+        run,
+        code: "forbidden".into(),
+        sentence: "No.".into(),
+    };
+    device.handle_event(NOW, [1; 16], &refused).unwrap();
+    assert!(device.put_off().is_some());
+    tail.set_free_bytes(u64::MAX);
+    device.tail.settle(vec![run], Settled::Left).unwrap();
+    assert_eq!((device.put_off(), device.unsent()), (None, 1));
 }
 
 #[test]
