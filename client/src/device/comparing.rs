@@ -107,6 +107,11 @@ impl Comparisons {
         self.returned_through = self.returned_through.max(position);
     }
 
+    /// Units stand elsewhere: what is compared is not what lies there now.
+    pub(super) fn units_moved(&mut self) {
+        self.all.clear();
+    }
+
     pub(super) fn are_concluded(&self) -> bool {
         self.all.iter().all(|compared| compared.concluded)
     }

@@ -216,6 +216,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
             self.open.remove(&id);
             self.remove_if_left(&id)?;
         }
+        if units_move {
+            self.session.comparisons.units_moved();
+        }
         if states_change {
             self.read_grants()?;
         }

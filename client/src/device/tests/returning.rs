@@ -1,12 +1,17 @@
 //! What is told of evidence that a server lost, until it is given back.
 
-use bukti_core::authority::Role;
+use bukti_core::authority::{Audience, Role};
+use bukti_core::digest::Digest;
 use bukti_core::evidence::Edit;
 use bukti_core::id::{DocumentId, JournalId};
+use bukti_core::record::{Fact, MoveFact, Signed, Statement};
+use bukti_sync_protocol::client::Event;
+use bukti_sync_protocol::item::Item;
+use ed25519_dalek::SigningKey;
 
 use super::differing::spoil;
 use super::world::{NOW, Phone, WARD, World};
-use crate::device::Delivery;
+use crate::device::{Delivery, Reaction};
 
 /// Documents that are to be given back by the status, the list and one by one.
 fn to_give_back(phone: &mut Phone, ids: &[DocumentId]) -> usize {
@@ -106,6 +111,48 @@ fn a_difference_that_stays_leaves_nothing_to_be_given_back() {
     world.sync(&mut siti);
     assert_eq!(world.comparisons, before);
     assert_eq!(to_give_back(&mut siti, &ids), 0);
+}
+
+/// What was compared before is not what lies there then, and a watch does not end for days.
+#[test]
+fn what_is_compared_is_compared_again_in_the_session_in_which_a_unit_moves() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let id = world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    siti.device().opening(Vec::new(), "").unwrap();
+    let up_to_date = |differs: u8| Event::UpToDate {
+        cursor: vec![7],
+        position: 9,
+        digests: vec![(
+            WARD.parse().unwrap(),
+            Audience::Unit,
+            Digest::from([differs; 32]),
+            1,
+        )],
+    };
+    let mut hears = |event: &Event| {
+        let device = siti.device();
+        let reaction = device.handle_event(NOW, [4; 16], event).unwrap();
+        let told = device.conclude(NOW, false).unwrap().len();
+        let compares = matches!(reaction, Reaction::Compare { compare, .. } if !compare.is_empty());
+        (compares, told, to_give_back(&mut siti, &[id]))
+    };
+    assert_eq!(hears(&Event::Void), (false, 0, 1));
+    assert_eq!(hears(&up_to_date(7)), (true, 0, 0));
+    let [unit, parent] = ["13.76.02.1002", "13.76.01"].map(|scope| scope.parse().unwrap());
+    let fact = Fact::Move(MoveFact { unit, parent });
+    let key = SigningKey::from_bytes(&[1; 32]);
+    let page = Event::Page {
+        items: vec![Item::Fact {
+            position: 9,
+            statement: Signed::new(Statement { at: NOW, fact }, &key).to_bytes(),
+        }],
+        cursor: vec![8],
+    };
+    assert_eq!(hears(&page), (false, 0, 1));
+    assert_eq!(hears(&up_to_date(8)), (true, 0, 0));
+    assert_eq!(siti.device().findings().unwrap(), []);
 }
 
 fn hear_of_loss_again(world: &mut World, phone: &mut Phone, ids: &[DocumentId]) {
