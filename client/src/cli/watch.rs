@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bukti_client::clock;
-use bukti_client::device::Finding;
+use bukti_client::device::{Finding, Status};
 use bukti_client::driver::{self, Progress, SyncError};
 use bukti_client::limits::{REQUESTS_QUEUED, SYNC_LOOK_EVERY_MS};
 use bukti_command::control::{ControlServer, Request};
@@ -50,10 +50,10 @@ pub(super) fn run(folder: &Path, json: bool) -> Result<Reply, Failure> {
     let hub = Arc::new(Hub {
         folder: folder.to_owned(),
         sender: Mutex::new(Some(sender)),
-        view: Mutex::new(View {
+        view: Arc::new(Mutex::new(View {
             summary: Summary::starting_from(&device),
             ..View::default()
-        }),
+        })),
     });
     let stop = control.stopper();
     let serving = thread::Builder::new()
@@ -117,7 +117,7 @@ struct Hub {
     folder: PathBuf,
     /// `None` once the end is near.
     sender: Mutex<Option<tokio::sync::mpsc::Sender<Wish>>>,
-    view: Mutex<View>,
+    view: Arc<Mutex<View>>,
 }
 
 /// What the session is known to be doing.
@@ -214,6 +214,14 @@ impl Hub {
         answered.recv().map_err(|_| ending())
     }
 
+    /// How the device and its session stand at one moment: what comes between two looks would make
+    /// edits that are received look left behind.
+    fn look(&self) -> Result<(Status, View), Failure> {
+        let view = Arc::clone(&self.view);
+        let (status, view) = self.ask(move |device| (device.status(), locked(&view).clone()))?;
+        Ok((status?, view))
+    }
+
     fn wish(&self, wish: Wish) -> Result<(), Failure> {
         let sender = locked(&self.sender).clone().ok_or_else(ending)?;
         sender.blocking_send(wish).map_err(|_| ending())
@@ -236,12 +244,11 @@ impl Hub {
         let mut is_there = false;
         let until = Instant::now() + typed.timeout;
         loop {
-            let status = self.ask(FieldDevice::status)??;
-            let view = self.view().clone();
-            let mut summary = view.summary.since(&before.summary);
-            summary.stand(&status);
             // Where the sender is gone, the connection ended, and that is told below.
             is_there = is_there || answer.try_recv().is_ok();
+            let (status, view) = self.look()?;
+            let mut summary = view.summary.since(&before.summary);
+            summary.stand(&status);
             if view.up_to_date && view.done && is_there {
                 summary.up_to_date = summary.is_settled();
                 return Ok(sync::ended_in_order(&summary, &status, json));
@@ -420,6 +427,8 @@ mod tests {
     #[derive(Clone, Copy)]
     enum Link {
         Stands,
+        /// What is awaited comes as soon as somebody looked.
+        Late,
         Dead,
     }
 
@@ -429,11 +438,11 @@ mod tests {
         let hub = Arc::new(Hub {
             folder: person.folder().to_owned(),
             sender: Mutex::new(Some(sender)),
-            view: Mutex::default(),
+            view: Arc::default(),
         });
         let (mut device, asked) = (folder::open(person.folder()).unwrap(), Arc::clone(&hub));
         let owner = thread::spawn(move || {
-            let (mut waits, mut looks) = (Vec::new(), 0);
+            let (mut waits, mut looks, mut late) = (Vec::new(), 0, false);
             while let Some(wish) = wishes.blocking_recv() {
                 match wish {
                     Wish::Work(work) => {
@@ -447,9 +456,20 @@ mod tests {
                             });
                         }
                         work(&mut device);
+                        if std::mem::take(&mut late) {
+                            asked.learn(&up_to_date());
+                            asked.carry(0, true);
+                            device.opening(Vec::new(), "").unwrap();
+                            let runs = device.offers().into_iter().map(|offer| (offer.run, 7));
+                            let accepted = Event::Accepted(runs.collect());
+                            device.handle_event(7, [0; 16], &accepted).unwrap();
+                        }
                     }
                     Wish::Ask(asks) => match link {
-                        Link::Stands => asks.send(()).unwrap(),
+                        Link::Stands | Link::Late => {
+                            late = matches!(link, Link::Late);
+                            asks.send(()).unwrap();
+                        }
                         Link::Dead => waits.push(asks),
                     },
                     // An attempt was asked for, and it fails.
@@ -557,6 +577,18 @@ mod tests {
         let reply = ask(&hub, "sync");
         assert_eq!(reply.exit, Exit::Failed, "{}", reply.stderr);
         assert!(!reply.stderr.contains("not reached"), "{}", reply.stderr);
+        hub.close();
+        owner.join().unwrap();
+    }
+
+    #[test]
+    fn a_sync_beside_a_watch_takes_nothing_for_left_behind_that_is_received_while_it_looks() {
+        let ani = Server::new().officer("Ani");
+        let (hub, owner) = hub(&ani, Link::Late);
+        ask(&hub, "evidence new --kind photo --title Papan --row I.1.3");
+        hub.view().note(&Progress::Connected);
+        let reply = ask(&hub, "sync");
+        assert_eq!((reply.exit, reply.stderr.as_str()), (Exit::Done, ""));
         hub.close();
         owner.join().unwrap();
     }
