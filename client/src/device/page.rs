@@ -244,13 +244,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
             return Ok(());
         }
         for (id, row) in self.confirmed.documents()? {
-            let admitted = audience(&self.grants, self.placements.lineage(&row.scope));
             let back = DocumentRow {
                 left: false,
                 ..row.clone()
             };
-            let stays = |admitted| back.audiences().any(|of| of == admitted);
-            if admitted.is_some_and(stays) {
+            if self.admits(&back) {
                 if row.left {
                     let mut change = self.confirmed.change();
                     change.put_document(&id, &back, None)?;
@@ -268,6 +266,12 @@ impl<S: Storage, K: Kv> Device<S, K> {
             }
         }
         Ok(self.confirmed.update(|meta| meta.looks_for_left = false)?)
+    }
+
+    /// Whether the grants let the person read a document that did not leave.
+    pub(super) fn admits(&self, row: &DocumentRow) -> bool {
+        let admitted = audience(&self.grants, self.placements.lineage(&row.scope));
+        admitted.is_some_and(|admitted| row.audiences().any(|of| of == admitted))
     }
 
     /// Whether a document may be lacking where it belongs: its server lost records and was not found

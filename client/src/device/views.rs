@@ -421,7 +421,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
         for (id, row) in self.confirmed.documents()? {
             if !row.left {
                 documents.insert(id);
-                to_give_back += usize::from(self.awaits_return(&row));
+                // What is out of reach nobody can give: it is among what was not taken back.
+                let is_given = self.awaits_return(&row) && self.admits(&row);
+                to_give_back += usize::from(is_given);
             }
         }
         documents.extend(self.tail.pending().iter().map(|pending| pending.document()));

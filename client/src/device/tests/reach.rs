@@ -253,6 +253,29 @@ fn what_a_server_was_found_to_hold_leaves_although_it_lacks_something_elsewhere(
     assert!(siti.device().show(&near).is_ok(), "the server may lack it");
 }
 
+/// It is among what was not taken back: as something to be given it would keep the device from ever
+/// being up to date.
+#[test]
+fn what_is_out_of_reach_is_not_counted_among_what_is_to_be_given_back() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, "13.76");
+    let device = siti.device().id();
+    create_at(&mut siti, ELSEWHERE, "Jauh");
+    create_at(&mut siti, WARD, "Dekat");
+    world.sync(&mut siti);
+    siti.device().opening(Vec::new(), "").unwrap();
+    hears(&mut siti, &Event::Void);
+    assert_eq!(siti.device().status().unwrap().to_give_back, 2);
+    let page = states(device, grants(Role::Officer, WARD), NOW + 9, 10);
+    hears(&mut siti, &page);
+    hears(&mut siti, &up_to_date(10, Some(Audience::Unit)));
+    assert_eq!(siti.device().status().unwrap().to_give_back, 1);
+    siti.device().conclude(NOW, false).unwrap();
+    let status = siti.device().status().unwrap();
+    assert!(siti.device().confirmed.meta().has_lost_history);
+    assert_eq!((status.to_give_back, status.not_taken_back), (0, 1));
+}
+
 fn create_at(phone: &mut Phone, scope: &str, title: &str) -> DocumentId {
     let scope = scope.parse().unwrap();
     let new = super::world::evidence(title);
