@@ -1,6 +1,6 @@
 //! Every bound of the device, with its reason.
 
-use bukti_sync_protocol::limits::PING_MS;
+use bukti_sync_protocol::limits::{PING_MS, SUBSCRIPTIONS_MAX};
 
 /// Bytes of disk that the tail leaves free: two of its segments and as much again, so that it can
 /// be opened on a disk that is nearly full.
@@ -89,3 +89,7 @@ pub const REQUESTS_QUEUED: usize = 16;
 
 /// Milliseconds between two looks of a command that waits for the process that syncs.
 pub const SYNC_LOOK_EVERY_MS: u64 = 100;
+
+/// Subscriptions that a device notes as compared since its server lost records: what one may read at
+/// most, and as many again where its grants change meanwhile.
+pub const AGREED_MAX: usize = 2 * SUBSCRIPTIONS_MAX;

@@ -104,9 +104,9 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
 
     /// The same until documents and their trials have cost so much ([`limits::TURN_COST_MAX`]), or
     /// what is to be stored is [`limits::FOLD_BYTES`] long: whoever brings something to many long
-    /// documents, or fails one many times, must not keep everybody else waiting. One document is judged
-    /// in each turn, and one run of each that is judged is settled; each of the ledger's threads may end
-    /// what it began.
+    /// documents, or fails one many times, must not keep everybody else waiting. At least one
+    /// document is judged in each turn, and at least one run of each that is judged is settled; each of
+    /// the ledger's threads may end what it began.
     ///
     /// # Errors
     /// As [`Ledger::accept`].

@@ -14,7 +14,7 @@ use bukti_sync_protocol::fragment::ItemId;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
-use crate::limits::SURVIVED_LEFT_ALONE_MS;
+use crate::limits::{AGREED_MAX, SURVIVED_LEFT_ALONE_MS};
 
 /// What the rows belong to, and a few words about the session.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -107,9 +107,8 @@ impl Meta {
     ) {
         self.survived
             .retain(|survived| !survived.is_of(prefix, audience));
-        let agreed = Agreed::new(prefix, audience, except);
-        if self.has_lost_history && !self.agreed.contains(&agreed) {
-            self.agreed.push(agreed);
+        if self.has_lost_history {
+            Agreed::new(prefix, audience, except).keep_in(&mut self.agreed);
         }
     }
 
@@ -120,9 +119,8 @@ impl Meta {
         audience: Audience,
         except: &[Scope],
     ) {
-        let compared = Agreed::new(prefix, audience, except);
-        if self.has_lost_history && !self.compared.contains(&compared) {
-            self.compared.push(compared);
+        if self.has_lost_history {
+            Agreed::new(prefix, audience, except).keep_in(&mut self.compared);
         }
     }
 
@@ -186,6 +184,18 @@ impl Agreed {
             audience: audience_byte(audience),
             except: except.to_vec(),
         }
+    }
+
+    /// Adds it to others. Whoever answers names the subscriptions: where they are more than any device
+    /// reads, the oldest goes, and what lay in it counts as not compared again.
+    fn keep_in(self, all: &mut Vec<Self>) {
+        if all.contains(&self) {
+            return;
+        }
+        if all.len() >= AGREED_MAX {
+            all.remove(0);
+        }
+        all.push(self);
     }
 
     /// Whether a document that was held is in one of these.

@@ -13,6 +13,7 @@ use bukti_sync_protocol::item::Item;
 use ed25519_dalek::SigningKey;
 
 use super::world::{NOW, Phone, WARD, World};
+use crate::limits::AGREED_MAX;
 
 const ELSEWHERE: &str = "13.76.02.1002";
 
@@ -372,15 +373,49 @@ fn less_that_was_compared_under_the_same_prefix_does_not_end_a_loss() {
     assert!(!is_over(read(&[])));
 }
 
-/// The server was put back to before it took a device's grants away.
+/// Whoever answers names what was compared, in a row that is read and written as a whole.
 #[test]
-fn a_device_whose_grants_were_taken_gives_that_back_and_is_sent_nothing() {
+fn what_is_noted_as_compared_is_bounded() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    let note = |device: &mut Phone, village: usize| {
+        let prefix: Scope = format!("13.76.01.{}", 1_001 + village).parse().unwrap();
+        let noted = device.device().confirmed.update(|meta| {
+            meta.compare(&prefix, Audience::Unit, &[]);
+            meta.agree(&prefix, Audience::Unit, &[]);
+        });
+        noted.unwrap();
+    };
+    let size = |device: &mut Phone| {
+        minicbor::to_vec(device.device().confirmed.meta())
+            .unwrap()
+            .len()
+    };
+    let lost = siti.device().confirmed.update(|meta| meta.lost_history());
+    lost.unwrap();
+    (0..AGREED_MAX).for_each(|village| note(&mut siti, village));
+    let full = size(&mut siti);
+    (AGREED_MAX..2 * AGREED_MAX).for_each(|village| note(&mut siti, village));
+    assert_eq!(size(&mut siti), full);
+    note(&mut siti, AGREED_MAX);
+    assert_eq!(size(&mut siti), full);
+}
+
+/// A server, and two officers who hold the same document.
+fn with_two() -> (World, Phone, Phone) {
     let mut world = World::new();
     let mut siti = world.phone("Siti", Role::Officer, WARD);
     let mut budi = world.phone("Budi", Role::Officer, WARD);
     create_at(&mut siti, WARD, "Papan");
     world.sync(&mut siti);
     world.sync(&mut budi);
+    (world, siti, budi)
+}
+
+/// The server was put back to before it took a device's grants away.
+#[test]
+fn a_device_whose_grants_were_taken_gives_that_back_and_is_sent_nothing() {
+    let (mut world, _, mut budi) = with_two();
     let copy = world.journal.duplicate();
     let device = budi.device().id();
     world.ledger.grant(NOW + 1, device, Vec::new()).unwrap();
@@ -405,12 +440,7 @@ fn a_device_whose_grants_were_taken_gives_that_back_and_is_sent_nothing() {
 #[test]
 fn a_device_whose_grants_were_taken_is_told_by_what_others_give_back() {
     for is_connected in [false, true] {
-        let mut world = World::new();
-        let mut siti = world.phone("Siti", Role::Officer, WARD);
-        let mut budi = world.phone("Budi", Role::Officer, WARD);
-        create_at(&mut siti, WARD, "Papan");
-        world.sync(&mut siti);
-        world.sync(&mut budi);
+        let (mut world, mut siti, mut budi) = with_two();
         let copy = world.journal.duplicate();
         let device = budi.device().id();
         world.ledger.grant(NOW + 1, device, Vec::new()).unwrap();
@@ -432,12 +462,7 @@ fn a_device_whose_grants_were_taken_is_told_by_what_others_give_back() {
 /// And where the server was founded anew, so that the device shows its certificate first.
 #[test]
 fn a_device_whose_grants_were_taken_is_told_once_it_is_confirmed() {
-    let mut world = World::new();
-    let mut siti = world.phone("Siti", Role::Officer, WARD);
-    let mut budi = world.phone("Budi", Role::Officer, WARD);
-    create_at(&mut siti, WARD, "Papan");
-    world.sync(&mut siti);
-    world.sync(&mut budi);
+    let (mut world, mut siti, mut budi) = with_two();
     let device = budi.device().id();
     world.ledger.grant(NOW + 1, device, Vec::new()).unwrap();
     world.sync(&mut siti);

@@ -151,8 +151,9 @@ fn moved_unit(record: Record) -> Result<Option<Scope>, ReadError> {
     let Record::Server(signed) = record else {
         return Ok(None);
     };
-    Ok(match signed.into_original()?.fact() {
-        Fact::Move(fact) => Some(fact.unit.clone()),
-        _other => None,
-    })
+    let original = signed.into_original()?;
+    let Fact::Move(fact) = original.fact() else {
+        return Ok(None);
+    };
+    Ok(Some(fact.unit.clone()))
 }
