@@ -28,6 +28,7 @@ mod losing;
 mod page;
 mod quarantine;
 mod restage;
+mod stale;
 mod sync;
 mod tail;
 mod view;

@@ -38,6 +38,8 @@ pub mod domain {
     pub const ITEM: &str = "bukti.item.1";
     /// The incarnation that follows another without a random draw.
     pub const INCARNATION: &str = "bukti.incarnation.1";
+    /// The incarnation of what is entered again in place of a run, from the run's name.
+    pub const ENTERED_AGAIN: &str = "bukti.entered-again.1";
     /// Fingerprint of a set of concurrent values.
     pub const CONFLICT: &str = "bukti.conflict.1";
     /// Sum of a device's identity file.

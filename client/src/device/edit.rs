@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::{Automerge, Change, ReadDoc};
 use bukti_core::authority::{Action, decide};
-use bukti_core::envelope::{Body, DocumentKind, Envelope, Root, Run};
+use bukti_core::envelope::{Body, DocumentKind, Envelope, Root, Run, Seen};
 use bukti_core::evidence::{self, Declared, Edit, NewEvidence, reads_ready};
-use bukti_core::id::{Actor, DocumentId, RunId, WallMs};
+use bukti_core::id::{Actor, DocumentId, Incarnation, RunId, WallMs};
 use bukti_core::journal::Storage;
 use bukti_core::kind::{FieldType, Kinds};
 use bukti_core::kv::Kv;
@@ -16,6 +16,16 @@ use bukti_core::validate::check_run;
 
 use super::tail::Pending;
 use super::{Device, DeviceError};
+
+/// What a run says of when it was sealed, and in which life of the store.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) incarnation: Incarnation,
+    /// The number of the run before it in this life, 0 if it is the first.
+    pub(super) behind: u64,
+    pub(super) time: WallMs,
+    pub(super) seen: Option<Seen>,
+}
 
 impl<S: Storage, K: Kv> Device<S, K> {
     /// Starts a piece of evidence in `scope`; it is on the disk when this returns.
@@ -116,6 +126,16 @@ impl<S: Storage, K: Kv> Device<S, K> {
         Actor::derive(&self.id(), id, &self.tail.incarnation())
     }
 
+    /// The present moment of the store, where the clock says `now`.
+    pub(super) fn moment(&self, now: WallMs) -> Moment {
+        Moment {
+            incarnation: self.tail.incarnation(),
+            behind: self.tail.last().map_or(0, |last| last.number),
+            time: now,
+            seen: self.confirmed.meta().seen,
+        }
+    }
+
     /// Seals changes that were just made under the present actor, and keeps them. `document` is the
     /// document with them.
     fn seal(
@@ -126,52 +146,22 @@ impl<S: Storage, K: Kv> Device<S, K> {
         changes: Vec<Vec<u8>>,
         document: &Automerge,
     ) -> Result<RunId, DeviceError> {
-        let run = self.sign(now, id, root, changes, document, None)?;
+        let publish = self.publishes(&id, document)?;
+        let run = self.enclose(&self.moment(now), id, root, changes, publish)?;
+        sendable(&run, document)?;
         let name = run.id();
         self.tail.seal(&[run], Vec::new())?;
         Ok(name)
     }
 
-    /// A run of changes that were just made under the present actor, behind `former` where that is
-    /// to be kept with it, as it can be sent.
-    pub(super) fn sign(
+    /// A run of changes that were made under the actor of `moment`.
+    pub(super) fn enclose(
         &self,
-        now: WallMs,
+        moment: &Moment,
         id: DocumentId,
         root: Option<Root>,
         changes: Vec<Vec<u8>>,
-        document: &Automerge,
-        former: Option<&Run>,
-    ) -> Result<Run, DeviceError> {
-        let former = former.map(|former| former.envelope.body());
-        let publish =
-            former.is_some_and(|former| former.publish) || self.publishes(&id, document)?;
-        let last = self.tail.last().map_or(0, |last| last.number);
-        let number = former.map_or(last, |former| former.number) + 1;
-        let run = self.enclose(now, id, root, changes, (number, publish))?;
-        self.sendable(&run, document)?;
-        Ok(run)
-    }
-
-    /// Whether changes are more than one run may hold.
-    pub(super) fn is_too_much(
-        &self,
-        now: WallMs,
-        id: DocumentId,
-        root: Option<Root>,
-        changes: &[Vec<u8>],
-    ) -> Result<bool, DeviceError> {
-        let run = self.enclose(now, id, root, changes.to_vec(), (1, false))?;
-        Ok(check_bytes(&run).is_err())
-    }
-
-    fn enclose(
-        &self,
-        now: WallMs,
-        id: DocumentId,
-        root: Option<Root>,
-        changes: Vec<Vec<u8>>,
-        (number, publish): (u64, bool),
+        publish: bool,
     ) -> Result<Run, DeviceError> {
         let unreadable = |reason: String| DeviceError::Document {
             document: id,
@@ -183,34 +173,26 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let body = Body {
             document: id,
             root,
-            incarnation: self.tail.incarnation(),
-            number,
+            incarnation: moment.incarnation,
+            number: moment.behind + 1,
             first_seq: last.seq() + 1 - u64::from(count),
             count,
             last_hash: last.hash().into(),
             publish,
-            device_time: now,
-            seen: self.confirmed.meta().seen,
+            device_time: moment.time,
+            seen: moment.seen,
             device: self.id(),
         };
         let envelope = Envelope::seal(body, self.identity.key());
         Ok(Run { envelope, changes })
     }
 
-    /// Refuses what no server would take, before it is sealed.
-    fn sendable(&self, run: &Run, document: &Automerge) -> Result<(), DeviceError> {
-        check_bytes(run)?;
-        let is_full = document.stats().num_changes > DOCUMENT_CHANGES_TAKEN
-            || document.save().len() > DOCUMENT_BYTES_MAX;
-        if is_full {
-            let sentence = "the document is full; continue in a new one";
-            return Err(DeviceError::Unsendable(sentence.into()));
-        }
-        Ok(())
-    }
-
     /// From the first *ready* on, every run says that the document is published.
-    fn publishes(&self, id: &DocumentId, document: &Automerge) -> Result<bool, DeviceError> {
+    pub(super) fn publishes(
+        &self,
+        id: &DocumentId,
+        document: &Automerge,
+    ) -> Result<bool, DeviceError> {
         let confirmed = self.confirmed.document(id)?;
         Ok(confirmed.is_some_and(|row| row.published)
             || self.tail.of(*id).any(|pending| pending.body().publish)
@@ -218,8 +200,25 @@ impl<S: Storage, K: Kv> Device<S, K> {
     }
 }
 
+/// Refuses what no server would take, before it is sealed. `document` is the document with it.
+pub(super) fn sendable(run: &Run, document: &Automerge) -> Result<(), DeviceError> {
+    check_bytes(run)?;
+    check_room(document)
+}
+
+/// Refuses what makes a document larger than a server takes.
+pub(super) fn check_room(document: &Automerge) -> Result<(), DeviceError> {
+    let is_full = document.stats().num_changes > DOCUMENT_CHANGES_TAKEN
+        || document.save().len() > DOCUMENT_BYTES_MAX;
+    if is_full {
+        let sentence = "the document is full; continue in a new one";
+        return Err(DeviceError::Unsendable(sentence.into()));
+    }
+    Ok(())
+}
+
 /// Refuses a run that no server takes, whatever its document is.
-fn check_bytes(run: &Run) -> Result<(), DeviceError> {
+pub(super) fn check_bytes(run: &Run) -> Result<(), DeviceError> {
     let checked = Run::open(&run.to_bytes());
     let run = checked.map_err(|error| DeviceError::Unsendable(error.to_string()))?;
     check_run(run).map_err(|refusal| DeviceError::Unsendable(refusal.sentence))?;

@@ -1,52 +1,36 @@
-//! Work that cannot be pushed as it was sealed: to quarantine, or entered again.
+//! Work that a server refused: to quarantine, and entered again by its person.
 //!
 //! Edits are entered again where they were made, on the state that they were made on, under an
-//! actor of a new incarnation: what others wrote meanwhile merges as it would have merged with the
+//! actor of another incarnation: what others wrote meanwhile merges as it would have merged with the
 //! first sealing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::catch_unwind;
 
 use automerge::Automerge;
-use bukti_core::authority::{Action, Grant, decide};
 use bukti_core::causes::is_for_want_of_space;
-use bukti_core::envelope::{DocumentKind, Root, Run};
+use bukti_core::envelope::{Root, Run};
 use bukti_core::evidence::{self, Edit, NewEvidence, restage};
-use bukti_core::id::{ChangeHash, DocumentId, Incarnation, RunId, WallMs};
+use bukti_core::id::{Actor, ChangeHash, DocumentId, Incarnation, RunId, WallMs};
 use bukti_core::journal::Storage;
 use bukti_core::kv::Kv;
-use bukti_core::validate::RefusalCode;
-use bukti_sync_protocol::client::is_short;
 
-use super::edit::{change_with, with_shared_fields};
+use super::edit::{Moment, change_with, check_bytes, sendable, with_shared_fields};
 use super::quarantine::{Quarantined, RefusedEdits};
-use super::sync::Entering;
 use super::tail::{Pending, Settled};
-use super::view::extend;
+use super::view::{applied, extend};
 use super::{Device, DeviceError};
-use crate::limits::ENTERING_RETRY_MS;
 
 /// Edits about to be sealed again.
 struct Staged {
     document: DocumentId,
+    moment: Moment,
     root: Option<Root>,
     /// The changes of each run that they become: as few as can be sent.
     runs: Vec<Vec<Vec<u8>>>,
+    /// The document that they were made on, with them.
+    made: Automerge,
 }
-
-/// The code of runs of a former store that would not be taken as one run or more.
-const NOT_ENTERED_AGAIN: &str = "not-entered-again";
-
-/// Why runs of a former store are not entered again where nothing may be edited.
-const NOT_TO_BE_ENTERED: &str =
-    "The evidence is not this device's to read any more, and its grants let it edit nothing.";
-
-/// Why they are not where something may.
-const BUILDS_ON_NOTHING: (&str, &str) = (
-    "base-missing",
-    "The evidence that it builds on did not come to this device: it is where the grants do not \
-     reach, or the server lost it.",
-);
 
 impl<S: Storage, K: Kv> Device<S, K> {
     /// Refused runs, the oldest first.
@@ -112,17 +96,42 @@ impl<S: Storage, K: Kv> Device<S, K> {
             .filter(|pending| chosen.contains(&pending.id()))
             .collect();
         self.allow_again(&runs)?;
+        let stale = runs.iter().copied();
+        if !self.entered_elsewhere(&entry.document, stale)?.is_empty() {
+            return self.enter_rest_again(entry.document, &runs, *run);
+        }
         self.tail.renew(incarnation, false)?;
-        let staged = self.stage(now, entry.document, &runs, Some(random))?;
+        let staged = self.stage(self.moment(now), entry.document, &runs, random)?;
         let staged = staged.ok_or(DeviceError::BaseMissing(entry.document))?;
         let document = staged.document;
-        let replaces = chosen.iter().copied().collect();
-        let sealed = self.seal_staged(now, staged, replaces)?;
+        let sealed = self.seal_staged(staged, &runs)?;
         let by = sealed.unwrap_or(*run);
         for run in chosen {
             self.quarantine.entered_again(&run, by)?;
         }
         Ok((document, sealed))
+    }
+
+    /// The same for runs of which a copy of this store entered some: they are not a second time.
+    fn enter_rest_again(
+        &mut self,
+        id: DocumentId,
+        runs: &[&Pending],
+        asked: RunId,
+    ) -> Result<(DocumentId, Option<RunId>), DeviceError> {
+        let entered = self.make_each(id, runs)?;
+        let entered = entered.ok_or(DeviceError::BaseMissing(id))?;
+        if let Some(refusal) = entered.refusal() {
+            return Err(DeviceError::Unsendable(refusal.to_owned()));
+        }
+        let replaces = entered.by.keys().copied().collect();
+        self.open.remove(&id);
+        self.tail.seal(&entered.sealed, replaces)?;
+        let by = entered.by.get(&asked).copied();
+        for (run, by) in entered.by {
+            self.quarantine.entered_again(&run, by)?;
+        }
+        Ok((id, by.filter(|by| *by != asked)))
     }
 
     /// Notes in the quarantine what was entered again before the note could be written.
@@ -142,135 +151,6 @@ impl<S: Storage, K: Kv> Device<S, K> {
             }
         }
         Ok(())
-    }
-
-    /// Enters what a copied or restored store had sealed and no server has, again under a new
-    /// incarnation, once what the server has is here: it may have some of it. For when nothing is
-    /// compared. What builds on something else waits for [`Device::give_up_stale`], and everything
-    /// does where the disk has no room for it.
-    pub(super) fn enter_stale_again(&mut self, now: WallMs) -> Result<(), DeviceError> {
-        let meta = self.confirmed.meta();
-        let follows = self.session.comparisons.followed.is_some();
-        let is_everything = !meta.unconfirmed && !meta.cursor_is_void && !self.session.is_narrowed;
-        let is_due = match self.session.entering {
-            Entering::Due => true,
-            Entering::PutOff(at) => now.abs_diff(at) >= ENTERING_RETRY_MS,
-            Entering::Done => false,
-        };
-        if !(follows && is_everything && is_due) {
-            return Ok(());
-        }
-        self.session.entering = match self.enter_stale(now) {
-            Err(error) if is_for_want_of_space(&error) => Entering::PutOff(now),
-            entered => entered.map(|()| Entering::Done)?,
-        };
-        Ok(())
-    }
-
-    fn enter_stale(&mut self, now: WallMs) -> Result<(), DeviceError> {
-        let documents: BTreeSet<DocumentId> = self.stale().map(Pending::document).collect();
-        if documents.is_empty() {
-            return Ok(());
-        }
-        self.tail.renew(self.tail.successor(), false)?;
-        for id in documents {
-            let all: Vec<Pending> = self.tail.of(id).cloned().collect();
-            let seeds = all.iter().filter(|pending| pending.reenter);
-            let chosen = dependents(&all, seeds.map(Pending::id).collect());
-            let mut left: Vec<Pending> = all;
-            left.retain(|pending| chosen.contains(&pending.id()));
-            // Runs that do not build on each other may contradict each other: one was sealed before
-            // what a copy of the store had sealed under its number came here, the other behind that.
-            // Each gets a life of its own, on the state that it was made on.
-            let mut first = true;
-            while let Some(run) = left.first().map(Pending::id) {
-                let together = connected(&left, run);
-                let (runs, rest): (Vec<_>, Vec<_>) = left
-                    .into_iter()
-                    .partition(|pending| together.contains(&pending.id()));
-                left = rest;
-                if !first {
-                    self.tail.renew(self.tail.successor(), false)?;
-                }
-                first = false;
-                let runs: Vec<&Pending> = runs.iter().collect();
-                match self.enter_together(now, id, &runs) {
-                    Err(error) if is_for_want_of_space(&error) => return Err(error),
-                    // It would be refused in every session.
-                    Err(error) if error.is_refusal() => {
-                        let why = (NOT_ENTERED_AGAIN, &*error.to_string());
-                        let runs: Vec<RunId> = runs.iter().map(|run| run.id()).collect();
-                        self.refuse(now, &runs, why)?;
-                    }
-                    entered => entered?,
-                }
-            }
-            self.open.remove(&id);
-        }
-        Ok(())
-    }
-
-    /// Enters runs again that build on each other; where what they build on is not here, they wait.
-    fn enter_together(
-        &mut self,
-        now: WallMs,
-        id: DocumentId,
-        runs: &[&Pending],
-    ) -> Result<(), DeviceError> {
-        let Some(staged) = self.stage(now, id, runs, None)? else {
-            return Ok(());
-        };
-        let replaces = runs.iter().map(|run| run.id()).collect();
-        self.seal_staged(now, staged, replaces)?;
-        Ok(())
-    }
-
-    fn stale(&self) -> impl Iterator<Item = &Pending> {
-        let pending = self.tail.pending().iter();
-        pending.filter(|pending| pending.reenter && pending.received.is_none())
-    }
-
-    /// Moves what could not be entered again to quarantine once nothing is to come any more that it
-    /// may build on: it would wait for ever. Since the attempt to enter it, what is sealed belongs to
-    /// another incarnation, so that no number is used again.
-    pub(super) fn give_up_stale(&mut self, now: WallMs) -> Result<(), DeviceError> {
-        let stale: Vec<RunId> = self.stale().map(Pending::id).collect();
-        if stale.is_empty()
-            || self.session.entering != Entering::Done
-            || !self.has_all_there_is()?
-        {
-            return Ok(());
-        }
-        let why = match self.edits_nothing() {
-            true => (RefusalCode::Forbidden.code(), NOT_TO_BE_ENTERED),
-            false => BUILDS_ON_NOTHING,
-        };
-        self.refuse(now, &stale, why)
-    }
-
-    /// Whether everything is here that the server holds for this device, as far as both can tell.
-    /// To one that is not confirmed nothing is sent; one whose cursor is void compares in its next
-    /// session; statements that the server lost may widen what it sends.
-    fn has_all_there_is(&mut self) -> Result<bool, DeviceError> {
-        let meta = self.confirmed.meta();
-        if meta.unconfirmed || meta.cursor_is_void || self.session.is_narrowed {
-            return Ok(false);
-        }
-        let followed = self.session.comparisons.followed;
-        if !followed.is_some_and(|position| self.is_synced(position)) {
-            return Ok(false);
-        }
-        let owed = self.confirmed.owed()?;
-        Ok(!owed.iter().any(|statement| is_short(statement)))
-    }
-
-    /// Whether no grant of the device lets it edit evidence anywhere.
-    fn edits_nothing(&self) -> bool {
-        let edits = |grant: &Grant| {
-            let evidence = DocumentKind::Evidence;
-            decide(&self.grants, Action::Edit, evidence, &grant.scope).is_ok()
-        };
-        !self.grants.iter().any(edits)
     }
 
     /// Moves runs and everything in the tail that builds on them to quarantine.
@@ -313,35 +193,35 @@ impl<S: Storage, K: Kv> Device<S, K> {
         Ok(edits_in(&document, pending))
     }
 
-    /// Makes the edits of `runs` again under the present incarnation; `None` if the state that
-    /// they were made on is not here. With `random` a new document gets a new id.
+    /// Makes the edits of `runs` again as one, under the actor of `moment`; `None` if the state that
+    /// they were made on is not here. A new document gets a new id from `random`.
     fn stage(
         &self,
-        now: WallMs,
+        moment: Moment,
         id: DocumentId,
         runs: &[&Pending],
-        random: Option<[u8; 16]>,
+        random: [u8; 16],
     ) -> Result<Option<Staged>, DeviceError> {
+        let base = self.base_of(&id, runs)?;
+        let mut wanted = base.clone().unwrap_or_default();
+        extend(&mut wanted, runs);
         let root = runs.iter().find_map(|pending| pending.body().root.clone());
         if let Some(root) = root {
-            let root = Root {
-                random: random.unwrap_or(root.random),
-                ..root
-            };
-            return self.stage_new(now, root, runs).map(Some);
+            let root = Root { random, ..root };
+            return self.stage_new(moment, root, &wanted).map(Some);
         }
-        let Some(mut base) = self.base_of(&id, runs)? else {
+        let Some(base) = base else {
             return Ok(None);
         };
-        let mut wanted = base.clone();
-        extend(&mut wanted, runs);
         let edits = restage(&base, &wanted);
         let mut staged = Staged {
             document: id,
+            moment,
             root: None,
             runs: Vec::new(),
+            made: base,
         };
-        self.divide(now, &mut base, &mut staged, Vec::new(), &edits)?;
+        self.divide(&mut staged, Vec::new(), &edits)?;
         Ok(Some(staged))
     }
 
@@ -349,119 +229,151 @@ impl<S: Storage, K: Kv> Device<S, K> {
     /// takes: what several runs did may be too much for one.
     fn divide(
         &self,
-        now: WallMs,
-        document: &mut Automerge,
         staged: &mut Staged,
         mut changes: Vec<Vec<u8>>,
         edits: &[Edit],
     ) -> Result<(), DeviceError> {
-        let id = staged.document;
-        let mut edited = document.clone();
+        let (id, moment) = (staged.document, staged.moment);
+        let actor = Actor::derive(&self.id(), &id, &moment.incarnation);
+        let mut edited = staged.made.clone();
         let before = changes.clone();
-        changes.extend(change_with(&mut edited, self.actor(&id), now, edits, &id)?);
+        changes.extend(change_with(&mut edited, actor, moment.time, edits, &id)?);
         let root = staged.root.clone().filter(|_| staged.runs.is_empty());
-        if edits.len() > 1 && self.is_too_much(now, id, root, &changes)? {
-            let (first, rest) = edits.split_at(edits.len() / 2);
-            self.divide(now, document, staged, before, first)?;
-            return self.divide(now, document, staged, Vec::new(), rest);
+        if edits.len() > 1 && !changes.is_empty() {
+            let run = self.enclose(&moment, id, root, changes.clone(), false)?;
+            if check_bytes(&run).is_err() {
+                let (first, rest) = edits.split_at(edits.len() / 2);
+                self.divide(staged, before, first)?;
+                return self.divide(staged, Vec::new(), rest);
+            }
         }
         if !changes.is_empty() {
             staged.runs.push(changes);
         }
-        *document = edited;
+        staged.made = edited;
         Ok(())
     }
 
-    fn stage_new(&self, now: WallMs, root: Root, runs: &[&Pending]) -> Result<Staged, DeviceError> {
-        let mut wanted = Automerge::new();
-        extend(&mut wanted, runs);
-        let view = evidence::view(&wanted);
-        let framework = view.framework.unwrap_or(evidence::FrameworkVersion {
-            id: String::new(),
-            version: String::new(),
-        });
-        let new = with_shared_fields(NewEvidence {
-            kind: view.kind,
-            framework_id: framework.id,
-            framework_version: framework.version,
-            cycle: view
-                .cycle
-                .and_then(|year| i32::try_from(year).ok())
-                .unwrap_or_default(),
-            title: view.title,
-            ..NewEvidence::default()
-        });
+    /// Begins a document that reads as `wanted`, under the actor of `moment`.
+    fn stage_new(
+        &self,
+        moment: Moment,
+        root: Root,
+        wanted: &Automerge,
+    ) -> Result<Staged, DeviceError> {
         let id = DocumentId::derive(&self.id(), root.kind.as_str(), &root.scope, &root.random);
-        let actor = self.actor(&id);
-        let (mut document, first) = evidence::create(actor, now, &new);
-        let edits = restage(&document, &wanted);
+        let actor = Actor::derive(&self.id(), &id, &moment.incarnation);
+        let (document, first) = evidence::create(actor, moment.time, &beginning_of(wanted));
+        let edits = restage(&document, wanted);
         let mut staged = Staged {
             document: id,
+            moment,
             root: Some(root),
             runs: Vec::new(),
+            made: document,
         };
-        self.divide(now, &mut document, &mut staged, vec![first], &edits)?;
+        self.divide(&mut staged, vec![first], &edits)?;
         Ok(staged)
     }
 
     /// The document as it was when the first of `runs` was made.
-    fn base_of(
+    pub(super) fn base_of(
         &self,
         id: &DocumentId,
         runs: &[&Pending],
     ) -> Result<Option<Automerge>, DeviceError> {
         let own: BTreeSet<ChangeHash> = runs.iter().flat_map(|run| &run.hashes).copied().collect();
         let deps = runs.iter().flat_map(|run| &run.deps);
-        let deps: Vec<automerge::ChangeHash> = deps
-            .filter(|dep| !own.contains(dep))
-            .map(|dep| (*dep).into())
-            .collect();
-        let Some(mut document) = self.load_confirmed(id)? else {
-            return Ok(None);
-        };
-        let chosen: BTreeSet<RunId> = runs.iter().map(|run| run.id()).collect();
-        let others: Vec<&Pending> = self
+        let deps: Vec<ChangeHash> = deps.filter(|dep| !own.contains(dep)).copied().collect();
+        if deps.is_empty() {
+            return Ok(Some(Automerge::new()));
+        }
+        let document = self.without(id, runs)?;
+        Ok(at(&document, &deps))
+    }
+
+    /// What is here of a document besides `runs`.
+    pub(super) fn without(
+        &self,
+        id: &DocumentId,
+        runs: &[&Pending],
+    ) -> Result<Automerge, DeviceError> {
+        let mut document = self.load_confirmed(id)?.unwrap_or_default();
+        let left: BTreeSet<RunId> = runs.iter().map(|run| run.id()).collect();
+        let others = self
             .tail
             .of(*id)
-            .filter(|pending| !chosen.contains(&pending.id()))
-            .collect();
+            .filter(|pending| !left.contains(&pending.id()));
+        let others: Vec<&Pending> = others.collect();
         extend(&mut document, &others);
-        Ok(document.fork_at(&deps).ok())
+        Ok(document)
     }
 
     fn seal_staged(
         &mut self,
-        now: WallMs,
         staged: Staged,
-        replaces: Vec<RunId>,
+        runs: &[&Pending],
     ) -> Result<Option<RunId>, DeviceError> {
+        let replaces = runs.iter().map(|run| run.id()).collect();
         let id = staged.document;
         if staged.runs.is_empty() {
             self.tail.settle(replaces, Settled::Dropped)?;
             return Ok(None);
         }
-        let mut document = self.load_confirmed(&id)?.unwrap_or_default();
-        let others: Vec<&Pending> = self
-            .tail
-            .of(id)
-            .filter(|pending| !replaces.contains(&pending.id()))
-            .collect();
-        extend(&mut document, &others);
-        let mut root = staged.root;
+        let mut document = self.without(&id, runs)?;
+        let (mut moment, mut root, mut publish) = (staged.moment, staged.root, false);
         let mut sealed: Vec<Run> = Vec::with_capacity(staged.runs.len());
         for changes in staged.runs {
-            for bytes in &changes {
-                let change = automerge::Change::from_bytes(bytes.clone());
-                let applied = change.map(|change| document.apply_changes([change]));
-                debug_assert!(matches!(applied, Ok(Ok(()))), "it was just made on a part");
-            }
-            sealed.push(self.sign(now, id, root.take(), changes, &document, sealed.last())?);
+            let extended = applied(&document, changes.iter());
+            debug_assert!(extended.is_some(), "it was just made on a part");
+            document = extended.unwrap_or(document);
+            publish |= self.publishes(&id, &document)?;
+            let run = self.enclose(&moment, id, root.take(), changes, publish)?;
+            sendable(&run, &document)?;
+            sealed.push(run);
+            moment.behind += 1;
         }
         let last = sealed.last().map(Run::id);
         self.tail.seal(&sealed, replaces)?;
         self.open.remove(&id);
         Ok(last)
     }
+}
+
+/// What a document that reads as `wanted` begins with.
+pub(super) fn beginning_of(wanted: &Automerge) -> NewEvidence {
+    let view = evidence::view(wanted);
+    let framework = view.framework.unwrap_or(evidence::FrameworkVersion {
+        id: String::new(),
+        version: String::new(),
+    });
+    with_shared_fields(NewEvidence {
+        kind: view.kind,
+        framework_id: framework.id,
+        framework_version: framework.version,
+        cycle: view
+            .cycle
+            .and_then(|year| i32::try_from(year).ok())
+            .unwrap_or_default(),
+        title: view.title,
+        ..NewEvidence::default()
+    })
+}
+
+/// A document as it was at `heads`; `None` if it lacks one of them.
+pub(super) fn at(document: &Automerge, heads: &[ChangeHash]) -> Option<Automerge> {
+    if are_heads(document, heads) {
+        return Some(document.clone());
+    }
+    let heads: Vec<automerge::ChangeHash> = heads.iter().map(|head| (*head).into()).collect();
+    document.fork_at(&heads).ok()
+}
+
+/// Whether these are a document's heads, in any order.
+pub(super) fn are_heads(document: &Automerge, heads: &[ChangeHash]) -> bool {
+    let wanted: BTreeSet<ChangeHash> = heads.iter().copied().collect();
+    let present: BTreeSet<ChangeHash> = document.get_heads().into_iter().map(Into::into).collect();
+    wanted == present
 }
 
 /// What a run did, in words, if the document has it.
@@ -488,7 +400,7 @@ fn words_of(pending: &Pending) -> RefusedEdits {
 }
 
 /// `seeds` with every run that builds on one of them, over any number of steps.
-fn dependents(runs: &[Pending], seeds: BTreeSet<RunId>) -> BTreeSet<RunId> {
+pub(super) fn dependents(runs: &[Pending], seeds: BTreeSet<RunId>) -> BTreeSet<RunId> {
     let mut chosen = seeds;
     let mut reached: BTreeSet<ChangeHash> = BTreeSet::new();
     loop {
@@ -506,7 +418,7 @@ fn dependents(runs: &[Pending], seeds: BTreeSet<RunId>) -> BTreeSet<RunId> {
 }
 
 /// The runs that are joined to one by what builds on what.
-fn connected(runs: &[Pending], run: RunId) -> BTreeSet<RunId> {
+pub(super) fn connected(runs: &[Pending], run: RunId) -> BTreeSet<RunId> {
     let mut chosen = BTreeSet::from([run]);
     loop {
         let before = chosen.len();

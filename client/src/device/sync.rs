@@ -263,6 +263,11 @@ impl<S: Storage, K: Kv> Device<S, K> {
         })
     }
 
+    /// Whether nothing of what was given in this session waits for an answer.
+    pub(super) fn has_every_answer(&self) -> bool {
+        self.session.offered.is_empty()
+    }
+
     /// Lets runs be offered again whose refusal had no room some time ago: there may be some by now, and
     /// a session may last for days.
     pub(super) fn retry_unkept(&mut self, now: WallMs) {

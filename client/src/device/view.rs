@@ -52,7 +52,12 @@ impl<S: Storage, K: Kv> Device<S, K> {
             return Ok(None);
         }
         let mut document = self.load_confirmed(id)?.unwrap_or_default();
-        let pending: Vec<&Pending> = self.tail.of(*id).collect();
+        let stale = self.tail.of(*id).filter(|pending| pending.reenter);
+        let elsewhere = self.entered_elsewhere(id, stale)?;
+        let pending = self.tail.of(*id);
+        let pending: Vec<&Pending> = pending
+            .filter(|pending| !elsewhere.contains(&pending.id()))
+            .collect();
         extend(&mut document, &pending);
         Ok(Some(document))
     }
@@ -90,7 +95,8 @@ pub(super) fn extend(document: &mut Automerge, runs: &[&Pending]) {
     }
 }
 
-fn applied<'a>(
+/// A document with changes on top; `None` if it contradicts them.
+pub(super) fn applied<'a>(
     document: &Automerge,
     changes: impl Iterator<Item = &'a Vec<u8>>,
 ) -> Option<Automerge> {

@@ -1,9 +1,12 @@
 //! Edits that are entered again: once, wherever that is interrupted, and however many they are.
 
+use std::collections::BTreeSet;
+
 use bukti_core::authority::Role;
-use bukti_core::evidence::{Edit, Value};
+use bukti_core::evidence::{Declared, Edit, EvidenceView, Value};
 use bukti_core::id::{DocumentId, Incarnation};
 use bukti_core::journal::memory::Fault;
+use bukti_sync_protocol::client::Event;
 
 use super::world::{NOW, Phone, WARD, World};
 use crate::device::{DeviceError, PutOff};
@@ -20,6 +23,34 @@ fn waiting(phone: &mut Phone) -> (usize, usize, usize) {
 /// A text that no run can hold three of.
 fn long(word: &str) -> String {
     word.repeat(60_000 / word.len())
+}
+
+/// Text that takes all its room.
+fn noise(seed: u32) -> String {
+    let mut state = seed;
+    let mut letters = std::iter::from_fn(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from_u32(0x4e00 + (state >> 16) % 0x5000)
+    });
+    letters.by_ref().take(20_000).collect()
+}
+
+/// Enters text until the document takes no more, and sends it.
+fn fill(world: &mut World, phone: &mut Phone, id: &DocumentId) {
+    for place in 0.. {
+        let field = Edit::Field {
+            code: format!("field{place}"),
+            value: Value::String(noise(place)),
+        };
+        if phone.device().edit(NOW, id, &[field]).is_err() {
+            break;
+        }
+    }
+    world.sync(phone);
+}
+
+fn narrative(phone: &mut Phone, id: &DocumentId) -> String {
+    phone.device().show(id).unwrap().evidence.narrative
 }
 
 /// Three edits, more together than one run may hold.
@@ -46,7 +77,7 @@ fn copied() -> (World, Phone, Phone, DocumentId) {
 }
 
 #[test]
-fn edits_of_a_copy_that_are_too_many_for_one_run_become_more() {
+fn edits_of_a_copy_that_are_too_many_for_one_run_are_entered_each() {
     let (mut world, mut siti, mut copy, id) = copied();
     write_much(&mut copy, &id);
     let wanted = copy.device().show(&id).unwrap().evidence;
@@ -61,7 +92,7 @@ fn edits_of_a_copy_that_are_too_many_for_one_run_become_more() {
 }
 
 #[test]
-fn a_new_document_of_a_copy_that_is_too_much_for_one_run_becomes_more() {
+fn a_new_document_of_a_copy_that_is_too_much_for_one_run_is_entered_run_by_run() {
     let (mut world, _, mut copy, _) = copied();
     let new = world.create(&mut copy, "Baru");
     write_much(&mut copy, &new);
@@ -81,24 +112,7 @@ fn edits_of_a_copy_that_no_server_would_take_go_to_quarantine_and_nothing_waits_
     let (mut world, mut siti, mut copy, id) = copied();
     let other = world.create(&mut siti, "Lain");
     world.sync(&mut siti);
-    let noise = |seed: u32| -> String {
-        let mut state = seed;
-        let mut letters = std::iter::from_fn(|| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            char::from_u32(0x4e00 + (state >> 16) % 0x5000)
-        });
-        letters.by_ref().take(20_000).collect()
-    };
-    for place in 0.. {
-        let field = Edit::Field {
-            code: format!("field{place}"),
-            value: Value::String(noise(place)),
-        };
-        if siti.device().edit(NOW, &id, &[field]).is_err() {
-            break;
-        }
-    }
-    world.sync(&mut siti);
+    fill(&mut world, &mut siti, &id);
     let field = Edit::Field {
         code: "mine".into(),
         value: Value::String(noise(99)),
@@ -159,6 +173,269 @@ fn edits_of_a_copy_that_the_server_has_are_not_entered_before_they_come() {
     assert_eq!(shown.narrative, "Satu. ");
     assert_eq!(shown.rows.into_iter().collect::<Vec<_>>(), ["1.1", "2.2"]);
     assert_eq!(waiting(&mut copy), (0, 0, 0));
+}
+
+/// A copy of a store that holds an edit still to be entered again, with the store and a word that shows
+/// how often it was.
+fn copied_while_it_waits(edit_it: impl FnOnce(&mut World, &mut Phone, &DocumentId)) -> Twins {
+    let (mut world, siti, mut one, id) = copied();
+    edit_it(&mut world, &mut one, &id);
+    let (_, restarts) = world.session(&mut one, usize::MAX);
+    assert!(restarts);
+    let other = one.duplicate();
+    Twins {
+        world,
+        siti,
+        one,
+        other,
+        id,
+    }
+}
+
+struct Twins {
+    world: World,
+    siti: Phone,
+    one: Phone,
+    other: Phone,
+    id: DocumentId,
+}
+
+impl Twins {
+    /// Lets all meet; each ends with nothing that waits, and with what `siti` sees of `id`.
+    fn meet(&mut self) -> EvidenceView {
+        for _ in 0..2 {
+            for phone in [&mut self.one, &mut self.other, &mut self.siti] {
+                self.world.sync(phone);
+            }
+        }
+        for phone in [&mut self.one, &mut self.other] {
+            assert_eq!(waiting(phone), (0, 0, 0));
+            assert_eq!(phone.shown(&self.id), self.siti.shown(&self.id));
+        }
+        self.siti.device().show(&self.id).unwrap().evidence
+    }
+
+    /// How many runs of the document are received.
+    fn runs(&mut self) -> usize {
+        let envelopes = self.siti.device().confirmed.envelopes(&self.id);
+        envelopes.unwrap().len()
+    }
+}
+
+fn write_a_word(_: &mut World, phone: &mut Phone, id: &DocumentId) {
+    edit(phone, id, Edit::Narrative("Satu. ".into()));
+}
+
+#[test]
+fn an_edit_that_was_entered_again_is_not_by_a_copy_that_is_put_back() {
+    let mut twins = copied_while_it_waits(write_a_word);
+    assert_eq!(waiting(&mut twins.other), (1, 1, 0));
+    twins.world.sync(&mut twins.one);
+    let events = twins.world.sync(&mut twins.other);
+    let is_answer = |event: &Event| matches!(event, Event::Accepted(_));
+    assert!(!events.iter().any(is_answer), "{events:?}");
+    assert_eq!(twins.meet().narrative, "Satu. ");
+    // What the document began with, what was in the way, and one more.
+    assert_eq!(twins.runs(), 3);
+    let envelopes = twins.siti.device().confirmed.envelopes(&twins.id).unwrap();
+    let stands_in = envelopes[2].envelope.body().incarnation;
+    for phone in [&mut twins.one, &mut twins.other] {
+        assert_ne!(phone.device().incarnation(), stands_in);
+    }
+}
+
+/// Neither learns of the other before it has sealed.
+#[test]
+fn two_copies_that_enter_an_edit_again_beside_each_other_make_one_run() {
+    let mut twins = copied_while_it_waits(write_a_word);
+    let received = twins.world.ledger.reader().watermark().position;
+    let mut sealed = BTreeSet::new();
+    for phone in [&mut twins.one, &mut twins.other] {
+        let mut cut = (1..100).map(|frames| {
+            let mut phone = phone.duplicate();
+            twins.world.session(&mut phone, frames);
+            phone
+        });
+        *phone = cut
+            .find_map(|mut phone| (waiting(&mut phone) == (1, 0, 0)).then_some(phone))
+            .expect("a session that ends behind the sealing");
+        sealed.insert(phone.device().tail.pending()[0].id());
+    }
+    let still = twins.world.ledger.reader().watermark().position;
+    assert_eq!(still, received);
+    assert_eq!(sealed.len(), 1);
+    assert_eq!(twins.meet().narrative, "Satu. ");
+    assert_eq!(twins.runs(), 3);
+}
+
+/// What one of them enters on top changes nothing of that.
+#[test]
+fn copies_that_go_on_from_an_edit_that_waits_enter_it_once() {
+    let mut twins = copied_while_it_waits(write_a_word);
+    edit(
+        &mut twins.one,
+        &twins.id,
+        Edit::Narrative("Satu. Dua. ".into()),
+    );
+    edit(&mut twins.one, &twins.id, Edit::AddRow("1.2".into()));
+    edit(&mut twins.other, &twins.id, Edit::AddRow("1.3".into()));
+    let former = twins.one.device().incarnation();
+    let shown = twins.meet();
+    assert_ne!(twins.one.device().incarnation(), former);
+    assert_eq!(shown.narrative, "Satu. Dua. ");
+    let rows: Vec<String> = shown.rows.into_iter().collect();
+    assert_eq!(rows, ["1.1", "1.2", "1.3"]);
+    assert_eq!(twins.runs(), 6);
+}
+
+#[test]
+fn a_new_document_of_more_runs_than_one_is_entered_again_once() {
+    let mut made = None;
+    let mut twins = copied_while_it_waits(|world, phone, _| {
+        let id = world.create(phone, "Baru");
+        write_much(phone, &id);
+        made = Some(id);
+    });
+    twins.id = made.unwrap();
+    let wanted = twins.one.device().show(&twins.id).unwrap().evidence;
+    let shown = twins.meet();
+    assert_eq!(
+        (shown.title, shown.narrative, shown.fields),
+        (wanted.title, wanted.narrative, wanted.fields)
+    );
+    assert_eq!(twins.runs(), 4);
+}
+
+/// What came by the feed and what waits to be entered are one edit: what is written on both would hold
+/// it twice.
+#[test]
+fn an_edit_that_another_copy_entered_is_not_shown_twice_before_it_is_passed_over() {
+    let mut twins = copied_while_it_waits(write_a_word);
+    twins.world.sync(&mut twins.one);
+    let (id, other) = (twins.id, &mut twins.other);
+    let is_between = |frames: &usize| {
+        twins.world.session(other, *frames);
+        other.device().confirmed.envelopes(&id).unwrap().len() == 3
+    };
+    let cut = (1..100).find(is_between);
+    cut.expect("a session that ends behind the page");
+    assert_eq!(waiting(other), (1, 1, 0));
+    assert_eq!(narrative(other, &id), "Satu. ");
+    edit(other, &id, Edit::Narrative("Satu. Dua. ".into()));
+    assert_eq!(twins.meet().narrative, "Satu. Dua. ");
+}
+
+/// An answer of *stale* marks all that waits. What stands for a run, marked as well, would become yet
+/// another run, beside that which another copy makes.
+#[test]
+fn nothing_is_entered_again_while_a_run_waits_for_its_answer() {
+    let mut twins = copied_while_it_waits(write_a_word);
+    twins.world.create(&mut twins.one, "Baru");
+    let device = twins.one.device();
+    device.opening(Vec::new(), "").unwrap();
+    let run = device.offers()[0].run;
+    let up_to_date = Event::UpToDate {
+        cursor: vec![7],
+        position: 1,
+        digests: Vec::new(),
+    };
+    let answered = Event::Accepted(vec![(run, 2)]);
+    for (event, to_enter) in [(up_to_date, 1), (answered, 0)] {
+        device.handle_event(NOW, [4; 16], &event).unwrap();
+        device.conclude(NOW, false).unwrap();
+        assert_eq!(device.status().unwrap().to_enter_again, to_enter);
+    }
+}
+
+#[test]
+fn an_edit_for_which_a_document_has_no_room_takes_no_other_to_quarantine() {
+    let mut twins = copied_while_it_waits(write_a_word);
+    twins.world.sync(&mut twins.one);
+    let field = Edit::Field {
+        code: "mine".into(),
+        value: Value::String(noise(99)),
+    };
+    edit(&mut twins.other, &twins.id, field);
+    let small = Edit::AddRow("1.2".into());
+    let new = twins.world.create(&mut twins.other, "Lain");
+    edit(&mut twins.other, &new, small);
+    twins.world.sync(&mut twins.siti);
+    fill(&mut twins.world, &mut twins.siti, &twins.id);
+    twins.world.sync(&mut twins.other);
+    assert_eq!(waiting(&mut twins.other), (0, 0, 1));
+    let refused = twins.other.device().quarantined();
+    assert_eq!(refused[0].code, "not-entered-again");
+    assert_eq!(refused[0].document, twins.id);
+    assert_eq!(narrative(&mut twins.other, &twins.id), "Satu. ");
+}
+
+/// It went to quarantine since the evidence was not this copy's to read, and it is again.
+#[test]
+fn an_edit_that_another_copy_entered_is_not_entered_by_hand() {
+    let mut twins = copied_while_it_waits(write_a_word);
+    edit(&mut twins.other, &twins.id, Edit::AddRow("1.2".into()));
+    let run = twins.other.device().tail.pending()[0].id();
+    let why = ("forbidden", "The grants do not reach it.");
+    twins.other.device().refuse(NOW, &[run], why).unwrap();
+    assert_eq!(waiting(&mut twins.other), (0, 0, 2));
+    twins.world.sync(&mut twins.one);
+    twins.world.sync(&mut twins.other);
+    let (incarnation, random) = (Incarnation(twins.world.draw()), twins.world.draw());
+    let device = twins.other.device();
+    let (id, _) = device.enter_again(NOW, incarnation, random, &run).unwrap();
+    assert_eq!(id, twins.id);
+    assert!(
+        device
+            .quarantined()
+            .iter()
+            .all(|entry| entry.entered_again.is_some())
+    );
+    let shown = twins.meet();
+    assert_eq!(shown.narrative, "Satu. ");
+    assert_eq!(shown.rows.into_iter().collect::<Vec<_>>(), ["1.1", "1.2"]);
+}
+
+/// The evidence is published by the word of the run, and stays so by what stands for it.
+#[test]
+fn evidence_that_a_copy_declared_ready_is_entered_as_that_once() {
+    let mut twins = copied_while_it_waits(|_, phone, id| {
+        edit(phone, id, Edit::Declare(Declared::Ready));
+        edit(phone, id, Edit::Declare(Declared::Draft));
+    });
+    assert_eq!(twins.meet().declared, Declared::Draft);
+    assert_eq!(twins.runs(), 4);
+    let envelopes = twins.siti.device().confirmed.envelopes(&twins.id).unwrap();
+    let publish = envelopes.iter().map(|row| row.envelope.body().publish);
+    assert_eq!(publish.collect::<Vec<_>>(), [false, false, true, true]);
+}
+
+/// A person who was let in only later: what several refused runs did is too much for one.
+#[test]
+fn refused_edits_that_are_too_much_for_one_run_become_more() {
+    let mut world = World::new();
+    let mut budi = world.phone("Budi", Role::Observer, WARD);
+    budi.device().set_local_checks(false);
+    let id = world.create(&mut budi, "Papan");
+    write_much(&mut budi, &id);
+    let wanted = budi.device().show(&id).unwrap().evidence;
+    world.sync(&mut budi);
+    budi.device().set_local_checks(true);
+    let secret = world.draw();
+    world
+        .enrol(&mut budi, secret, "Budi", Role::Officer, WARD)
+        .unwrap();
+    let run = budi.device().quarantined()[0].run;
+    let (incarnation, random) = (Incarnation(world.draw()), world.draw());
+    let entered = budi.device().enter_again(NOW, incarnation, random, &run);
+    let (again, _) = entered.unwrap();
+    assert!(waiting(&mut budi).0 > 1);
+    world.sync(&mut budi);
+    assert_eq!(waiting(&mut budi), (0, 0, 0));
+    let shown = budi.device().show(&again).unwrap().evidence;
+    assert_eq!(
+        (shown.narrative, shown.fields),
+        (wanted.narrative, wanted.fields)
+    );
 }
 
 #[test]

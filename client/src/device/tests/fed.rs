@@ -32,26 +32,25 @@ fn too_much_and_less(phone: &mut Phone, id: &DocumentId) -> [Run; 2] {
         edit(&mut transaction);
         transaction.commit();
         let change = document.get_last_local_change().unwrap();
-        (change.raw_bytes().to_vec(), document.clone())
+        change.raw_bytes().to_vec()
     };
-    let (more, with_more) = change(&|transaction| {
+    let more = change(&|transaction| {
         let list = transaction.put_object(ROOT, "list", ObjType::List).unwrap();
         let values = (0..DOCUMENT_PLACES_MAX).map(|_| automerge::hydrate::Value::from(1_i64));
         transaction.splice(&list, 0, 0, values).unwrap();
     });
-    let (less, with_less) = change(&|transaction| {
+    let less = change(&|transaction| {
         let (_, list) = transaction.get(ROOT, "list").unwrap().unwrap();
         for _ in 0..1_100 {
             transaction.delete(&list, 0).unwrap();
         }
     });
-    let sign = |change, document, former| {
-        let signed = device.sign(NOW, *id, None, vec![change], document, former);
-        signed.unwrap()
-    };
-    let more = sign(more, &with_more, None);
-    let less = sign(less, &with_less, Some(&more));
-    [more, less]
+    let mut moment = device.moment(NOW);
+    [more, less].map(|change| {
+        let run = device.enclose(&moment, *id, None, vec![change], false);
+        moment.behind += 1;
+        run.unwrap()
+    })
 }
 
 #[test]
