@@ -1,9 +1,10 @@
 //! What waits for the ledger thread: runs of many devices, requests of their sessions, and of the server's
 //! administrators and its own care for the journal, which go before those.
 //!
-//! Fair across the devices that carry the runs: a batch takes one run of each in turn, so a small
-//! sender waits for one turn of a large one and not for all of it, over however many connections that
-//! one sends. A batch ends where its documents are as many as can be judged in a moment
+//! Fair across the devices that carry the runs: a batch takes runs of one document of each in turn, so a
+//! small sender waits for one turn of a large one and not for all of it, over however many connections that
+//! one sends. They are taken together since the document is proven once for all of them: each by itself
+//! would cost as much. A batch ends where its documents are as many as can be judged in a moment
 //! ([`crate::pace`]), so that one turn is short. What a session left behind when it ended is judged in
 //! its device's turns like everything else of it. What a turn left undecided, since what came before it
 //! cost enough, is put back. Each device's part is bounded by [`Unqueued::Ahead`], and the whole by
@@ -74,6 +75,10 @@ const SESSION_RUNS_MAX: usize =
 /// The part of the whole that one device has at most, however many sessions it may hold: one in so
 /// many.
 const DEVICE_PART: usize = 8;
+
+/// Runs of one document that a device's turn takes at most: what each costs beside the proof of its
+/// document, a signature that was checked and rows, is little, and not nothing.
+const TURN_RUNS_MAX: usize = 32;
 
 /// Requests that wait at most, of sessions or of the office.
 const REQUESTS_MAX: usize = 1_024;
@@ -338,17 +343,26 @@ impl<A> Waiting<A> {
             }
             documents.insert(document);
             self.turns.pop_front();
-            let (session, run) = own.runs.pop_front().expect("it was looked at");
-            own.bytes -= run.run.received_bytes();
+            let follows = |(_, next): &&(SessionId, Submission)| {
+                next.run.envelope().body().document == document
+            };
+            let together = own.runs.iter().take(TURN_RUNS_MAX).take_while(follows);
+            for _ in 0..together.count() {
+                if batch.len() == limits::GROUP_RECORDS_MAX || bytes >= limits::GROUP_BYTES {
+                    break;
+                }
+                let (session, run) = own.runs.pop_front().expect("it was looked at");
+                own.bytes -= run.run.received_bytes();
+                self.count -= 1;
+                self.bytes -= run.run.received_bytes();
+                bytes += run.run.run().changes.iter().map(Vec::len).sum::<usize>();
+                batch.push((session, run));
+            }
             if own.runs.is_empty() {
                 self.runs.remove(&device);
             } else {
                 self.turns.push_back(device);
             }
-            self.count -= 1;
-            self.bytes -= run.run.received_bytes();
-            bytes += run.run.run().changes.iter().map(Vec::len).sum::<usize>();
-            batch.push((session, run));
         }
         batch
     }

@@ -41,6 +41,47 @@ fn a_small_sender_waits_for_one_turn_of_a_large_one() {
     assert_eq!(queue.depth(), 0);
 }
 
+/// Each by itself would be proven anew. Other documents between them would wait for their own if they
+/// were passed over.
+#[test]
+fn a_turn_takes_what_follows_of_one_document_up_to_a_bound() {
+    let queue = queue::<()>();
+    let (large, small) = (SessionId(1), SessionId(2));
+    let mut phone = Phone::new(1);
+    let carrier = phone.id();
+    let (document, created) = phone.create("13.07.05.2001");
+    let (between, begun) = phone.create("13.07.05.2001");
+    let mut runs = vec![created];
+    runs.extend((0..TURN_RUNS_MAX).map(|at| phone.edit(&document, &format!("Baris {at}."))));
+    runs.insert(4, begun);
+    runs.insert(6, phone.edit(&between, "Rapat ditutup."));
+    let submission = |run| Submission {
+        carrier,
+        run,
+        returned: false,
+    };
+    let ids: Vec<_> = runs.iter().map(|run| run.id()).collect();
+    queue
+        .submit(large, runs.into_iter().map(submission).collect())
+        .unwrap();
+    queue.submit(small, submissions(2, 6)).unwrap();
+    let Work::Accept(batch) = queue.take(usize::MAX) else {
+        panic!("runs wait")
+    };
+    let sessions: Vec<_> = batch.iter().map(|(session, _)| *session).collect();
+    let turns: Vec<usize> = sessions
+        .split(|session| *session == small)
+        .map(<[_]>::len)
+        .collect();
+    assert_eq!(turns[..5], [4, 1, 1, 1, TURN_RUNS_MAX - 4]);
+    let of_large = batch.iter().filter(|(session, _)| *session == large);
+    assert_eq!(
+        of_large.map(|(_, run)| run.run.id()).collect::<Vec<_>>(),
+        ids
+    );
+    assert_eq!(queue.depth(), 0);
+}
+
 #[test]
 fn runs_of_one_session_keep_their_order() {
     let queue = queue::<()>();
@@ -86,11 +127,9 @@ fn a_batch_ends_at_its_documents_and_the_next_goes_on_with_whose_turn_it_is() {
     });
     queue.submit(large, submissions(1, 2)).unwrap();
     queue.submit(small, one.to_vec()).unwrap();
-    assert_eq!(taken(&queue, 2), [large, small]);
-    assert_eq!(taken(&queue, 2), [large, small]);
     // A second run of a document that is in the batch costs no further one.
-    queue.submit(small, one.to_vec()).unwrap();
-    assert_eq!(taken(&queue, 1), [small, small]);
+    assert_eq!(taken(&queue, 2), [large, small, small]);
+    assert_eq!(taken(&queue, 2), [large]);
 }
 
 #[test]
@@ -145,8 +184,10 @@ fn what_waits_is_bounded_and_a_forgotten_session_makes_room() {
 fn a_session_that_sends_again_while_it_waits_has_one_turn() {
     let queue = queue::<()>();
     let (large, small) = (SessionId(1), SessionId(2));
-    queue.submit(large, submissions(1, 1)).unwrap();
-    queue.submit(large, submissions(1, 2)).unwrap();
+    let mut first = submissions(1, 3);
+    let later = first.split_off(1);
+    queue.submit(large, first).unwrap();
+    queue.submit(large, later).unwrap();
     queue.submit(small, submissions(2, 1)).unwrap();
     assert_eq!(taken(&queue, usize::MAX), [large, small, large, large]);
 }
