@@ -54,4 +54,35 @@ mod tests {
         }
         assert!(bytes < CORPUS_BYTES_MAX, "{bytes} bytes");
     }
+
+    /// The fuzzer's programs and the task that runs them are in workspaces of their own.
+    #[test]
+    fn the_fuzzer_runs_every_body_and_no_other() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let text = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+        let names = |text: &str, before: &str| -> BTreeSet<String> {
+            let lines = text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix(before));
+            lines
+                .filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()))
+                .collect()
+        };
+        let bodies: BTreeSet<String> = TARGETS
+            .iter()
+            .map(|target| target.name.to_owned())
+            .collect();
+        let manifest = text("fuzz/Cargo.toml");
+        let programs = manifest.split("[[bin]]").skip(1);
+        let programs: BTreeSet<String> = programs.flat_map(|it| names(it, "name = \"")).collect();
+        assert_eq!(programs, bodies);
+        assert_eq!(names(&text("xtask/src/fuzz.rs"), "(\""), bodies);
+        let kept = fs::read_dir(root.join("fuzz/corpus")).unwrap();
+        let kept = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(kept.collect::<BTreeSet<String>>(), bodies);
+        for name in bodies {
+            let program = text(&format!("fuzz/fuzz_targets/{name}.rs"));
+            assert!(program.contains(&format!("body::{name}")), "{program}");
+        }
+    }
 }

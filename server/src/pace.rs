@@ -1,9 +1,9 @@
 //! How much one batch takes on, so that nobody waits long for somebody else's.
 //!
 //! Whoever comes while a batch is judged waits for the rest of it and for their own turn in the next.
-//! What a batch takes follows from how many documents it touches, since each is proven once, however
-//! many runs of it there are; what a document costs differs with its history. So the last batches
-//! say how many fit. Documents of which nothing had to be proven say nothing: whoever sends again what
+//! What a batch takes follows mostly from how many documents it touches, since each is proven once, however
+//! many runs of it there are; what a document costs differs with its history and its runs. So the last
+//! batches say how many fit. Documents of which nothing had to be proven say nothing: whoever sends again what
 //! the server holds would make it believe that everything is quick.
 
 use std::time::Duration;

@@ -328,6 +328,9 @@ impl<A> Waiting<A> {
         let mut batch = Vec::new();
         let mut documents = BTreeSet::new();
         let mut bytes = 0;
+        // Where many wait, each has a turn in this batch.
+        let part = limits::GROUP_RECORDS_MAX / self.turns.len().max(1);
+        let runs_max = TURN_RUNS_MAX.min(part.max(1));
         while batch.len() < limits::GROUP_RECORDS_MAX && bytes < limits::GROUP_BYTES {
             let Some(device) = self.turns.front().copied() else {
                 break;
@@ -346,7 +349,7 @@ impl<A> Waiting<A> {
             let follows = |(_, next): &&(SessionId, Submission)| {
                 next.run.envelope().body().document == document
             };
-            let together = own.runs.iter().take(TURN_RUNS_MAX).take_while(follows);
+            let together = own.runs.iter().take(runs_max).take_while(follows);
             for _ in 0..together.count() {
                 if batch.len() == limits::GROUP_RECORDS_MAX || bytes >= limits::GROUP_BYTES {
                     break;

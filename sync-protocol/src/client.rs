@@ -477,7 +477,8 @@ impl ClientSession {
                 });
             }
             Frame::Rejected(rejected) => {
-                self.pushes.answered(rejected.run);
+                // Whoever had no room to keep the refusal offers the run again.
+                self.pushes.wanting(rejected.run);
                 let (run, code) = (rejected.run, rejected.code);
                 self.event(Event::Rejected {
                     run,

@@ -71,6 +71,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         for edit in edits {
             self.allow(action_of(edit), kind, &scope)?;
         }
+        self.enter_what_is_shown(now, id)?;
         let document = self
             .document(id)?
             .ok_or(DeviceError::UnknownDocument(*id))?;

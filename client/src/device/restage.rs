@@ -96,8 +96,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
             .filter(|pending| chosen.contains(&pending.id()))
             .collect();
         self.allow_again(&runs)?;
-        let stale = runs.iter().copied();
-        if !self.entered_elsewhere(&entry.document, stale)?.is_empty() {
+        if !self.standing_in(&entry.document, &runs)?.is_empty() {
             return self.enter_rest_again(entry.document, &runs, *run);
         }
         self.tail.renew(incarnation, false)?;
@@ -112,7 +111,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
         Ok((document, sealed))
     }
 
-    /// The same for runs of which a copy of this store entered some: they are not a second time.
+    /// The same for runs of which a copy of this store entered or delivered some: they are not a second
+    /// time.
     fn enter_rest_again(
         &mut self,
         id: DocumentId,
@@ -121,9 +121,6 @@ impl<S: Storage, K: Kv> Device<S, K> {
     ) -> Result<(DocumentId, Option<RunId>), DeviceError> {
         let entered = self.make_each(id, runs)?;
         let entered = entered.ok_or(DeviceError::BaseMissing(id))?;
-        if let Some(refusal) = entered.refusal() {
-            return Err(DeviceError::Unsendable(refusal.to_owned()));
-        }
         let replaces = entered.by.keys().copied().collect();
         self.open.remove(&id);
         self.tail.seal(&entered.sealed, replaces)?;

@@ -43,13 +43,11 @@ const BUILDS_ON_NOTHING: (&str, &str) = (
      reach, or the server lost it.",
 );
 
-/// Confirmed runs by their life, each with its last change.
-type Confirmed = BTreeMap<Incarnation, (RunId, ChangeHash)>;
+/// A confirmed run, with its last change.
+type Here = (RunId, ChangeHash);
 
 /// A document while runs of it are made again.
-#[derive(Clone)]
 struct Worlds {
-    known: Confirmed,
     /// With the runs as they were sealed first.
     was: Automerge,
     /// All that is here, with what stands for them instead.
@@ -62,45 +60,28 @@ struct Worlds {
 
 impl Worlds {
     /// Both as they were at `heads`, the document as it is at what stands for them.
-    fn at(&self, heads: &[ChangeHash]) -> Option<(Automerge, Automerge)> {
+    fn at(&mut self, heads: &[ChangeHash]) -> Option<(Automerge, Automerge)> {
         let stands_for = |head: &ChangeHash| match self.became.get(head) {
             Some(heads) => heads.clone(),
             None => vec![*head],
         };
         let present: Vec<ChangeHash> = heads.iter().flat_map(stands_for).collect();
-        if let Some((was, is)) = &self.latest
-            && are_heads(was, heads)
-            && are_heads(is, &present)
+        if let Some((was, is)) = self.latest.take()
+            && are_heads(&was, heads)
+            && are_heads(&is, &present)
         {
-            return Some((was.clone(), is.clone()));
+            return Some((was, is));
         }
         at(&self.was, heads).zip(at(&self.is, &present))
     }
 }
 
 /// What stands for runs of a group.
-#[derive(Default)]
 pub(super) struct Entered {
     /// Those that are not here yet.
     pub(super) sealed: Vec<Run>,
     /// Each run with the one that stands for it; itself where nothing of it is left to do.
     pub(super) by: BTreeMap<RunId, RunId>,
-    /// Those that no server would take, and why.
-    refused: Vec<(RunId, String)>,
-}
-
-impl Entered {
-    /// Why one of them would not be taken.
-    pub(super) fn refusal(&self) -> Option<&str> {
-        self.refused.first().map(|(_, sentence)| &**sentence)
-    }
-}
-
-/// Whether a document is asked for room before each run, or none needs it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Room {
-    ForAll,
-    ForEach,
 }
 
 /// The moment of what stands for a run. Its life holds nothing else, so that every number in it means
@@ -116,20 +97,23 @@ fn moment_of(run: &Pending) -> Moment {
 
 /// Each behind those that it builds on, as far as they are among them.
 fn in_order<'a>(runs: &[&'a Pending]) -> Vec<&'a Pending> {
+    let hashes = runs.iter().flat_map(|run| &run.hashes);
+    let mut unplaced: BTreeSet<ChangeHash> = hashes.copied().collect();
     let mut waiting: Vec<&Pending> = runs.to_vec();
     let mut ordered = Vec::with_capacity(waiting.len());
     while !waiting.is_empty() {
-        let unplaced: BTreeSet<ChangeHash> = waiting
-            .iter()
-            .flat_map(|run| &run.hashes)
-            .copied()
-            .collect();
-        let (ready, rest): (Vec<_>, Vec<_>) = waiting
-            .into_iter()
-            .partition(|run| !run.deps.iter().any(|dep| unplaced.contains(dep)));
-        assert!(!ready.is_empty(), "hashes build no circle");
-        ordered.extend(ready);
-        waiting = rest;
+        let before = ordered.len();
+        waiting.retain(|run| {
+            let waits = run.deps.iter().any(|dep| unplaced.contains(dep));
+            if !waits {
+                run.hashes.iter().for_each(|hash| {
+                    unplaced.remove(hash);
+                });
+                ordered.push(*run);
+            }
+            waits
+        });
+        assert!(ordered.len() > before, "hashes build no circle");
     }
     ordered
 }
@@ -172,33 +156,54 @@ impl<S: Storage, K: Kv> Device<S, K> {
         // Runs of the present life go with those that they build on, and their numbers stay used.
         self.tail.renew(self.tail.successor(), false)?;
         for id in documents {
-            let all: Vec<Pending> = self.tail.of(id).cloned().collect();
-            let chosen = dependents(&all, self.stale().map(Pending::id).collect());
-            let mut left: Vec<Pending> = all;
-            left.retain(|pending| chosen.contains(&pending.id()));
-            // Runs that do not build on each other may contradict each other: one was sealed before
-            // what a copy of the store had sealed under its number came here, the other behind that.
-            while let Some(run) = left.first().map(Pending::id) {
-                let together = connected(&left, run);
-                let (runs, rest): (Vec<_>, Vec<_>) = left
-                    .into_iter()
-                    .partition(|pending| together.contains(&pending.id()));
-                left = rest;
-                let runs: Vec<&Pending> = runs.iter().collect();
+            let seeds = self.stale().map(Pending::id).collect();
+            for runs in self.groups(id, seeds) {
                 self.enter_together(now, id, &runs)?;
             }
         }
         Ok(())
     }
 
-    /// Enters runs again that build on each other; where what they build on is not here, they wait.
+    /// Runs of a document that are seeds or build on one, with those that they build on, one group for
+    /// all that hangs together. Those that do not may contradict each other: one was sealed before what
+    /// a copy of the store had sealed under its number came here, the other behind that.
+    fn groups(&self, id: DocumentId, seeds: BTreeSet<RunId>) -> Vec<Vec<Pending>> {
+        let all: Vec<Pending> = self.tail.of(id).cloned().collect();
+        let chosen = dependents(&all, seeds);
+        let mut left: Vec<Pending> = all;
+        left.retain(|pending| chosen.contains(&pending.id()));
+        let mut groups = Vec::new();
+        while let Some(run) = left.first().map(Pending::id) {
+            let together = connected(&left, run);
+            let (group, rest) = left
+                .into_iter()
+                .partition(|pending| together.contains(&pending.id()));
+            groups.push(group);
+            left = rest;
+        }
+        groups
+    }
+
+    /// Enters runs again that build on each other, all or none; where what they build on is not here,
+    /// they wait.
     fn enter_together(
         &mut self,
         now: WallMs,
         id: DocumentId,
-        runs: &[&Pending],
+        runs: &[Pending],
     ) -> Result<(), DeviceError> {
-        let Some(entered) = self.make_each(id, runs)? else {
+        let runs: Vec<&Pending> = runs.iter().collect();
+        let entered = match self.make_each(id, &runs) {
+            // It would be refused in every session. What it builds on is kept beside it, to be entered
+            // with it by hand.
+            Err(error) if error.is_refusal() => {
+                let why = (NOT_ENTERED_AGAIN, &*error.to_string());
+                let runs: Vec<RunId> = runs.iter().map(|run| run.id()).collect();
+                return self.refuse(now, &runs, why);
+            }
+            entered => entered?,
+        };
+        let Some(entered) = entered else {
             return Ok(());
         };
         self.open.remove(&id);
@@ -207,15 +212,67 @@ impl<S: Storage, K: Kv> Device<S, K> {
             true => self.tail.settle(replaces, Settled::Dropped)?,
             false => self.tail.seal(&entered.sealed, replaces)?,
         }
-        self.note_entered_again(entered.by)?;
-        for (run, sentence) in entered.refused {
-            self.refuse(now, &[run], (NOT_ENTERED_AGAIN, &sentence))?;
+        self.note_entered_again(entered.by)
+    }
+
+    /// Groups of a document of which another copy of this store entered something. What waits of them
+    /// is shown as it will be entered: to show both would show an edit twice, and what is written on
+    /// both would hold it twice.
+    fn half_entered(&self, id: &DocumentId) -> Result<Vec<Vec<Pending>>, DeviceError> {
+        let stale: Vec<&Pending> = self.tail.of(*id).filter(|run| run.reenter).collect();
+        let here = self.standing_in(id, &stale)?;
+        match here.is_empty() {
+            true => Ok(Vec::new()),
+            false => Ok(self.groups(*id, here.into_keys().collect())),
+        }
+    }
+
+    /// A document with all that the tail holds of it.
+    pub(super) fn with_tail(
+        &self,
+        id: &DocumentId,
+        mut document: Automerge,
+    ) -> Result<Automerge, DeviceError> {
+        let mut runs: Vec<&Pending> = self.tail.of(*id).collect();
+        let groups = self.half_entered(id)?;
+        for group in &groups {
+            let group: Vec<&Pending> = group.iter().collect();
+            let entered = match self.make_each(*id, &group) {
+                // They go to quarantine as they are.
+                Err(error) if error.is_refusal() => continue,
+                entered => entered?,
+            };
+            if let Some(Entered { sealed, by }) = entered {
+                runs.retain(|run| !by.contains_key(&run.id()));
+                let changes = sealed.iter().flat_map(|run| &run.changes);
+                document = applied(&document, changes).unwrap_or(document);
+            }
+        }
+        extend(&mut document, &runs);
+        Ok(document)
+    }
+
+    /// Enters what of a document is shown as entered and is not yet, so that an edit can build on it.
+    pub(super) fn enter_what_is_shown(
+        &mut self,
+        now: WallMs,
+        id: &DocumentId,
+    ) -> Result<(), DeviceError> {
+        let groups = self.half_entered(id)?;
+        if !groups.is_empty() {
+            self.tail.renew(self.tail.successor(), false)?;
+        }
+        for group in groups {
+            self.enter_together(now, *id, &group)?;
         }
         Ok(())
     }
 
     /// Makes runs again that build on each other, each by itself; `None` where what they build on is
-    /// not here. One that builds on what is refused is left out.
+    /// not here.
+    ///
+    /// # Errors
+    /// A refusal where no server would take one of them.
     pub(super) fn make_each(
         &self,
         id: DocumentId,
@@ -224,86 +281,57 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let Some(was) = self.base_of(&id, runs)? else {
             return Ok(None);
         };
-        let worlds = Worlds {
-            known: self.standing_in(&id)?,
+        let here = self.standing_in(&id, runs)?;
+        let mut worlds = Worlds {
             was,
             is: self.without(&id, runs)?,
             latest: None,
             became: BTreeMap::new(),
         };
-        // To ask means to save the whole document, and few are ever full.
-        let (entered, is_full) = self.make_all(worlds.clone(), runs, Room::ForAll)?;
-        if !is_full {
-            return Ok(Some(entered));
-        }
-        let (entered, _) = self.make_all(worlds, runs, Room::ForEach)?;
-        Ok(Some(entered))
-    }
-
-    /// Answers whether the document is full with all of it, too.
-    fn make_all(
-        &self,
-        mut worlds: Worlds,
-        runs: &[&Pending],
-        room: Room,
-    ) -> Result<(Entered, bool), DeviceError> {
-        let mut entered = Entered::default();
-        let mut refused: BTreeSet<ChangeHash> = BTreeSet::new();
+        let mut entered = Entered {
+            sealed: Vec::new(),
+            by: BTreeMap::new(),
+        };
         for run in in_order(runs) {
-            if run.deps.iter().any(|dep| refused.contains(dep)) {
-                refused.extend(&run.hashes);
-                continue;
-            }
-            match self.make_alone(run, &mut worlds, room, &mut entered) {
-                // It would be refused in every session.
-                Err(error) if error.is_refusal() => {
-                    refused.extend(&run.hashes);
-                    entered.refused.push((run.id(), error.to_string()));
-                }
-                made => made?,
-            }
+            let here = here.get(&run.id()).copied();
+            let (by, sealed) = self.make_alone(run, here, &mut worlds)?;
+            entered.by.insert(run.id(), by);
+            entered.sealed.extend(sealed);
         }
-        let is_full = !entered.sealed.is_empty() && check_room(&worlds.is).is_err();
-        Ok((entered, is_full))
+        if !entered.sealed.is_empty() {
+            check_room(&worlds.is)?;
+        }
+        Ok(Some(entered))
     }
 
     /// Makes the edits of one run again, in a life that stands for it alone, if that is not here.
     fn make_alone(
         &self,
         run: &Pending,
+        here: Option<Here>,
         worlds: &mut Worlds,
-        room: Room,
-        entered: &mut Entered,
-    ) -> Result<(), DeviceError> {
-        let id = run.document();
-        let missing = || DeviceError::BaseMissing(id);
+    ) -> Result<(RunId, Option<Run>), DeviceError> {
+        let missing = || DeviceError::BaseMissing(run.document());
         let (before, base) = worlds.at(&run.deps).ok_or_else(missing)?;
         let after = applied(&before, run.run.changes.iter()).ok_or_else(missing)?;
-        extend(&mut worlds.was, &[run]);
-        let known = worlds.known.get(&stands_for(&run.id())).copied();
-        let (made, by) = match known {
-            Some((name, last)) => (at(&worlds.is, &[last]).ok_or_else(missing)?, name),
+        worlds.was = applied(&worlds.was, run.run.changes.iter()).ok_or_else(missing)?;
+        let (made, by, sealed) = match here {
+            Some((name, last)) => (at(&worlds.is, &[last]).ok_or_else(missing)?, name, None),
             None => {
                 let (made, again) = self.seal_alone(run, base, (&before, &after))?;
                 let name = again.as_ref().map_or(run.id(), Run::id);
-                if let Some(again) = again {
+                if let Some(again) = &again {
                     let extended = applied(&worlds.is, again.changes.iter());
-                    let extended = extended.ok_or_else(missing)?;
-                    if room == Room::ForEach {
-                        check_room(&extended)?;
-                    }
-                    worlds.is = extended;
-                    entered.sealed.push(again);
+                    worlds.is = extended.ok_or_else(missing)?;
                 }
-                (made, name)
+                (made, name, again)
             }
         };
-        entered.by.insert(run.id(), by);
         let end: Vec<ChangeHash> = made.get_heads().into_iter().map(Into::into).collect();
         let places = run.hashes.iter().map(|hash| (*hash, end.clone()));
         worlds.became.extend(places);
         worlds.latest = Some((after, made));
-        Ok(())
+        Ok((by, sealed))
     }
 
     /// The run that stands for another, none where nothing of it is left to do, and the document that
@@ -335,34 +363,30 @@ impl<S: Storage, K: Kv> Device<S, K> {
         Ok((base, Some(again)))
     }
 
-    /// Confirmed runs of a document that stand for others: by their life, with their last change.
-    fn standing_in(&self, id: &DocumentId) -> Result<Confirmed, DeviceError> {
-        let rows = self.confirmed.envelopes(id)?.into_iter();
-        let own = rows.filter(|row| row.envelope.body().device == self.id());
-        Ok(own
-            .map(|row| {
-                let body = row.envelope.body();
-                (body.incarnation, (row.envelope.run(), body.last_hash))
-            })
-            .collect())
-    }
-
-    /// Which of some runs are to be entered again and are confirmed as what stands for them: to show
-    /// both would show an edit twice, and what is written on both would have it twice.
-    pub(super) fn entered_elsewhere<'a>(
+    /// Which of some runs of a document are confirmed, as what stands for them or as they are.
+    pub(super) fn standing_in(
         &self,
         id: &DocumentId,
-        runs: impl Iterator<Item = &'a Pending>,
-    ) -> Result<BTreeSet<RunId>, DeviceError> {
-        let stale: Vec<RunId> = runs.map(Pending::id).collect();
-        if stale.is_empty() {
-            return Ok(BTreeSet::new());
+        runs: &[&Pending],
+    ) -> Result<BTreeMap<RunId, Here>, DeviceError> {
+        if runs.is_empty() {
+            return Ok(BTreeMap::new());
         }
-        let known = self.standing_in(id)?;
-        let stale = stale.into_iter();
-        Ok(stale
-            .filter(|run| known.contains_key(&stands_for(run)))
-            .collect())
+        let lives = runs.iter().map(|run| (stands_for(&run.id()), run.id()));
+        let lives: BTreeMap<Incarnation, RunId> = lives.collect();
+        let mut here = BTreeMap::new();
+        for row in self.confirmed.envelopes(id)? {
+            let (name, body) = (row.envelope.run(), row.envelope.body());
+            if body.device != self.id() {
+                continue;
+            }
+            let stands_for = lives.get(&body.incarnation).copied();
+            let itself = || runs.iter().any(|run| run.id() == name).then_some(name);
+            if let Some(run) = stands_for.or_else(itself) {
+                here.insert(run, (name, body.last_hash));
+            }
+        }
+        Ok(here)
     }
 
     fn stale(&self) -> impl Iterator<Item = &Pending> {

@@ -51,15 +51,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
         if self.origin(id)?.is_none() {
             return Ok(None);
         }
-        let mut document = self.load_confirmed(id)?.unwrap_or_default();
-        let stale = self.tail.of(*id).filter(|pending| pending.reenter);
-        let elsewhere = self.entered_elsewhere(id, stale)?;
-        let pending = self.tail.of(*id);
-        let pending: Vec<&Pending> = pending
-            .filter(|pending| !elsewhere.contains(&pending.id()))
-            .collect();
-        extend(&mut document, &pending);
-        Ok(Some(document))
+        let document = self.load_confirmed(id)?.unwrap_or_default();
+        self.with_tail(id, document).map(Some)
     }
 
     /// The confirmed part of a document alone.

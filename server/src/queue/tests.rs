@@ -52,7 +52,7 @@ fn a_turn_takes_what_follows_of_one_document_up_to_a_bound() {
     let (document, created) = phone.create("13.07.05.2001");
     let (between, begun) = phone.create("13.07.05.2001");
     let mut runs = vec![created];
-    runs.extend((0..TURN_RUNS_MAX).map(|at| phone.edit(&document, &format!("Baris {at}."))));
+    runs.extend((0..2 * TURN_RUNS_MAX).map(|at| phone.edit(&document, &format!("Baris {at}."))));
     runs.insert(4, begun);
     runs.insert(6, phone.edit(&between, "Rapat ditutup."));
     let submission = |run| Submission {
@@ -73,13 +73,35 @@ fn a_turn_takes_what_follows_of_one_document_up_to_a_bound() {
         .split(|session| *session == small)
         .map(<[_]>::len)
         .collect();
-    assert_eq!(turns[..5], [4, 1, 1, 1, TURN_RUNS_MAX - 4]);
+    assert_eq!(turns[..6], [4, 1, 1, 1, TURN_RUNS_MAX, TURN_RUNS_MAX - 4]);
     let of_large = batch.iter().filter(|(session, _)| *session == large);
     assert_eq!(
         of_large.map(|(_, run)| run.run.id()).collect::<Vec<_>>(),
         ids
     );
     assert_eq!(queue.depth(), 0);
+}
+
+#[test]
+fn of_many_devices_each_has_a_turn_in_a_batch_however_much_follows_of_one_document() {
+    let queue = queue::<()>();
+    let devices = limits::GROUP_RECORDS_MAX as u64 / 4;
+    for device in 1..=devices {
+        let mut phone = Phone::new(device);
+        let carrier = phone.id();
+        let (document, created) = phone.create("13.07.05.2001");
+        let mut runs = vec![created];
+        runs.extend((0..5).map(|at| phone.edit(&document, &format!("Baris {at}."))));
+        let submission = |run| Submission {
+            carrier,
+            run,
+            returned: false,
+        };
+        let runs = runs.into_iter().map(submission).collect();
+        queue.submit(SessionId(device), runs).unwrap();
+    }
+    let each = (1..=devices).flat_map(|device| [SessionId(device); 4]);
+    assert_eq!(taken(&queue, usize::MAX), each.collect::<Vec<_>>());
 }
 
 #[test]

@@ -85,6 +85,23 @@ fn a_run_that_does_not_hold_is_rejected_and_the_others_go_on() {
     assert_eq!(pipe.closed, None);
 }
 
+/// Its device had no room to keep the refusal, and has some later in the same session.
+#[test]
+fn a_refused_run_that_is_offered_again_is_answered_again() {
+    let mut server = Server::new();
+    let mut phone = server.enrolled(3, Role::Officer, &[VILLAGE]);
+    let stranger = phone.create("13.76.01.1002", 2, "");
+    let kept = phone.tail[0].clone();
+    let mut pipe = Pipe::run(&mut server, &mut phone);
+    let refused =
+        |event: &Event| matches!(event, Event::Rejected { run, .. } if *run == stranger.id());
+    assert_eq!(pipe.said(refused), 1);
+    let offer = client::Input::Offer(vec![kept.into()]);
+    pipe.client.handle(server.now, offer);
+    pipe.flow(&mut server, &mut phone, usize::MAX);
+    assert_eq!(pipe.said(refused), 2);
+}
+
 #[test]
 fn a_run_whose_signature_does_not_hold_is_rejected_by_name_and_noise_ends_the_session() {
     let mut server = Server::new();

@@ -102,6 +102,14 @@ fn small_worlds_whose_disks_fail_all_the_time_lose_nothing_over_500_seeds() {
     }
 }
 
+/// In each of them something was lost, entered twice or waited for ever once.
+#[test]
+fn small_worlds_that_showed_a_fault_lose_nothing() {
+    for seed in [683, 2_758, 5_305, 5_446, 5_520, 10_013] {
+        holds(seed..seed + 1, &Setup::storage());
+    }
+}
+
 #[test]
 fn in_small_worlds_too_each_sync_that_is_left_out_is_noticed() {
     for planted in [

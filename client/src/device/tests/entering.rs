@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bukti_core::authority::Role;
 use bukti_core::evidence::{Declared, Edit, EvidenceView, Value};
-use bukti_core::id::{DocumentId, Incarnation};
+use bukti_core::id::{DocumentId, Incarnation, RunId};
 use bukti_core::journal::memory::Fault;
 use bukti_sync_protocol::client::Event;
 
@@ -244,6 +244,19 @@ fn an_edit_that_was_entered_again_is_not_by_a_copy_that_is_put_back() {
     }
 }
 
+/// A session that ends right behind the sealing; answers what was sealed.
+fn enter_and_send_nothing(world: &mut World, phone: &mut Phone) -> RunId {
+    let mut cut = (1..100).map(|frames| {
+        let mut phone = phone.duplicate();
+        world.session(&mut phone, frames);
+        phone
+    });
+    *phone = cut
+        .find_map(|mut phone| (waiting(&mut phone) == (1, 0, 0)).then_some(phone))
+        .expect("a session that ends behind the sealing");
+    phone.device().tail.pending()[0].id()
+}
+
 /// Neither learns of the other before it has sealed.
 #[test]
 fn two_copies_that_enter_an_edit_again_beside_each_other_make_one_run() {
@@ -251,15 +264,7 @@ fn two_copies_that_enter_an_edit_again_beside_each_other_make_one_run() {
     let received = twins.world.ledger.reader().watermark().position;
     let mut sealed = BTreeSet::new();
     for phone in [&mut twins.one, &mut twins.other] {
-        let mut cut = (1..100).map(|frames| {
-            let mut phone = phone.duplicate();
-            twins.world.session(&mut phone, frames);
-            phone
-        });
-        *phone = cut
-            .find_map(|mut phone| (waiting(&mut phone) == (1, 0, 0)).then_some(phone))
-            .expect("a session that ends behind the sealing");
-        sealed.insert(phone.device().tail.pending()[0].id());
+        sealed.insert(enter_and_send_nothing(&mut twins.world, phone));
     }
     let still = twins.world.ledger.reader().watermark().position;
     assert_eq!(still, received);
@@ -307,22 +312,29 @@ fn a_new_document_of_more_runs_than_one_is_entered_again_once() {
 }
 
 /// What came by the feed and what waits to be entered are one edit: what is written on both would hold
-/// it twice.
+/// it twice. What waits on top of it is not out of sight meanwhile.
 #[test]
-fn an_edit_that_another_copy_entered_is_not_shown_twice_before_it_is_passed_over() {
+fn an_edit_that_another_copy_entered_is_shown_once_before_it_is_passed_over() {
     let mut twins = copied_while_it_waits(write_a_word);
     twins.world.sync(&mut twins.one);
     let (id, other) = (twins.id, &mut twins.other);
+    edit(other, &id, Edit::AddRow("1.2".into()));
     let is_between = |frames: &usize| {
         twins.world.session(other, *frames);
         other.device().confirmed.envelopes(&id).unwrap().len() == 3
     };
     let cut = (1..100).find(is_between);
     cut.expect("a session that ends behind the page");
-    assert_eq!(waiting(other), (1, 1, 0));
-    assert_eq!(narrative(other, &id), "Satu. ");
+    assert_eq!(waiting(other), (2, 1, 0));
+    let shown = other.device().show(&id).unwrap().evidence;
+    assert_eq!(shown.narrative, "Satu. ");
+    assert!(shown.rows.contains("1.2"));
     edit(other, &id, Edit::Narrative("Satu. Dua. ".into()));
-    assert_eq!(twins.meet().narrative, "Satu. Dua. ");
+    assert_eq!(waiting(other), (2, 0, 0));
+    let shown = twins.meet();
+    assert_eq!(shown.narrative, "Satu. Dua. ");
+    assert!(shown.rows.contains("1.2"));
+    assert_eq!(twins.runs(), 5);
 }
 
 /// An answer of *stale* marks all that waits. What stands for a run, marked as well, would become yet
@@ -348,7 +360,7 @@ fn nothing_is_entered_again_while_a_run_waits_for_its_answer() {
 }
 
 #[test]
-fn an_edit_for_which_a_document_has_no_room_takes_no_other_to_quarantine() {
+fn an_edit_for_which_a_document_has_no_room_goes_to_quarantine_with_what_it_builds_on() {
     let mut twins = copied_while_it_waits(write_a_word);
     twins.world.sync(&mut twins.one);
     let field = Edit::Field {
@@ -356,17 +368,52 @@ fn an_edit_for_which_a_document_has_no_room_takes_no_other_to_quarantine() {
         value: Value::String(noise(99)),
     };
     edit(&mut twins.other, &twins.id, field);
-    let small = Edit::AddRow("1.2".into());
     let new = twins.world.create(&mut twins.other, "Lain");
-    edit(&mut twins.other, &new, small);
     twins.world.sync(&mut twins.siti);
     fill(&mut twins.world, &mut twins.siti, &twins.id);
     twins.world.sync(&mut twins.other);
-    assert_eq!(waiting(&mut twins.other), (0, 0, 1));
+    assert_eq!(waiting(&mut twins.other), (0, 0, 2));
+    assert!(
+        twins
+            .world
+            .ledger
+            .reader()
+            .document(&new)
+            .unwrap()
+            .is_some()
+    );
     let refused = twins.other.device().quarantined();
-    assert_eq!(refused[0].code, "not-entered-again");
-    assert_eq!(refused[0].document, twins.id);
+    assert!(
+        refused
+            .iter()
+            .all(|entry| entry.code == "not-entered-again")
+    );
     assert_eq!(narrative(&mut twins.other, &twins.id), "Satu. ");
+    let (incarnation, random) = (Incarnation(twins.world.draw()), twins.world.draw());
+    let device = twins.other.device();
+    let again = device.enter_again(NOW, incarnation, random, &refused[0].run);
+    assert!(
+        matches!(again, Err(DeviceError::Unsendable(_))),
+        "{again:?}"
+    );
+    assert_eq!(waiting(&mut twins.other), (0, 0, 2));
+}
+
+/// Its server refused it that day, and took the same from the copy the next.
+#[test]
+fn a_refused_run_that_another_copy_delivered_is_not_entered_by_hand() {
+    let mut twins = copied_while_it_waits(write_a_word);
+    let run = enter_and_send_nothing(&mut twins.world, &mut twins.one);
+    let why = ("quota", "Too much for a day.");
+    twins.one.device().refuse(NOW, &[run], why).unwrap();
+    twins.world.sync(&mut twins.other);
+    twins.world.sync(&mut twins.one);
+    let (incarnation, random) = (Incarnation(twins.world.draw()), twins.world.draw());
+    let device = twins.one.device();
+    let entered = device.enter_again(NOW, incarnation, random, &run);
+    assert_eq!(entered.unwrap(), (twins.id, None));
+    assert_eq!(twins.meet().narrative, "Satu. ");
+    assert_eq!(twins.runs(), 3);
 }
 
 /// It went to quarantine since the evidence was not this copy's to read, and it is again.
