@@ -245,9 +245,10 @@ fn an_edit_that_was_entered_again_is_not_by_a_copy_that_is_put_back() {
 }
 
 /// A session that ends right behind the sealing; answers what was sealed.
-fn enter_and_send_nothing(world: &mut World, phone: &mut Phone) -> RunId {
+fn enter_and_send_nothing(world: &mut World, phone: &mut Phone, shown: &DocumentId) -> RunId {
     let mut cut = (1..100).map(|frames| {
         let mut phone = phone.duplicate();
+        phone.shown(shown);
         world.session(&mut phone, frames);
         phone
     });
@@ -264,13 +265,23 @@ fn two_copies_that_enter_an_edit_again_beside_each_other_make_one_run() {
     let received = twins.world.ledger.reader().watermark().position;
     let mut sealed = BTreeSet::new();
     for phone in [&mut twins.one, &mut twins.other] {
-        sealed.insert(enter_and_send_nothing(&mut twins.world, phone));
+        sealed.insert(enter_and_send_nothing(&mut twins.world, phone, &twins.id));
     }
     let still = twins.world.ledger.reader().watermark().position;
     assert_eq!(still, received);
     assert_eq!(sealed.len(), 1);
     assert_eq!(twins.meet().narrative, "Satu. ");
     assert_eq!(twins.runs(), 3);
+}
+
+/// Not on the run as it was sealed first, which is nowhere any more.
+#[test]
+fn an_edit_right_behind_the_entering_builds_on_what_was_entered() {
+    let mut twins = copied_while_it_waits(write_a_word);
+    enter_and_send_nothing(&mut twins.world, &mut twins.one, &twins.id);
+    let more = Edit::Narrative("Satu. Dua. ".into());
+    edit(&mut twins.one, &twins.id, more);
+    assert_eq!(twins.meet().narrative, "Satu. Dua. ");
 }
 
 /// What one of them enters on top changes nothing of that.
@@ -403,7 +414,7 @@ fn an_edit_for_which_a_document_has_no_room_goes_to_quarantine_with_what_it_buil
 #[test]
 fn a_refused_run_that_another_copy_delivered_is_not_entered_by_hand() {
     let mut twins = copied_while_it_waits(write_a_word);
-    let run = enter_and_send_nothing(&mut twins.world, &mut twins.one);
+    let run = enter_and_send_nothing(&mut twins.world, &mut twins.one, &twins.id);
     let why = ("quota", "Too much for a day.");
     twins.one.device().refuse(NOW, &[run], why).unwrap();
     twins.world.sync(&mut twins.other);
