@@ -132,6 +132,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let follows = self.session.comparisons.followed.is_some();
         // A run that is answered as stale marks all that wait, what stands for others included.
         let is_answered = self.has_every_answer();
+        // To a device that is not confirmed nothing is sent; one whose cursor is void compares in its
+        // next session.
         let is_everything = !meta.unconfirmed && !meta.cursor_is_void && !self.session.is_narrowed;
         let is_due = match self.session.entering {
             Entering::Due => true,
@@ -412,14 +414,9 @@ impl<S: Storage, K: Kv> Device<S, K> {
         self.refuse(now, &stale, why)
     }
 
-    /// Whether everything is here that the server holds for this device, as far as both can tell.
-    /// To one that is not confirmed nothing is sent; one whose cursor is void compares in its next
-    /// session; statements that the server lost may widen what it sends.
+    /// Whether everything is here that the server holds for this device, as far as both can tell,
+    /// where what waits was entered already: statements that the server lost may widen what it sends.
     fn has_all_there_is(&mut self) -> Result<bool, DeviceError> {
-        let meta = self.confirmed.meta();
-        if meta.unconfirmed || meta.cursor_is_void || self.session.is_narrowed {
-            return Ok(false);
-        }
         let followed = self.session.comparisons.followed;
         if !followed.is_some_and(|position| self.is_synced(position)) {
             return Ok(false);

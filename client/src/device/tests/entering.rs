@@ -245,10 +245,9 @@ fn an_edit_that_was_entered_again_is_not_by_a_copy_that_is_put_back() {
 }
 
 /// A session that ends right behind the sealing; answers what was sealed.
-fn enter_and_send_nothing(world: &mut World, phone: &mut Phone, shown: &DocumentId) -> RunId {
+fn enter_and_send_nothing(world: &mut World, phone: &mut Phone) -> RunId {
     let mut cut = (1..100).map(|frames| {
         let mut phone = phone.duplicate();
-        phone.shown(shown);
         world.session(&mut phone, frames);
         phone
     });
@@ -265,7 +264,7 @@ fn two_copies_that_enter_an_edit_again_beside_each_other_make_one_run() {
     let received = twins.world.ledger.reader().watermark().position;
     let mut sealed = BTreeSet::new();
     for phone in [&mut twins.one, &mut twins.other] {
-        sealed.insert(enter_and_send_nothing(&mut twins.world, phone, &twins.id));
+        sealed.insert(enter_and_send_nothing(&mut twins.world, phone));
     }
     let still = twins.world.ledger.reader().watermark().position;
     assert_eq!(still, received);
@@ -274,13 +273,25 @@ fn two_copies_that_enter_an_edit_again_beside_each_other_make_one_run() {
     assert_eq!(twins.runs(), 3);
 }
 
-/// Not on the run as it was sealed first, which is nowhere any more.
+/// Not on the run as it was sealed first, which is nowhere any more and was in sight until then.
 #[test]
 fn an_edit_right_behind_the_entering_builds_on_what_was_entered() {
     let mut twins = copied_while_it_waits(write_a_word);
-    enter_and_send_nothing(&mut twins.world, &mut twins.one, &twins.id);
-    let more = Edit::Narrative("Satu. Dua. ".into());
-    edit(&mut twins.one, &twins.id, more);
+    let (id, one, world) = (twins.id, &mut twins.one, &mut twins.world);
+    let mut until = |one: &mut Phone, is_reached: &dyn Fn(&mut Phone) -> bool| {
+        let cut = (1..100).find(|frames| {
+            world.session(one, *frames);
+            is_reached(one)
+        });
+        cut.expect("a session that ends there");
+    };
+    until(one, &|one| {
+        one.device().confirmed.envelopes(&id).unwrap().len() == 2
+    });
+    assert_eq!(waiting(one), (1, 1, 0));
+    one.shown(&id);
+    until(one, &|one| waiting(one).1 == 0);
+    edit(one, &id, Edit::Narrative("Satu. Dua. ".into()));
     assert_eq!(twins.meet().narrative, "Satu. Dua. ");
 }
 
@@ -414,7 +425,7 @@ fn an_edit_for_which_a_document_has_no_room_goes_to_quarantine_with_what_it_buil
 #[test]
 fn a_refused_run_that_another_copy_delivered_is_not_entered_by_hand() {
     let mut twins = copied_while_it_waits(write_a_word);
-    let run = enter_and_send_nothing(&mut twins.world, &mut twins.one, &twins.id);
+    let run = enter_and_send_nothing(&mut twins.world, &mut twins.one);
     let why = ("quota", "Too much for a day.");
     twins.one.device().refuse(NOW, &[run], why).unwrap();
     twins.world.sync(&mut twins.other);
