@@ -29,7 +29,7 @@ use super::view::{applied, extend};
 use super::{Device, DeviceError};
 use crate::limits::ENTERING_RETRY_MS;
 
-/// The code of runs of a former store that would not be taken as one run or more.
+/// The code of runs of a former store for which no server would take what stands for them.
 const NOT_ENTERED_AGAIN: &str = "not-entered-again";
 
 /// Why runs of a former store are not entered again where nothing may be edited.
