@@ -17,7 +17,7 @@ pub enum Outcome {
     NoTest,
     /// All passed.
     Passed(u32),
-    /// These failed.
+    /// These failed, or one that did before the others had their turn.
     Failed(Vec<String>),
     /// The bound on their time ended them; the test that ran longest, if it was named.
     Hung(Option<String>),
@@ -36,6 +36,15 @@ impl Outcome {
             (_, 0) => Self::Passed(passed),
             (_, _) => Self::Failed(failures(printed)),
         }
+    }
+
+    /// The first failure in what a test binary printed so far: one says all that is asked.
+    pub fn of_running(printed: &str) -> Option<Self> {
+        let failed = printed.lines().find_map(|line| {
+            let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
+            (!name.contains(' ')).then(|| name.to_owned())
+        })?;
+        Some(Self::Failed(vec![failed]))
     }
 
     /// Reads what a test binary printed until the bound on its time ended it.
@@ -102,8 +111,8 @@ fn counts(line: &str) -> Option<(u32, u32)> {
     Some((count(" passed")?, count(" failed")?))
 }
 
-/// The names in the last list of failures. The lines `test NAME ... FAILED` are no source: what
-/// child processes print stands in the middle of them.
+/// The names in the last list of failures. The lines `test NAME ... FAILED` do not name them all: what
+/// child processes print stands in the middle of some.
 fn failures(printed: &str) -> Vec<String> {
     let Some((_, list)) = printed.rsplit_once("\nfailures:\n") else {
         return Vec::new();
@@ -239,6 +248,14 @@ test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 90 filtered out;
         assert_eq!(outcome, Outcome::Failed(expected.map(str::to_owned).into()));
         let held = Verdict::Held("journal::tests::three and 1 more".into());
         assert_eq!(outcome.verdict(Ending::Fails), held);
+    }
+
+    #[test]
+    fn the_first_failure_is_read_while_others_go_on() {
+        let (begun, _) = FAILED.split_once("test journal::tests::three").unwrap();
+        assert_eq!(Outcome::of_running(begun), None);
+        let one = Outcome::Failed(vec!["journal::tests::three".into()]);
+        assert_eq!(Outcome::of_running(FAILED), Some(one));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
@@ -20,6 +20,9 @@ const BUILD_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// How long the tests for one guard may take. The harness names a test that runs for a minute.
 const TESTS_MAX: Duration = Duration::from_secs(150);
+
+/// How often what tests printed is looked at: the first of them that fails ends the trial.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// KiB of memory that the tests for one guard may take: without its guard a bomb goes off.
 const TESTS_KIB_MAX: u64 = 8 * 1024 * 1024;
@@ -281,7 +284,7 @@ impl Trial {
             let mut programs = self.cargo("build");
             programs.args(["--message-format=json", "--bins"]);
             programs.args(["--package", "bukti-server", "--package", "bukti-client"]);
-            let Some(said) = self.wait(programs, BUILD_MAX).await?.ended() else {
+            let Some(said) = self.wait(programs, BUILD_MAX, None).await?.ended() else {
                 return Ok(Err(Vec::new()));
             };
             // The tests start these programs, so they are built first.
@@ -297,7 +300,7 @@ impl Trial {
             Some(name) => build.args(["--test", name]),
             None => build.arg("--lib"),
         };
-        let said = self.wait(build, BUILD_MAX).await?.ended();
+        let said = self.wait(build, BUILD_MAX, None).await?.ended();
         Ok(said.map_or_else(|| Err(Vec::new()), |said| built(&said)))
     }
 
@@ -307,6 +310,10 @@ impl Trial {
         selection: &Selection,
         out: u32,
     ) -> Result<Outcome, TrialError> {
+        // What is ended in its middle cleans nothing up.
+        let folder = tempfile::tempdir().map_err(failed("create", &std::env::temp_dir()))?;
+        // Tests that start programs end them themselves.
+        let decide: Option<Decide> = selection.binary.is_none().then_some(Outcome::of_running);
         let mut tests = Command::new("sh");
         tests
             .arg("-c")
@@ -315,12 +322,14 @@ impl Trial {
             .args(&selection.filters)
             .current_dir(&built.folder)
             .env(VARIABLE, out.to_string())
+            .env("TMPDIR", folder.path())
             .env("INSTA_UPDATE", "no")
             // The same cases each time, and none that another guard's absence let fail.
             .env("PROPTEST_RNG_SEED", "1")
             .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
-        Ok(match self.wait(tests, TESTS_MAX).await? {
+        Ok(match self.wait(tests, TESTS_MAX, decide).await? {
             Waited::Ended(printed) => Outcome::of_ended(&printed),
+            Waited::Decided(outcome) => outcome,
             Waited::EndedByBound(printed) => Outcome::of_ended_by_bound(&printed),
         })
     }
@@ -336,8 +345,14 @@ impl Trial {
         cargo
     }
 
-    /// Waits for a program and all that it started, which die together at the bound.
-    async fn wait(&self, mut command: Command, bound: Duration) -> Result<Waited, TrialError> {
+    /// Waits for a program and all that it started, which die together at the bound, or once what it
+    /// printed decides.
+    async fn wait(
+        &self,
+        mut command: Command,
+        bound: Duration,
+        decide: Option<Decide>,
+    ) -> Result<Waited, TrialError> {
         // A program that outlived an interrupted trial goes on writing to the file it was given.
         match fs::remove_file(&self.printed) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -357,12 +372,26 @@ impl Trial {
             .spawn()
             .map_err(failed("start", &program))?;
         let group = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
-        let in_time = match timeout(bound, child.wait()).await {
-            Ok(ended) => {
-                ended.map_err(failed("wait for", &program))?;
-                true
+        let printed = || {
+            let bytes = fs::read(&self.printed).map_err(failed("read", &self.printed));
+            bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let until = Instant::now() + bound;
+        let (in_time, decided) = loop {
+            match timeout(LOOK_EVERY, child.wait()).await {
+                Ok(ended) => {
+                    ended.map_err(failed("wait for", &program))?;
+                    break (true, None);
+                }
+                Err(_) if Instant::now() >= until => break (false, None),
+                Err(_) => {
+                    if let Some(decide) = decide
+                        && let Some(outcome) = decide(&printed()?)
+                    {
+                        break (false, Some(outcome));
+                    }
+                }
             }
-            Err(_) => false,
         };
         // What a failed test left running goes, too. An error means that nothing was left.
         if let Some(group) = group {
@@ -371,19 +400,21 @@ impl Trial {
         if !in_time {
             child.wait().await.map_err(failed("wait for", &program))?;
         }
-        let bytes = fs::read(&self.printed).map_err(failed("read", &self.printed))?;
-        let printed = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(if in_time {
-            Waited::Ended(printed)
-        } else {
-            Waited::EndedByBound(printed)
+        Ok(match (in_time, decided) {
+            (_, Some(outcome)) => Waited::Decided(outcome),
+            (true, None) => Waited::Ended(printed()?),
+            (false, None) => Waited::EndedByBound(printed()?),
         })
     }
 }
 
-/// What a program printed until it ended.
+/// What the tests came to, if what they printed so far decides it.
+type Decide = fn(&str) -> Option<Outcome>;
+
+/// What a program printed until it ended, or what that had decided before.
 enum Waited {
     Ended(String),
+    Decided(Outcome),
     EndedByBound(String),
 }
 
@@ -391,7 +422,7 @@ impl Waited {
     fn ended(self) -> Option<String> {
         match self {
             Self::Ended(printed) => Some(printed),
-            Self::EndedByBound(_) => None,
+            Self::Decided(_) | Self::EndedByBound(_) => None,
         }
     }
 }
@@ -501,6 +532,12 @@ mod tests {
     fn nine_is_not() {
         assert!(super::bounded(9));
     }
+    #[test]
+    fn what_has_no_bound_is_waited_for() {
+        while super::bounded(10) {
+            std::thread::park();
+        }
+    }
 }
 ";
         let lock = "version = 4\n\n[[package]]\nname = \"small\"\nversion = \"0.0.0\"\n";
@@ -546,7 +583,7 @@ mod tests {
         let missed = || Outcome::Failed(vec!["tests::ten_is_too_many".into()]);
         let cases = [
             (guard("n < 10", "true", "tests::"), missed()),
-            (guard("n == 0", "false", "tests::"), Outcome::Passed(2)),
+            (guard("n == 0", "false", "tests::"), Outcome::Passed(3)),
             (guard("n < 10", "true", "nine"), Outcome::Passed(1)),
             (guard("n < 10", "true", "eleven"), Outcome::NoTest),
             // Outside of functions there is no switch.
@@ -561,7 +598,8 @@ mod tests {
             .unwrap();
         assert_eq!(trial.build().await.unwrap(), [1, 2, 3, 4, 5]);
         let whole = trial.run_whole(&cases[0].0.selection()).await.unwrap();
-        assert_eq!(whole, Outcome::Passed(2));
+        assert_eq!(whole, Outcome::Passed(3));
+        // One failure is enough: without the bound another test would never end.
         for (number, (_, expected)) in (1..).zip(cases) {
             assert_eq!(trial.run_without(number).await.unwrap(), expected);
         }
@@ -602,7 +640,7 @@ mod tests {
             .unwrap();
         let mut endless = Command::new("sh");
         endless.args(["-c", "echo begun; sleep 1000 & wait"]);
-        let waited = trial.wait(endless, Duration::from_millis(300)).await;
+        let waited = trial.wait(endless, Duration::from_millis(300), None).await;
         let Waited::EndedByBound(printed) = waited.unwrap() else {
             panic!("it ended by itself")
         };
