@@ -45,9 +45,7 @@ pub fn record(
             true => acknowledged_end(finding),
             false => finding,
         };
-        if finding.code != code::TORN || !is_told_as_damage(ledger, &finding) {
-            ledger.find(wall_now(), finding)?;
-        }
+        ledger.find(wall_now(), finding)?;
     }
     Ok(())
 }
@@ -74,14 +72,6 @@ fn cut_though_kept(ledger: &Ledger, kept_aside: &[String]) -> BTreeSet<String> {
         .map(|(position, _, name)| (position, name))
         .collect();
     last.into_values().cloned().collect()
-}
-
-/// Whether an earlier opening knew that what looks like an unfinished write was none.
-fn is_told_as_damage(ledger: &Ledger, torn: &Finding) -> bool {
-    let (told, _) = ledger.reader().readable_findings();
-    told.iter()
-        .map(|told| &told.finding)
-        .any(|told| told.code == code::DAMAGED_END && told.place == torn.place)
 }
 
 fn acknowledged_end(torn: Finding) -> Finding {

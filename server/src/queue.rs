@@ -331,7 +331,7 @@ impl<A> Waiting<A> {
         // Where many wait, each has a turn in this batch.
         let part = limits::GROUP_RECORDS_MAX / self.turns.len().max(1);
         let runs_max = TURN_RUNS_MAX.min(part.max(1));
-        while batch.len() < limits::GROUP_RECORDS_MAX && bytes < limits::GROUP_BYTES {
+        while !is_full(batch.len(), bytes) {
             let Some(device) = self.turns.front().copied() else {
                 break;
             };
@@ -351,7 +351,7 @@ impl<A> Waiting<A> {
             };
             let together = own.runs.iter().take(runs_max).take_while(follows);
             for _ in 0..together.count() {
-                if batch.len() == limits::GROUP_RECORDS_MAX || bytes >= limits::GROUP_BYTES {
+                if is_full(batch.len(), bytes) {
                     break;
                 }
                 let (session, run) = own.runs.pop_front().expect("it was looked at");
@@ -369,6 +369,11 @@ impl<A> Waiting<A> {
         }
         batch
     }
+}
+
+/// Whether a batch is as much as the journal writes at once.
+fn is_full(runs: usize, bytes: usize) -> bool {
+    runs >= limits::GROUP_RECORDS_MAX || bytes >= limits::GROUP_BYTES
 }
 
 #[cfg(test)]
