@@ -51,6 +51,8 @@ pub struct Parsed {
     pub operations: u64,
     /// How many of them begin or end a mark on a text.
     pub marks: u64,
+    /// How many of them are under a key that is called `declared`.
+    pub declarations: u64,
     /// The changes it builds on, ascending.
     pub deps: Vec<ChangeHash>,
     /// What the writer's clock said, in the unit the writer chose.
@@ -196,6 +198,7 @@ fn read_data(data: &[u8], hash: ChangeHash, received_bytes: usize) -> Result<Par
         start_op,
         operations: measure.operations,
         marks: measure.marks,
+        declarations: measure.declarations,
         deps,
         time,
         message,

@@ -106,6 +106,10 @@ pub const DOCUMENT_OPERATIONS_MAX: u64 = 400_000;
 /// several minutes.
 pub const DOCUMENT_MARKS_MAX: u64 = 512;
 
+/// Operations of a draft that write whether it is ready: more often than anybody declares it. Of each of
+/// its runs is asked what it declared then, for which Automerge goes through all of them.
+pub const DRAFT_DECLARATIONS_MAX: u64 = 1_000;
+
 /// What the trials of one turn of the ledger cost before it lets others go first: as much as one of the
 /// longest document that devices fill, some 0.6 s. Each costs [`TRIAL_COST`], the changes that the
 /// document has with what is tried, and one for each [`TRIAL_OPERATIONS`]. Runs that fail are tried in

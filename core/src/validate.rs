@@ -93,6 +93,11 @@ impl CheckedRun {
         self.changes.iter().map(|change| change.marks).sum()
     }
 
+    /// Operations of its changes that write whether it is ready.
+    fn declarations(&self) -> u64 {
+        self.changes.iter().map(|change| change.declarations).sum()
+    }
+
     fn inflated_bytes(&self) -> usize {
         self.changes
             .iter()
@@ -466,7 +471,9 @@ impl Bench<'_> {
 
     /// Only after a trial failed, since it can take as long to count them.
     fn count_marks(&mut self, runs: &[&CheckedRun]) {
-        let held = self.document().map_or(0, Document::marks);
+        let held = self
+            .document()
+            .map_or(0, |document| document.costly().marks);
         let added: u64 = runs.iter().map(|run| run.marks()).sum();
         let marks = (held + added).min(limits::DOCUMENT_MARKS_MAX);
         self.cost = self.cost.saturating_add(limits::TRIAL_MARK_COST * marks);

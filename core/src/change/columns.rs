@@ -6,6 +6,7 @@
 
 use super::reader::Reader;
 use super::{ChangeFault, at_most};
+use crate::evidence::key;
 use crate::limits;
 
 /// Columns of an Automerge change: id in the upper bits, type in the lower four. The bit for
@@ -38,6 +39,8 @@ pub(super) struct Measure {
     pub(super) operations: u64,
     /// Operations among them that begin or end a mark.
     pub(super) marks: u64,
+    /// Operations among them under a key that is called `declared`, in whatever map.
+    pub(super) declarations: u64,
 }
 
 /// Reads the column list and the columns, counts the operations, and leaves in `reader` what
@@ -58,8 +61,7 @@ pub(super) fn measure(
             .unwrap_or_default()
     };
 
-    let measure = count_operations(column(spec::ACTION))?;
-    let operations = measure.operations;
+    let (operations, marks) = count_operations(column(spec::ACTION))?;
     let predecessors = count_predecessors(column(spec::PREDECESSOR_COUNT), operations)?;
     for (spec, rows_max) in [
         (spec::OBJECT_ACTOR, operations),
@@ -77,10 +79,12 @@ pub(super) fn measure(
     }
     check_values(column(spec::VALUE_META), column(spec::VALUE), operations)?;
 
-    for spec in [spec::KEY_TEXT, spec::MARK_NAME] {
-        check_keys(column(spec), operations)?;
-    }
-    Ok(measure)
+    count_names(column(spec::MARK_NAME), operations, None)?;
+    Ok(Measure {
+        operations,
+        marks,
+        declarations: count_names(column(spec::KEY_TEXT), operations, Some(key::DECLARED))?,
+    })
 }
 
 fn read_columns<'a>(reader: &mut Reader<'a>) -> Result<Vec<(u64, &'a [u8])>, ChangeFault> {
@@ -128,8 +132,9 @@ fn is_known(spec: u64) -> bool {
     )
 }
 
-/// Automerge reads operations until the column of actions ends, so its rows are the count.
-fn count_operations(column: &[u8]) -> Result<Measure, ChangeFault> {
+/// Automerge reads operations until the column of actions ends, so its rows are the count. Gives how many
+/// of them begin or end a mark as well.
+fn count_operations(column: &[u8]) -> Result<(u64, u64), ChangeFault> {
     let mut marks = 0;
     let operations = walk(
         column,
@@ -150,7 +155,7 @@ fn count_operations(column: &[u8]) -> Result<Measure, ChangeFault> {
         ChangeFault::TooManyRows => ChangeFault::TooManyOperations,
         other => other,
     })?;
-    Ok(Measure { operations, marks })
+    Ok((operations, marks))
 }
 
 fn count_predecessors(column: &[u8], operations: u64) -> Result<u64, ChangeFault> {
@@ -260,16 +265,21 @@ fn check_values(meta: &[u8], values: &[u8], operations: u64) -> Result<(), Chang
     Ok(())
 }
 
-fn check_keys(column: &[u8], operations: u64) -> Result<(), ChangeFault> {
+/// Holds a column of names to its bounds; gives the rows that are called `wanted`.
+fn count_names(column: &[u8], operations: u64, wanted: Option<&str>) -> Result<u64, ChangeFault> {
     let read = |reader: &mut Reader<'_>| {
         let length = reader.unsigned()?;
         at_most("a key", length, limits::CHANGE_KEY_BYTES_MAX)?;
-        std::str::from_utf8(reader.take(length)?)
+        let name = std::str::from_utf8(reader.take(length)?)
             .map_err(|_| ChangeFault::Malformed("a key is not UTF-8"))?;
-        Ok(())
+        Ok(Some(name) == wanted)
     };
-    walk(column, operations, read, |_, _| Ok(()))?;
-    Ok(())
+    let mut found = 0;
+    walk(column, operations, read, |is_wanted, rows| {
+        found += if is_wanted == Some(&true) { rows } else { 0 };
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// Visits the runs of a run-length encoded column: a value (or none) and how many rows repeat it.

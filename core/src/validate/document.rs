@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-use automerge::legacy::OpType;
+use automerge::legacy::{Key, OpType};
 use automerge::{ActorId, Automerge, ROOT, ReadDoc, ScalarValue, Value};
 
 use super::proof::unreadable;
@@ -13,11 +13,11 @@ use super::survey::Survey;
 use super::{CheckedRun, Refusal};
 use crate::change::Parsed;
 use crate::envelope::DocumentKind;
+use crate::evidence::key;
 use crate::id::{Actor, ChangeHash};
 use crate::limits;
 
-/// The root key under which a piece of evidence declares its state.
-const DECLARED: &str = "declared";
+/// What evidence that is ready declares.
 const READY: &str = "ready";
 
 /// An Automerge document in which every change was judged valid. Only [`super::judge`] and
@@ -184,13 +184,13 @@ impl Document {
         .unwrap_or_else(|_| Err(unreadable("Automerge fails over the document.")))
     }
 
-    /// Operations of its changes that begin or end a mark. They are counted once, and only where
+    /// Operations of its changes that cost more than others. They are counted once, and only where
     /// somebody asks: of a document that was loaded that takes as long as reading all of it.
-    pub(super) fn marks(&self) -> u64 {
+    pub(super) fn costly(&self) -> Costly {
         *self
             .index
-            .marks
-            .get_or_init(|| count_marks(&self.automerge))
+            .costly
+            .get_or_init(|| Costly::of(&self.automerge))
     }
 
     pub(super) fn index(&self) -> &Index {
@@ -230,7 +230,7 @@ fn nobody() -> ActorId {
 /// Whether the document as of `heads` declares itself ready, in any of its concurrent values.
 pub(super) fn reads_ready(automerge: &Automerge, heads: &[automerge::ChangeHash]) -> bool {
     automerge
-        .get_all_at(ROOT, DECLARED, heads)
+        .get_all_at(ROOT, key::DECLARED, heads)
         .is_ok_and(|values| values.iter().any(|(value, _)| is_ready(value)))
 }
 
@@ -243,20 +243,35 @@ fn is_ready(value: &Value<'_>) -> bool {
     }
 }
 
-/// Where Automerge fails over it there are as many as may be.
-fn count_marks(automerge: &Automerge) -> u64 {
-    let count = || {
-        let changes = automerge.get_changes(&[]);
-        let marks = changes.iter().map(|change| {
-            let operations = change.decode().operations;
-            let marks = operations
-                .iter()
-                .filter(|op| matches!(op.action, OpType::MarkBegin(_) | OpType::MarkEnd(_)));
-            marks.count() as u64
-        });
-        marks.sum()
-    };
-    catch_unwind(AssertUnwindSafe(count)).unwrap_or(limits::DOCUMENT_MARKS_MAX)
+/// Operations of a document of which it may have few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Costly {
+    /// Those that begin or end a mark.
+    pub(super) marks: u64,
+    /// Those under a key that is called `declared`.
+    pub(super) declarations: u64,
+}
+
+impl Costly {
+    /// Where Automerge fails over it there are as many as may be.
+    fn of(automerge: &Automerge) -> Self {
+        let count = || {
+            let mut costly = Self::default();
+            for change in automerge.get_changes(&[]) {
+                for op in change.decode().operations {
+                    let is_mark = matches!(op.action, OpType::MarkBegin(_) | OpType::MarkEnd(_));
+                    let declares = matches!(&op.key, Key::Map(name) if name == key::DECLARED);
+                    costly.marks += u64::from(is_mark);
+                    costly.declarations += u64::from(declares);
+                }
+            }
+            costly
+        };
+        catch_unwind(AssertUnwindSafe(count)).unwrap_or(Self {
+            marks: limits::DOCUMENT_MARKS_MAX,
+            declarations: limits::DRAFT_DECLARATIONS_MAX,
+        })
+    }
 }
 
 /// Which changes a document has, by hash and by (actor, seq), and how far its counters went.
@@ -266,7 +281,7 @@ pub(super) struct Index {
     by_seq: HashMap<(Actor, u64), ChangeHash>,
     operations: u64,
     /// Not known of a document that was loaded, until somebody asks.
-    marks: OnceLock<u64>,
+    costly: OnceLock<Costly>,
 }
 
 impl Default for Index {
@@ -276,7 +291,7 @@ impl Default for Index {
             max_ops: HashMap::new(),
             by_seq: HashMap::new(),
             operations: 0,
-            marks: OnceLock::from(0),
+            costly: OnceLock::from(Costly::default()),
         }
     }
 }
@@ -284,7 +299,7 @@ impl Default for Index {
 impl Index {
     fn of(automerge: &Automerge) -> Self {
         let mut index = Self {
-            marks: OnceLock::new(),
+            costly: OnceLock::new(),
             ..Self::default()
         };
         for change in automerge.get_changes_meta(&[]) {
@@ -303,8 +318,11 @@ impl Index {
         self.max_ops.insert(change.hash, change.max_op());
         self.by_seq.insert((change.actor, change.seq), change.hash);
         self.operations += change.operations;
-        if let Some(marks) = self.marks.take() {
-            self.marks = OnceLock::from(marks + change.marks);
+        if let Some(costly) = self.costly.take() {
+            self.costly = OnceLock::from(Costly {
+                marks: costly.marks + change.marks,
+                declarations: costly.declarations + change.declarations,
+            });
         }
     }
 

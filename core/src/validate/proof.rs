@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::{Automerge, Change};
 
-use super::document::{Index, empty_automerge, load_automerge, reads_ready};
+use super::document::{Costly, Index, empty_automerge, load_automerge, reads_ready};
 use super::survey::Survey;
 use super::{Asked, CheckedRun, Document, Refusal, RefusalCode};
 use crate::change::Parsed;
@@ -56,6 +56,9 @@ impl<'a> Attempt<'a> {
         };
         if asked == Asked::Everything {
             expect_few_marks(document, runs)?;
+            if kind == DocumentKind::Evidence && !document.is_some_and(Document::published) {
+                expect_few_declarations(document, runs)?;
+            }
         }
         let mut index = document
             .map(|document| document.index().clone())
@@ -210,7 +213,7 @@ fn expect_few_marks(document: Option<&Document>, runs: &[&CheckedRun]) -> Result
     if added == 0 {
         return Ok(());
     }
-    if added > max || document.map_or(0, Document::marks) + added > max {
+    if added > max || held(document).marks + added > max {
         return Err(Refusal::new(
             RefusalCode::TooManyOperations,
             format!(
@@ -220,6 +223,24 @@ fn expect_few_marks(document: Option<&Document>, runs: &[&CheckedRun]) -> Result
         ));
     }
     Ok(())
+}
+
+/// The same of how often a draft declared whether it is ready; of what was published nobody asks any more
+/// what it was once.
+fn expect_few_declarations(draft: Option<&Document>, runs: &[&CheckedRun]) -> Result<(), Refusal> {
+    let max = limits::DRAFT_DECLARATIONS_MAX;
+    let added = runs.iter().map(|run| run.declarations()).sum::<u64>();
+    if added != 0 && held(draft).declarations + added > max {
+        return Err(Refusal::new(
+            RefusalCode::TooManyOperations,
+            format!("A draft declares whether it is ready at most {max} times."),
+        ));
+    }
+    Ok(())
+}
+
+fn held(document: Option<&Document>) -> Costly {
+    document.map(Document::costly).unwrap_or_default()
 }
 
 /// Lets Automerge read a change, and holds it to what we read.

@@ -11,6 +11,7 @@ use device::Device;
 mod bounds;
 mod convergence;
 pub(crate) mod crafted;
+mod declarations;
 mod device;
 mod marks;
 mod recorded;

@@ -71,7 +71,7 @@ fn marks_of_many_runs_add_up_whether_or_not_the_document_was_loaded_between() {
 
     let full = judge(Some(&document), runs).document.unwrap();
     let loaded = Document::load(full.saved(), full.kind(), full.published()).unwrap();
-    assert_eq!(loaded.marks(), limits::DOCUMENT_MARKS_MAX);
+    assert_eq!(loaded.costly().marks, limits::DOCUMENT_MARKS_MAX);
     for full in [full, loaded] {
         assert!(too_many(verdict(&full, beyond.clone())));
         assert_eq!(verdict(&full, plain.clone()), Verdict::Valid);
