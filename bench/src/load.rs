@@ -12,14 +12,17 @@ use bukti_core::authority::Role;
 use bukti_core::id::{DocumentId, RunId};
 use bukti_core::ledger::testing::Phone;
 use bukti_sync_protocol::client::Event;
-use bukti_tests::process::Server;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use bukti_tests::folder::Making;
+use bukti_tests::http::free_port;
+use bukti_tests::process::Server;
+
+use crate::tail::{Clocks, Wait, spells};
 use crate::wire::{Address, Wire};
 use crate::{percentile, verdict};
-use bukti_tests::folder::Making;
 
 const SECONDS: u64 = 600;
 const RATE: u64 = 1_000;
@@ -33,6 +36,10 @@ const CONNECTIONS_MAX: u64 = 20_000;
 /// How long readers may take behind the last acknowledgement.
 const CATCHING_UP_MAX: Duration = Duration::from_secs(10);
 const P99_MS_MAX: f64 = 250.0;
+/// Part of the rate that is offered which must be accepted until the last is.
+const RATE_KEPT: f64 = 0.99;
+/// What takes so long makes those wait who come meanwhile.
+const LONG_S: f64 = 0.11;
 const GROWTH_MAX: f64 = 0.05;
 /// Part of the time in which caches fill, before memory is held to stay as it is.
 const WARM_UP: f64 = 0.2;
@@ -77,7 +84,14 @@ pub(crate) async fn measure() -> bool {
         "connections_max = {CONNECTIONS_MAX}\nconnections_per_address_max = {CONNECTIONS_MAX}\n"
     );
     std::fs::write(&config, text).expect("a configuration");
-    let server = Server::start(&root, &["--config", config.to_str().expect("a path")]);
+    let metrics = free_port();
+    let arguments = [
+        "--config",
+        config.to_str().expect("a path"),
+        "--metrics-listen",
+        &metrics.to_string(),
+    ];
+    let server = Server::start(&root, &arguments);
     let address = Address::new(server.address(), made);
 
     let mut listening = listen(&address, &idlers).await;
@@ -94,6 +108,7 @@ pub(crate) async fn measure() -> bool {
         WRITERS as usize * DOCUMENTS_EACH,
         readers.len()
     );
+    let clocks = Clocks::read(metrics);
     let cpu_before = (cpu_seconds(server.pid()), cpu_seconds(std::process::id()));
     let started = Instant::now();
     let until = started + Duration::from_secs(seconds);
@@ -108,7 +123,7 @@ pub(crate) async fn measure() -> bool {
         // Spread over a turn, as people are.
         let every = Duration::from_secs_f64(WRITERS as f64 / rate as f64);
         let first = started + every.mul_f64(number as f64 / WRITERS as f64);
-        writing.spawn(writer.write(first, every, until));
+        writing.spawn(writer.write(started, first, every, until));
     }
     let sampling = tokio::spawn(sample(server.pid(), until));
     let mut waits = Vec::new();
@@ -124,19 +139,40 @@ pub(crate) async fn measure() -> bool {
         cpu_seconds(std::process::id()) - cpu_before.1,
     );
     let samples = sampling.await.expect("samples");
-    waits.sort_by(f64::total_cmp);
+    let (slow, slow_seconds, in_a_row) = spells(&waits, P99_MS_MAX);
+    let waits = sorted(&waits);
     let p99 = percentile(&waits, 0.99);
     let in_time = p99 <= P99_MS_MAX;
+    let achieved = waits.len() as f64 / took;
+    let kept_up = achieved >= rate as f64 * RATE_KEPT;
     println!(
-        "  {offered} offered, {} accepted in {took:.0} s: {:.0} a second",
+        "  {offered} offered, {} accepted in {took:.0} s: {achieved:.0} a second, {}",
         waits.len(),
-        waits.len() as f64 / took
+        verdict(kept_up)
     );
     println!(
         "  from the moment it was due to its acknowledgement: p50 {:.1} ms, p99 {p99:.1} ms, {}",
         percentile(&waits, 0.5),
         verdict(in_time)
     );
+    println!(
+        "  {slow} waited longer than {P99_MS_MAX:.0} ms, in {slow_seconds} of the seconds, \
+         {in_a_row} of them in a row at most"
+    );
+    let clocks = (Clocks::read(metrics), clocks);
+    for (name, what) in [
+        ("commit", "batches judged, synced and derived"),
+        ("journal_sync", "syncs of the journal"),
+    ] {
+        let times = clocks.0.since(&clocks.1, name, LONG_S);
+        println!(
+            "  {what}: {}, of them {} longer than {:.1} ms, none longer than {:.1} ms",
+            times.count,
+            times.longer,
+            times.bound_s * 1_000.0,
+            times.longest_s * 1_000.0
+        );
+    }
     println!(
         "  processors busy: server {:.2}, this program {:.2}, of {}",
         cpu.0 / took,
@@ -173,7 +209,7 @@ pub(crate) async fn measure() -> bool {
         verdict(kept)
     );
     listening.shutdown().await;
-    in_time && flat && informed && read_on && fair && kept
+    kept_up && in_time && flat && informed && read_on && fair && kept
 }
 
 /// Whether none of the tasks has ended: a connection that the server drops ends its own.
@@ -236,8 +272,14 @@ struct Writer {
 }
 
 impl Writer {
-    /// Edits once a turn; gives the number of edits and the milliseconds until each was accepted.
-    async fn write(mut self, first: Instant, every: Duration, until: Instant) -> (u64, Vec<f64>) {
+    /// Edits once a turn; gives the number of edits and how long each waited to be accepted.
+    async fn write(
+        mut self,
+        started: Instant,
+        first: Instant,
+        every: Duration,
+        until: Instant,
+    ) -> (u64, Vec<Wait>) {
         let mut due = first;
         let mut turn = 0_usize;
         let mut open: BTreeMap<RunId, Instant> = BTreeMap::new();
@@ -263,7 +305,10 @@ impl Writer {
                     let now = Instant::now();
                     waits.extend(runs.into_iter().filter_map(|(run, _)| {
                         let due = open.remove(&run)?;
-                        Some(now.duration_since(due).as_secs_f64() * 1_000.0)
+                        Some(Wait {
+                            at_s: now.duration_since(started).as_secs_f64(),
+                            ms: now.duration_since(due).as_secs_f64() * 1_000.0,
+                        })
                     }));
                 }
                 Some(Event::Rejected { code, sentence, .. }) => panic!("{code}: {sentence}"),
@@ -340,12 +385,18 @@ async fn steady(address: &Address, phone: &mut Phone) -> Vec<f64> {
     };
     let now = Instant::now();
     let every = Duration::from_millis(100);
-    let (_, mut waits) = writer
-        .write(now, every, now + Duration::from_secs(FLOOD_SECONDS))
+    let (_, waits) = writer
+        .write(now, now, every, now + Duration::from_secs(FLOOD_SECONDS))
         .await;
-    waits.sort_by(f64::total_cmp);
     // The copy used numbers that this one does not know.
     phone.start_over();
+    sorted(&waits)
+}
+
+/// How long they were, in milliseconds.
+fn sorted(waits: &[Wait]) -> Vec<f64> {
+    let mut waits: Vec<f64> = waits.iter().map(|wait| wait.ms).collect();
+    waits.sort_by(f64::total_cmp);
     waits
 }
 

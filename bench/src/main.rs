@@ -12,6 +12,7 @@ mod load;
 mod open;
 mod push;
 mod reconnect;
+mod tail;
 mod wire;
 
 use std::process::ExitCode;

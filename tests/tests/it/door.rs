@@ -1,8 +1,7 @@
 //! What the server says to those who knock: HTTP, origins, and messages that are no frames.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream};
 
 use bukti_server::descriptors::SOCKETS_SPARE;
 use bukti_sync_protocol::bye::ByeCode;
@@ -12,6 +11,7 @@ use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::field::Field;
+use bukti_tests::http::{ask, connect, free_port, get, status_of};
 use bukti_tests::wire::{Heard, Wire};
 
 /// Closed because of what was sent.
@@ -179,35 +179,6 @@ async fn farewell(wire: &mut Wire) -> (Option<ByeCode>, Option<u16>) {
     }
 }
 
-/// A port that was free a moment ago; only the metrics' port cannot be asked for afterwards.
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
-
-fn connect(server: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(server).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
-    stream
-}
-
-/// Status and body.
-fn get(server: SocketAddr, path: &str) -> (u16, String) {
-    ask(connect(server), path).unwrap()
-}
-
-/// The same over a connection that the server may close without a word.
-fn ask(mut stream: TcpStream, path: &str) -> Option<(u16, String)> {
-    let head = format!("GET {path} HTTP/1.1\r\nHost: bukti\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((status_of(head), body.to_owned()))
-}
-
 /// The status of an upgrade to a WebSocket with one more header.
 fn upgrade(server: SocketAddr, header: &str) -> u16 {
     let mut stream = connect(server);
@@ -219,9 +190,4 @@ fn upgrade(server: SocketAddr, header: &str) -> u16 {
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).unwrap();
     status_of(&line)
-}
-
-fn status_of(head: &str) -> u16 {
-    let status = head.split(' ').nth(1).unwrap();
-    status.parse().unwrap()
 }

@@ -1,11 +1,10 @@
 //! A server whose disk falls below its reserve while it serves, and is given space again.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bukti_tests::http::get;
 use bukti_tests::process::{Server, server_command};
 
 use crate::field::{Field, VILLAGE, listed, new_evidence, text};
@@ -38,15 +37,6 @@ const MARGIN_MIB: u64 = 32;
 fn free_mib(path: &Path) -> u64 {
     let disk = rustix::fs::statvfs(path).unwrap();
     disk.f_bavail * disk.f_frsize / MIB
-}
-
-fn get(server: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(server).unwrap();
-    let head = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[test]
@@ -89,7 +79,8 @@ fn below_the_reserve_reads_are_served_writes_are_put_off_and_both_go_on_with_spa
     new_evidence(&sari, "Perdes");
     sari.run(&["sync"]).ok();
     assert!(!full(&field));
-    assert!(get(field.address(), "/health/ready").contains("ready\n"));
+    let ready = (200, "ready\n".to_owned());
+    assert_eq!(get(field.address(), "/health/ready"), ready);
 
     let filler = field.path("filler");
     fs::write(&filler, vec![1; ((room + MARGIN_MIB) * MIB) as usize]).unwrap();
@@ -116,10 +107,10 @@ fn below_the_reserve_reads_are_served_writes_are_put_off_and_both_go_on_with_spa
     assert!(full(&field));
     let told = field.admin(&["status"]).ok().stdout;
     assert!(told.contains("full"), "{told}");
-    let ready = get(field.address(), "/health/ready");
+    let (status, ready) = get(field.address(), "/health/ready");
     assert!(
-        ready.starts_with("HTTP/1.1 200") && ready.contains("below its reserve"),
-        "{ready}"
+        status == 200 && ready.contains("below its reserve"),
+        "{status} {ready}"
     );
 
     fs::remove_file(&filler).unwrap();
