@@ -34,6 +34,27 @@ impl Place {
         copy(snapshot, &self.field.data());
         self.serve(&[]);
     }
+
+    /// Where the new backup is.
+    fn back_up(&self) -> String {
+        let to = self.field.path("backup").to_str().unwrap().to_owned();
+        self.field.admin(&["backup", "--to", &to]).ok();
+        to
+    }
+
+    /// Loses the server's folder but the key, and restores it from a backup.
+    fn restore_from(&mut self, backup: &str) {
+        let key = self.field.path("server.key");
+        fs::copy(self.field.data().join("server.key"), &key).unwrap();
+        self.field.stop();
+        fs::remove_dir_all(self.field.data()).unwrap();
+        let key = key.to_str().unwrap();
+        self.field
+            .admin(&["restore", "--from", backup, "--key", key])
+            .ok();
+        let url = self.door.url();
+        self.serve(&["--public-url", &url]);
+    }
 }
 
 /// Everything that a phone shows, as it is byte for byte the same on phones that hold the same.
@@ -239,9 +260,7 @@ fn a_server_restored_from_an_old_backup_gets_back_what_came_after_it() {
     let before = some_evidence(&sari, "Sebelum", 3);
     meet(&[&sari, &eko]);
     let unused = place.field.invite("officer", VILLAGE, "Terlambat");
-    let backup = place.field.path("backup");
-    let to = backup.to_str().unwrap().to_owned();
-    place.field.admin(&["backup", "--to", &to]).ok();
+    let backup = place.back_up();
 
     // After it: evidence, a new phone, and an officer who delivers and is revoked then.
     some_evidence(&sari, "Sesudah", 3);
@@ -260,17 +279,7 @@ fn a_server_restored_from_an_old_backup_gets_back_what_came_after_it() {
     let unheard = new_evidence(&dewi, "Belum didengar");
     sync(&dewi).ok();
 
-    let key = place.field.path("server.key");
-    fs::copy(place.field.data().join("server.key"), &key).unwrap();
-    place.field.stop();
-    fs::remove_dir_all(place.field.data()).unwrap();
-    let key = key.to_str().unwrap();
-    place
-        .field
-        .admin(&["restore", "--from", &to, "--key", key])
-        .ok();
-    let url = place.door.url();
-    place.serve(&["--public-url", &url]);
+    place.restore_from(&backup);
 
     // Of an invitation that was not used before the backup nobody knows whether it was after.
     let late = Phone::new(&place.field.path("Terlambat"));
@@ -298,6 +307,39 @@ fn a_server_restored_from_an_old_backup_gets_back_what_came_after_it() {
     place.field.verify();
     let wati = place.field.phone("Wati", "verifier", REGENCY);
     sync(&wati).ok();
+}
+
+#[test]
+fn a_phone_revoked_since_the_backup_that_comes_first_is_out_once_the_revocation_came_back() {
+    let mut place = Place::open();
+    let sari = place.field.phone("Sari", "officer", VILLAGE);
+    let eko = place.field.phone("Eko", "officer", VILLAGE);
+    new_evidence(&sari, "Sebelum");
+    meet(&[&sari, &eko]);
+    let backup = place.back_up();
+    let revoked = device_of(&place.field, "Eko");
+    place.field.admin(&["revoke", &revoked]).ok();
+    sync(&sari).ok();
+    place.restore_from(&backup);
+
+    // Nobody has told the server yet, nor him.
+    let his = new_evidence(&eko, "Sesudah dicabut");
+    sync(&eko).ok();
+    sync(&sari).ok();
+    // What the server said it has stays, under his name.
+    assert!(shown(&sari).contains_key(&his));
+    let unsent = new_evidence(&eko, "Tidak terkirim");
+    let out = sync(&eko);
+    assert_ne!(out.status, Some(0), "{out:?}");
+    assert!(out.stderr.contains("revoked"), "{out:?}");
+    let held = quarantined(&eko);
+    assert!(
+        held.iter().any(|run| text(&run["document"]) == unsent),
+        "{held:?}"
+    );
+    sync(&sari).ok();
+    assert_eq!(shown(&sari).len(), 2);
+    place.field.verify();
 }
 
 #[test]
