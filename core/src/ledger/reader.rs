@@ -15,42 +15,17 @@ use crate::id::{
     Chain, DeviceId, DocumentId, Incarnation, JournalId, Position, RunId, ServerId, WallMs,
 };
 use crate::journal::copy::{Copied, CopyError};
-use crate::journal::{self, JournalReader, Place, Storage, Watermark};
-use crate::kv::{Direction, Kv, KvError};
+use crate::journal::{JournalReader, Place, Storage, Watermark};
+use crate::kv::{Direction, Kv};
 use crate::placement::{Lineage, Placements};
 use crate::record::{Fact, Record, RecordError, Signed};
 use crate::region::sheet_parent;
 use crate::scope::Scope;
 
 mod comparison;
+mod error;
 
-/// Why something could not be read. None of it is the peer's fault.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The store failed or is damaged.
-    #[error("cannot read the store")]
-    Store(#[from] KvError),
-    /// The journal failed or is damaged.
-    #[error("cannot read the journal")]
-    Journal(#[from] journal::ReadError),
-    /// A row that nothing of this program wrote: the store is damaged.
-    #[error("a row of table '{table}' in the store is damaged")]
-    Row {
-        /// First letter of its key.
-        table: char,
-    },
-    /// A record that is none.
-    #[error("a record of the journal is damaged")]
-    Record(#[from] RecordError),
-}
-
-impl ReadError {
-    pub(super) fn row(table: u8) -> Self {
-        Self::Row {
-            table: char::from(table),
-        }
-    }
-}
+pub use self::error::ReadError;
 
 /// The documents below a prefix that an audience sees, but for those below other prefixes.
 #[derive(Debug, Clone, PartialEq, Eq)]
