@@ -476,9 +476,20 @@ impl<S: Storage, K: Kv> Ledger<S, K> {
         self.fail(act, error)
     }
 
+    /// Ends the ledger over what another reader met, where that is of the rows, as if it had met it
+    /// itself. It might never: sessions read before they bring anything, and end at such a row.
+    pub fn end_over(&mut self, error: ReadError) {
+        if error.is_of_rows() {
+            self.end("read the store", error.into());
+        }
+    }
+
     /// Reads on behalf of a statement. Who cannot read its rows must not go on; a damaged record
     /// costs what it was read for and nothing else.
-    fn read<T>(
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`] of a damaged record; the ledger ended over anything else.
+    pub fn read<T>(
         &mut self,
         read: impl FnOnce(&Reader<S, K>) -> Result<T, ReadError>,
     ) -> Result<T, LedgerError> {

@@ -239,7 +239,9 @@ impl House {
                     self.ledger.find(NOW, finding).expect("the ledger goes on");
                 }
                 Output::Bound(_) => session.handle(&cx, Input::Held(Vec::new())),
-                Output::Failed(fault) => panic!("the server has a fault: {fault}"),
+                Output::Failed(fault) | Output::Unsound { reason: fault, .. } => {
+                    panic!("the server has a fault: {fault}")
+                }
                 Output::Close(bye) => {
                     heard.ended = Some(bye);
                     return;

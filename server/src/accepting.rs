@@ -16,7 +16,7 @@ use bukti_core::causes::with_causes;
 use bukti_core::id::{DeviceId, DocumentId, WallMs};
 use bukti_core::journal::Space;
 use bukti_core::kv::SledKv;
-use bukti_core::ledger::{self, LedgerError, Outcome, Submission, Taken, Verdict};
+use bukti_core::ledger::{self, LedgerError, Outcome, ReadError, Submission, Taken, Verdict};
 use bukti_core::limits;
 use bukti_core::scope::Scope;
 use tokio::sync::oneshot;
@@ -173,6 +173,17 @@ impl Accepting {
         let (sender, receiver) = oneshot::channel();
         self.enqueue(Asker::Office, ends, task, sender)?;
         receiver.blocking_recv().map_err(|_| Unqueued::Closed)
+    }
+
+    /// Has the ledger end over what somebody else could not read of its rows; nobody waits for that.
+    pub fn end_over(&self, error: ReadError) {
+        let task: Task = Box::new(move |ledger| {
+            ledger.end_over(error);
+            None
+        });
+        // A ledger that takes nothing more ends anyway; where too much waits, the next who reads says
+        // the same again.
+        let _ = self.queue.request(Asker::Office, task);
     }
 
     /// Takes no more; what waits is still done.

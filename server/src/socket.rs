@@ -215,6 +215,10 @@ impl Connection {
             Output::Failed(reason) => {
                 tracing::error!(session = self.place.id.0, %reason, "a session could not read");
             }
+            Output::Unsound { reason, error } => {
+                tracing::error!(session = self.place.id.0, %reason, "a session could not read");
+                self.app.accepting.end_over(error);
+            }
             Output::Close(bye) => return Ok(Some(bye)),
         }
         Ok(None)
@@ -265,6 +269,7 @@ impl Connection {
                 }
                 Err(error) => {
                     tracing::error!(error = %with_causes(&error), "an invitation cannot be read");
+                    app.accepting.end_over(error);
                     None
                 }
             };

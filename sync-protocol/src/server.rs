@@ -629,14 +629,20 @@ impl ServerSession {
     }
 
     fn end(&mut self, end: End) {
+        let fault = || {
+            let sentence =
+                "The server has a fault; what it did not receive is kept on this device.";
+            Bye::new(ByeCode::Fault, sentence)
+        };
         let bye = match end {
             End::Bye(bye) => bye,
-            End::Failed(error) | End::Damaged(error) => {
-                self.outputs.push_back(Output::Failed(error));
-                Bye::new(
-                    ByeCode::Fault,
-                    "The server has a fault; what it did not receive is kept on this device.",
-                )
+            End::Failed(reason) | End::Damaged(reason) => {
+                self.outputs.push_back(Output::Failed(reason));
+                fault()
+            }
+            End::Unsound { reason, error } => {
+                self.outputs.push_back(Output::Unsound { reason, error });
+                fault()
             }
         };
         self.send(&bye.clone().into());

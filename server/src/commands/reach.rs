@@ -35,8 +35,7 @@ pub(super) fn grant(
     let (role, scopes, remove) = (options.role, options.regions.clone(), options.remove);
     let task = move |ledger: &mut Ledger, now| {
         // Read where nothing else is decided meanwhile, so that two commands at once both count.
-        let row = ledger.reader().device(&device);
-        let row = row.map_err(|error| AdminError::Invalid(error.to_string()))?;
+        let row = ledger.read(|reader| reader.device(&device))?;
         let row = row.filter(|row| row.revoked_at.is_none());
         let standing = row.ok_or_else(|| {
             AdminError::Invalid(format!("device {device} is not enrolled or was revoked"))
@@ -105,8 +104,7 @@ pub(super) fn confirm(
     let device = find_device(office.reader(), given)?;
     let task = move |ledger: &mut Ledger, now| {
         let position = ledger.confirm(now, device)?;
-        let row = ledger.reader().device(&device);
-        let row = row.map_err(|error| AdminError::Invalid(error.to_string()))?;
+        let row = ledger.read(|reader| reader.device(&device))?;
         Ok::<_, AdminError>((position, row))
     };
     let (position, row) = office.accepting().ask_blocking(None, task)??;
@@ -221,9 +219,17 @@ fn moved(office: &Office, json: bool, columns: Option<u16>) -> Reply {
 
 #[cfg(test)]
 mod tests {
+    use bukti_command::{Exit, FolderLock};
     use bukti_core::authority::Role;
+    use bukti_core::kv::{Batch, Kv, SledKv};
+    use bukti_core::ledger::testing::{Phone, enrol};
 
+    use super::super::flips::run;
     use super::*;
+    use crate::clock::wall_now;
+    use crate::config::Config;
+    use crate::folder::Folder;
+    use crate::metrics::Metrics;
 
     fn grant(role: Role, scope: &str) -> Grant {
         Grant {
@@ -242,5 +248,28 @@ mod tests {
         let narrower = [grant(Role::Officer, "13.76.01")];
         assert_eq!(changed(&held, narrower.iter().cloned(), true), held);
         assert_eq!(changed(&held, narrower.iter().cloned(), false).len(), 3);
+    }
+
+    #[test]
+    fn a_device_whose_row_is_damaged_is_no_wrong_use_and_the_next_command_finds_it_made_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, phone) = (Folder::new(place.path()), Phone::new(1));
+        let (now, config, metrics) = (wall_now(), Config::default(), Metrics::default());
+        drop(FolderLock::acquire(place.path()).unwrap());
+        let started = folder.open(None, Some(now), &config, &metrics, &mut |_| {});
+        let mut ledger = started.unwrap().ledger;
+        enrol(&mut ledger, &phone, Role::Officer, "13.07");
+        drop(ledger);
+        let kv = SledKv::open(&place.path().join("store"), 0).unwrap();
+        let row = [b"v", &phone.id().0[..]].concat();
+        kv.apply(Batch::new().put(row, "no row")).unwrap();
+        drop(kv);
+        let line = format!(
+            "grant {} --role officer --region 13.07 --remove",
+            phone.id()
+        );
+        let failed = run(place.path(), &line);
+        assert_eq!(failed.exit, Exit::Failed, "{failed:?}");
+        assert_eq!(run(place.path(), &line).exit, Exit::Done);
     }
 }

@@ -10,7 +10,13 @@ use crate::feed::FeedError;
 #[derive(Debug)]
 pub(super) enum End {
     Bye(Bye),
+    /// Something could not be read this time.
     Failed(String),
+    /// The rows cannot be read, or are not what the journal makes: their owner has to end over that.
+    Unsound {
+        reason: String,
+        error: ReadError,
+    },
     /// What the journal holds cannot be read until somebody repairs it.
     Damaged(String),
 }
@@ -24,6 +30,9 @@ impl From<Bye> for End {
 impl From<ReadError> for End {
     fn from(error: ReadError) -> Self {
         let reason = with_causes(&error);
+        if error.is_of_rows() {
+            return Self::Unsound { reason, error };
+        }
         match is_damage(&error) {
             true => Self::Damaged(reason),
             false => Self::Failed(reason),
@@ -31,7 +40,7 @@ impl From<ReadError> for End {
     }
 }
 
-/// Whether a record is damaged. A failing store is not meant: the next attempt may find it well.
+/// Whether a record is damaged. Rows are not meant: there is nothing of them that a repair brings back.
 pub(crate) fn is_damage(error: &ReadError) -> bool {
     match error {
         ReadError::Journal(error) => error.is_damage(),
@@ -47,7 +56,19 @@ impl From<FeedError> for End {
                 Self::Bye(Bye::new(ByeCode::Unauthorised, sentence(&error)))
             }
             FeedError::Read(error) => error.into(),
-            FeedError::NoDocument(_) | FeedError::NoRecord(_) => Self::Failed(with_causes(&error)),
+            // Rows alone lead there, and nothing that a device says.
+            FeedError::NoDocument(_) => Self::lacking('d', &error),
+            FeedError::NoRecord(_) => Self::lacking('s', &error),
+        }
+    }
+}
+
+impl End {
+    /// A row of a table, named as in its keys, is missing or leads nowhere.
+    fn lacking(table: char, error: &FeedError) -> Self {
+        Self::Unsound {
+            reason: with_causes(error),
+            error: ReadError::Row { table },
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use bukti_core::id::{DeviceId, WallMs};
 use bukti_core::journal::Storage;
-use bukti_core::ledger::{EnrolRefusal, Enrolled, Left, Outcome, Reader, Submission};
+use bukti_core::ledger::{EnrolRefusal, Enrolled, Left, Outcome, ReadError, Reader, Submission};
 use bukti_core::record::Finding;
 
 use crate::Mono;
@@ -90,6 +90,17 @@ pub enum Output {
     Bound(DeviceId),
     /// Reading failed: the server has a fault, to be logged.
     Failed(String),
+    /// Rows could not be read, or are not what the journal makes: the server has a fault, to be logged,
+    /// and whoever owns the rows has to end over it ([`Ledger::end_over`]). No other session may get so
+    /// far as to bring what lets the ledger meet it.
+    ///
+    /// [`Ledger::end_over`]: bukti_core::ledger::Ledger::end_over
+    Unsound {
+        /// What it was.
+        reason: String,
+        /// For the ledger.
+        error: ReadError,
+    },
     /// Close the connection with the code's [`close_code`](crate::bye::ByeCode::close_code).
     Close(Bye),
 }

@@ -11,7 +11,7 @@ use bukti_core::id::{
 };
 use bukti_core::journal;
 use bukti_core::journal::memory::{Fault, MemoryStorage};
-use bukti_core::kv::MemoryKv;
+use bukti_core::kv::{Batch, Kv, MemoryKv};
 use bukti_core::ledger::{EnrolError, Ledger, Left, Options, Outcome, Submission};
 use bukti_core::record::{Invitation, invitation_hash};
 use ed25519_dalek::SigningKey;
@@ -139,6 +139,27 @@ impl Server {
         content[at] ^= 1;
         self.storage.set_content(SEGMENT, &content);
         self.damaged = true;
+    }
+
+    /// Puts something else in the place of a row, or nothing.
+    pub(super) fn damage_row(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let mut batch = Batch::new();
+        match value {
+            Some(value) => batch.put(key, value),
+            None => batch.delete(key),
+        };
+        self.kv.apply(&batch).unwrap();
+        self.damaged = true;
+    }
+
+    /// Begins anew on what is on the disk; says whether the rows were made anew.
+    pub(super) fn start_again(&mut self) -> bool {
+        let (storage, kv) = (self.storage.clone(), self.kv.clone());
+        let options = Options::new(journal::Options::server(0), 1);
+        let opened = Ledger::open(storage, kv, self.key.clone(), options, &mut |_| {});
+        let (ledger, opened) = opened.unwrap();
+        self.ledger = ledger;
+        opened.rebuilt.is_some()
     }
 
     /// Has the system lack descriptors when the journal is read next.
@@ -275,6 +296,11 @@ impl Server {
                 }
                 server::Output::Failed(error) => {
                     assert!(self.damaged, "{error}");
+                    continue;
+                }
+                server::Output::Unsound { reason, error } => {
+                    assert!(self.damaged, "{reason}");
+                    self.ledger.end_over(error);
                     continue;
                 }
                 server::Output::Close(bye) => {

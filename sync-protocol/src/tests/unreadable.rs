@@ -273,3 +273,59 @@ fn a_device_that_cannot_be_fed_is_not_let_go_while_something_of_it_is_judged() {
     pipe.tell(&mut server, Input::Tick);
     assert!(pipe.closed.is_some());
 }
+
+/// The device meets a row that is another now: the server ends, and behind the next start the device gives
+/// what it has and gets what there is.
+fn ends_and_starts_again(
+    mut server: Server,
+    mut reader: Phone,
+    key: &[u8],
+    value: Option<&[u8]>,
+) -> Pipe {
+    server.damage_row(key, value);
+    let own = reader.create(VILLAGE, 9, "");
+    let pipe = Pipe::run(&mut server, &mut reader);
+    assert_eq!(pipe.bye(), Some(ByeCode::Fault));
+    assert_eq!(pipe.accepted(), [], "it came behind what was asked for");
+    assert!(server.ledger.has_failed());
+
+    assert!(server.start_again(), "the rows are made anew");
+    let pipe = Pipe::run(&mut server, &mut reader);
+    assert_eq!(pipe.accepted(), [own.id()]);
+    assert_eq!((is_up_to_date(&pipe), pipe.bye()), (true, None));
+    pipe
+}
+
+#[test]
+fn a_row_of_an_owed_document_that_is_damaged_or_gone_ends_the_server_and_locks_nobody_out() {
+    for value in [Some(&b"no row"[..]), None] {
+        let mut server = Server::new();
+        let mut writer = server.enrolled(3, Role::Officer, &[VILLAGE]);
+        let reader = server.enrolled(4, Role::Officer, &[VILLAGE]);
+        let owed = [1, 2].map(|random| writer.create(VILLAGE, random, ""));
+        server.accept(writer.device(), &owed);
+        let mut documents = owed.map(|run| run.envelope.body().document);
+        let key = [b"d", &documents[0].0[..]].concat();
+        let pipe = ends_and_starts_again(server, reader, &key, value);
+        let mut came: Vec<_> = items(&pipe).into_iter().map(|(_, of)| of).collect();
+        came.sort_unstable();
+        documents.sort_unstable();
+        assert_eq!(came, documents);
+    }
+}
+
+#[test]
+fn an_index_that_leads_to_a_statement_instead_of_a_run_ends_the_server_as_well() {
+    let (mut server, mut writer, reader) = server_with_a_reader();
+    let run = writer.create(VILLAGE, 1, "");
+    server.accept(writer.device(), std::slice::from_ref(&run));
+    let rows = server.ledger.reader();
+    let mut records = rows.scope_records(&VILLAGE.parse().unwrap(), 0, 1_000);
+    let (position, document, _) = records.next().unwrap().unwrap();
+    let (_, statement) = rows.facts(0, 1_000).next().unwrap().unwrap();
+    let key = [b"s", VILLAGE.as_bytes(), &[0], &position.to_be_bytes()].concat();
+    let value = [&document.0[..], &statement.place.place().to_bytes()].concat();
+    drop(records);
+    let pipe = ends_and_starts_again(server, reader, &key, Some(&value));
+    assert_eq!(items(&pipe), [("run", document)]);
+}

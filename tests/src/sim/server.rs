@@ -367,6 +367,11 @@ impl Server {
                 Output::Failed(reason) => {
                     return self.ended_serving(connection, &reason, effects);
                 }
+                Output::Unsound { reason, error } => {
+                    let ledger = self.ledger.as_mut().expect("it was up a moment ago");
+                    ledger.end_over(error);
+                    return self.ended_serving(connection, &reason, effects);
+                }
                 Output::Close(bye) => {
                     if bye.code == ByeCode::Malformed || bye.code == ByeCode::Credit {
                         self.faults

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bukti_core::authority::{Grant, Role};
@@ -42,31 +43,38 @@ use tokio_util::task::TaskTracker;
 use crate::field::VILLAGE;
 
 /// A server that takes devices, and nothing else.
-struct Within {
-    app: Arc<App>,
-    address: SocketAddr,
-    _folder: TempDir,
+pub(crate) struct Within {
+    pub(crate) app: Arc<App>,
+    pub(crate) address: SocketAddr,
+    /// Cancelled if its ledger fails.
+    pub(crate) failed: CancellationToken,
+    thread: JoinHandle<()>,
+    folder: TempDir,
 }
 
 impl Within {
-    async fn open(connections_per_device_max: usize) -> Self {
+    pub(crate) async fn open(connections_per_device_max: usize) -> Self {
+        Self::open_in(tempfile::tempdir().unwrap(), connections_per_device_max).await
+    }
+
+    pub(crate) async fn open_in(folder: TempDir, connections_per_device_max: usize) -> Self {
         let config = Config {
             connections_per_device_max,
             reserve_mib: 0,
             ..Config::default()
         };
-        let folder = tempfile::tempdir().unwrap();
         let metrics = Arc::new(Metrics::default());
         let started = Folder::new(folder.path())
             .open(None, Some(wall_now()), &config, &metrics, &mut |_| {})
             .unwrap();
         let sessions = Arc::new(Sessions::default());
-        let (accepting, _) = Accepting::start(
+        let failed = CancellationToken::new();
+        let (accepting, thread) = Accepting::start(
             started.ledger,
             connections_per_device_max,
             sessions.clone(),
             metrics.clone(),
-            CancellationToken::new(),
+            failed.clone(),
         );
         let app = Arc::new(App {
             config,
@@ -83,7 +91,7 @@ impl Within {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(http::serve(
+        app.tracker.spawn(http::serve(
             listener,
             http::devices(app.clone()),
             Sockets::new(100, 100),
@@ -94,12 +102,32 @@ impl Within {
         Self {
             app,
             address,
-            _folder: folder,
+            failed,
+            thread,
+            folder,
         }
     }
 
-    async fn enrol(&self, key: &SigningKey) {
-        let (secret, device) = ([7; 16], DeviceId(key.verifying_key().to_bytes()));
+    /// Ends it; gives the folder, for the next one.
+    pub(crate) async fn stop(self) -> TempDir {
+        let Self {
+            app,
+            thread,
+            folder,
+            ..
+        } = self;
+        app.stopping.cancel();
+        app.tracker.close();
+        app.tracker.wait().await;
+        app.accepting.close();
+        thread.join().unwrap();
+        folder
+    }
+
+    pub(crate) async fn enrol(&self, key: &SigningKey) {
+        let device = DeviceId(key.verifying_key().to_bytes());
+        let mut secret = [7; 16];
+        secret.copy_from_slice(&device.0[..16]);
         let enrol = move |ledger: &mut bukti_server::accepting::Ledger, now| {
             let invitation = Invitation {
                 hash: invitation_hash(&secret),
@@ -191,7 +219,7 @@ async fn accepted(wire: &mut Wire, run: RunId) {
 }
 
 /// A document with so many letters that hardly deflate.
-fn document(key: &SigningKey, number: u16, letters: usize) -> Sealed {
+pub(crate) fn document(key: &SigningKey, number: u16, letters: usize) -> Sealed {
     let mut dice = Dice::new(u64::from(number));
     let letters = (0..letters).map(|_| char::from(b'!' + dice.below(90) as u8));
     let mut pen = Pen::begin(key, VILLAGE, number, number);

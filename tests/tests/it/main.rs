@@ -24,4 +24,5 @@ mod sim;
 mod space;
 mod standing;
 mod unreadable;
+mod unsound;
 mod wrong_use;

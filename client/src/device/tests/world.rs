@@ -348,7 +348,9 @@ impl World {
                     self.ledger.find(self.now, finding).unwrap();
                     continue;
                 }
-                server::Output::Failed(error) => panic!("{error}"),
+                server::Output::Failed(error) | server::Output::Unsound { reason: error, .. } => {
+                    panic!("{error}")
+                }
                 server::Output::Close(_) => continue,
             };
             session.handle(&cx, answer);

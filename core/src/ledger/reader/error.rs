@@ -1,6 +1,6 @@
 //! What may keep somebody from reading, and whom that concerns.
 
-use crate::journal;
+use crate::journal::{self, is_scarce};
 use crate::kv::KvError;
 use crate::record::RecordError;
 
@@ -25,6 +25,17 @@ pub enum ReadError {
 }
 
 impl ReadError {
+    /// Whether whoever owns the rows has to end over it, wherever it was met: the store failed, which
+    /// it does for good, or holds what was never written. A record that is damaged costs what it was
+    /// read for, and so does a moment without descriptors or memory.
+    pub fn is_of_rows(&self) -> bool {
+        match self {
+            Self::Store(KvError::Io { source, .. }) => !is_scarce(source),
+            Self::Store(KvError::Damaged(_) | KvError::Busy) | Self::Row { .. } => true,
+            Self::Journal(_) | Self::Record(_) => false,
+        }
+    }
+
     pub(in crate::ledger) fn row(table: u8) -> Self {
         Self::Row {
             table: char::from(table),

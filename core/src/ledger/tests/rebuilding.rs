@@ -262,3 +262,60 @@ fn put(kv: &MemoryKv, key: &[u8], value: &[u8]) {
     batch.put(key, value);
     kv.apply(&batch).unwrap();
 }
+
+#[test]
+fn a_row_that_another_reader_met_damaged_ends_the_ledger_and_all_are_made_anew() {
+    let (mut ledger, storage, kv, mut phone, _) = with_officers();
+    let (id, root) = phone.create(VILLAGE);
+    submit(&mut ledger, &phone, &[&root]);
+    let sound = all_rows(&kv);
+    kv.apply(Batch::new().put(keys::document(&id), "no row"))
+        .unwrap();
+    let met = ledger.reader().document(&id).unwrap_err();
+    ledger.end_over(met);
+    assert!(ledger.has_failed());
+    let refused = ledger.checkpoint(NOW).unwrap_err();
+    assert!(
+        matches!(&refused, AdminError::Ledger(LedgerError::Failed { .. })),
+        "{refused}"
+    );
+    drop(ledger);
+    let (_, opened) = reopen(&storage, &kv).unwrap();
+    assert_eq!(opened.rebuilt, Some(RebuildReason::Damaged));
+    assert_eq!(all_rows(&kv), sound);
+}
+
+#[test]
+fn a_ledger_ends_over_what_others_met_of_the_store_and_over_no_record_and_no_scarce_moment() {
+    let io = |errno| KvError::Io {
+        act: "read",
+        source: std::io::Error::from_raw_os_error(errno),
+    };
+    // As Linux numbers them: no memory, too many files of the system, and of the process; and that the
+    // device reports an error.
+    let met = [
+        (ReadError::from(io(12)), false),
+        (io(23).into(), false),
+        (io(24).into(), false),
+        (io(5).into(), true),
+        (KvError::Damaged("a page is gone".into()).into(), true),
+        (
+            crate::record::RecordError::Malformed("not a record".into()).into(),
+            false,
+        ),
+        (
+            journal::ReadError::BehindHead {
+                position: 9,
+                head: 8,
+            }
+            .into(),
+            false,
+        ),
+    ];
+    for (error, ends) in met {
+        let (mut ledger, ..) = with_officers();
+        let told = error.to_string();
+        ledger.end_over(error);
+        assert_eq!(ledger.has_failed(), ends, "{told}");
+    }
+}
