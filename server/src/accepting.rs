@@ -27,6 +27,7 @@ use crate::disk::MeasuredDisk;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::queue::{Queue, SessionId, Work};
+use crate::refused::{Refused, RefusedRun};
 
 pub use crate::queue::{Asker, Unqueued};
 use crate::sessions::Sessions;
@@ -77,6 +78,22 @@ impl Accepting {
         metrics: Arc<Metrics>,
         failed: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
+        let (accepting, thread) =
+            Self::beside(ledger, sessions_per_device, sessions, metrics, failed);
+        let handle = std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || thread.run())
+            .expect("the system gives a thread at the start");
+        (accepting, handle)
+    }
+
+    fn beside(
+        ledger: Ledger,
+        sessions_per_device: usize,
+        sessions: Arc<Sessions>,
+        metrics: Arc<Metrics>,
+        failed: CancellationToken,
+    ) -> (Self, LedgerThread) {
         let accepting = Self {
             queue: Arc::new(Queue::new(sessions_per_device)),
             reserve_bytes: ledger.reserve_bytes(),
@@ -93,13 +110,10 @@ impl Accepting {
             metrics,
             failed,
             pace: Pace::default(),
+            refused: Refused::default(),
             in_order: false,
         };
-        let handle = std::thread::Builder::new()
-            .name("ledger".into())
-            .spawn(move || thread.run())
-            .expect("the system gives a thread at the start");
-        (accepting, handle)
+        (accepting, thread)
     }
 
     /// What sessions read.
@@ -216,6 +230,7 @@ struct LedgerThread {
     metrics: Arc<Metrics>,
     failed: CancellationToken,
     pace: Pace,
+    refused: Refused,
     in_order: bool,
 }
 
@@ -230,6 +245,7 @@ impl LedgerThread {
                 }
                 Work::Administer(task) => self.administer(task),
                 Work::Closed => {
+                    self.refused.rest();
                     self.in_order = true;
                     break;
                 }
@@ -286,8 +302,9 @@ impl LedgerThread {
         let documents: Vec<DocumentId> = sealed.iter().map(|(document, _)| *document).collect();
         self.metrics.accepted_batch(elapsed, &outcomes);
         let changed = self.changed_scopes(&documents, &outcomes);
+        let refused = refused(&from, &sealed, &outcomes);
         // Receipts first: a device that has everything may leave when the feed has named its runs.
-        self.answer(&from, &sealed, outcomes);
+        self.answer(&from, outcomes);
         match changed {
             Some(scopes) => {
                 let placements = self.ledger.reader().placements();
@@ -295,29 +312,20 @@ impl LedgerThread {
             }
             None => self.sessions.advance_all(),
         }
+        // Last, since nobody waits for it.
+        self.refused.note(Instant::now(), refused);
         Ok(())
     }
 
     /// Outcomes stand in the order of the runs.
-    fn answer(
-        &self,
-        from: &[(DeviceId, SessionId)],
-        runs: &[(DocumentId, DeviceId)],
-        outcomes: Vec<Outcome>,
-    ) {
+    fn answer(&self, from: &[(DeviceId, SessionId)], outcomes: Vec<Outcome>) {
         assert_eq!(
             from.len(),
             outcomes.len(),
             "the ledger gives one outcome for each run"
         );
         let mut by_session = BTreeMap::<SessionId, Vec<Outcome>>::new();
-        for (((carrier, session), (document, device)), outcome) in
-            from.iter().zip(runs).zip(outcomes)
-        {
-            if let Verdict::Rejected(refusal) = &outcome.verdict {
-                let (run, code) = (&outcome.run, &refusal.code);
-                tracing::warn!(%run, %document, %device, %code, "run refused");
-            }
+        for ((carrier, session), outcome) in from.iter().zip(outcomes) {
             if matches!(outcome.verdict, Verdict::Stale { .. }) {
                 self.queue.forget(*carrier, *session);
             }
@@ -347,6 +355,28 @@ impl LedgerThread {
             .map(|document| reader.document(document).ok().flatten());
         rows.map(|row| row.map(|row| row.scope)).collect()
     }
+}
+
+/// The runs of a batch that were refused.
+fn refused(
+    from: &[(DeviceId, SessionId)],
+    sealed: &[(DocumentId, DeviceId)],
+    outcomes: &[Outcome],
+) -> Vec<RefusedRun> {
+    let runs = from.iter().zip(sealed).zip(outcomes);
+    let refused = runs.filter_map(|(((carrier, _), (document, device)), outcome)| {
+        let Verdict::Rejected(refusal) = &outcome.verdict else {
+            return None;
+        };
+        Some(RefusedRun {
+            run: outcome.run,
+            document: *document,
+            device: *device,
+            carrier: *carrier,
+            code: refusal.code,
+        })
+    });
+    refused.collect()
 }
 
 /// A batch after its turn: what was settled, in its order, and what is left.
@@ -388,5 +418,72 @@ impl Drop for LedgerThread {
             self.failed.cancel();
         }
         self.queue.abandon();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Mutex;
+
+    use bukti_core::authority::Role;
+    use bukti_core::ledger::testing::{Phone, enrol};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::folder::Folder;
+    use crate::heard::Heard;
+
+    #[test]
+    fn a_device_of_which_a_thousand_runs_are_refused_gets_its_answers_first_and_a_line_or_two() {
+        const RUNS: usize = 1_000;
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config {
+            reserve_mib: 0,
+            ..Config::default()
+        };
+        let metrics = Arc::new(Metrics::default());
+        let started = Folder::new(folder.path())
+            .open(None, Some(wall_now()), &config, &metrics, &mut |_| {})
+            .unwrap();
+        let mut ledger = started.ledger;
+        let mut phone = Phone::new(1);
+        enrol(&mut ledger, &phone, Role::Officer, "13.07");
+        let sessions = Arc::new(Sessions::default());
+        let place = sessions.enter(Ipv4Addr::LOCALHOST.into(), 1, 1).unwrap();
+        let failed = CancellationToken::new();
+        let (accepting, thread) = Accepting::beside(ledger, 4, sessions, metrics, failed);
+        let runs = (0..RUNS).map(|_| Submission {
+            carrier: phone.id(),
+            run: phone.create("14.01").1,
+            returned: false,
+        });
+        accepting.submit(place.id, runs.collect()).unwrap();
+        accepting.close();
+
+        let place = Arc::new(Mutex::new(place));
+        let told_before = Arc::new(AtomicUsize::new(0));
+        let (asked, before) = (place.clone(), told_before.clone());
+        let heard = Heard::asking(move || {
+            let unanswered = asked.lock().unwrap().outcomes.is_empty();
+            before.fetch_add(unanswered.into(), Ordering::Relaxed);
+        });
+        heard.during(|| thread.run());
+
+        let mut refused = 0;
+        while let Ok(outcomes) = place.lock().unwrap().outcomes.try_recv() {
+            let is_refused = |outcome: &Outcome| matches!(outcome.verdict, Verdict::Rejected(_));
+            refused += outcomes.into_iter().filter(is_refused).count();
+        }
+        assert_eq!(refused, RUNS);
+        let lines = heard.messages();
+        assert!(lines.len() < 5, "{lines:?}");
+        assert_eq!(lines[0], "run refused");
+        assert_eq!(
+            heard.runs().iter().sum::<u64>(),
+            RUNS as u64,
+            "none is left out"
+        );
+        assert_eq!(told_before.load(Ordering::Relaxed), 0, "answers come first");
     }
 }

@@ -15,6 +15,8 @@ pub mod descriptors;
 pub mod disk;
 pub mod folder;
 pub mod found;
+#[cfg(test)]
+mod heard;
 pub mod http;
 pub mod invitation;
 pub mod linger;
@@ -23,6 +25,7 @@ pub mod metrics;
 pub mod pace;
 pub mod pulse;
 pub mod queue;
+pub mod refused;
 pub mod scrub;
 pub mod serve;
 pub mod sessions;

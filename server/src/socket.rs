@@ -339,10 +339,12 @@ impl Connection {
     fn find(&self, finding: Finding) {
         let app = self.app.clone();
         self.app.tracker.spawn(async move {
-            tracing::warn!(code = %finding.code, "{}", finding.sentence);
+            let (code, sentence) = (finding.code.clone(), finding.sentence.clone());
             let find = move |ledger: &mut Ledger, now| ledger.find(now, finding);
             match app.accepting.ask(Asker::Session, find).await {
-                Ok(Ok(_)) => {}
+                Ok(Ok(Some(_))) => tracing::warn!(%code, "{sentence}"),
+                // It is known, or a full disk took nothing, which the log has from the disk's own side.
+                Ok(Ok(None)) => {}
                 Ok(Err(error)) => {
                     tracing::error!(error = %with_causes(&error), "a finding was not kept");
                 }
