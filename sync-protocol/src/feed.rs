@@ -13,6 +13,7 @@ mod draft;
 mod frontier;
 mod item;
 mod owed;
+mod page;
 mod reading;
 mod transfer;
 
@@ -20,7 +21,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bukti_core::authority::{Audience, Grant};
-use bukti_core::digest::Digest;
 use bukti_core::envelope::Seen;
 use bukti_core::id::{DeviceId, DocumentId, Incarnation, Position};
 use bukti_core::journal::Storage;
@@ -33,6 +33,7 @@ use self::ahead::{Ahead, Next};
 use self::draft::{Draft, Made};
 use self::item::{Wholes, fact, is_due, record, whole};
 use self::owed::Owed;
+pub use self::page::{FeedError, Page, UpToDate};
 use self::reading::{Reading, Resuming, has, wanted};
 use self::transfer::{Passage, Passing, Transfer};
 use crate::cursor::{Cursor, Mark};
@@ -118,50 +119,6 @@ pub enum Start {
     /// The cursor cannot be read, or this journal does not have its chain values: the device asks
     /// another server, or one that lost records. Everything is owed anew.
     Void,
-}
-
-/// Items for one frame, and the cursor that is right once they are applied.
-///
-/// Without items only the cursor moved on: much was passed over that the device may not see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// In the order in which they are to be applied.
-    pub items: Vec<Item>,
-    /// Documents that no reading holds any more; to be said before the cursor is.
-    pub left: Vec<DocumentId>,
-    /// To be stored with them.
-    pub cursor: Vec<u8>,
-}
-
-/// What a device that received everything must hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpToDate {
-    /// The cursor.
-    pub cursor: Vec<u8>,
-    /// The position as of which the digests were taken.
-    pub position: Position,
-    /// For each subscription: prefix, audience, digest and number of its documents.
-    pub digests: Vec<(Scope, Audience, Digest, u64)>,
-}
-
-/// Why a feed cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum FeedError {
-    /// Grants and requested scopes make more subscriptions than a session may have.
-    #[error("{subscriptions} subscriptions, more than {max}", max = limits::SUBSCRIPTIONS_MAX)]
-    TooManyScopes {
-        /// How many they make.
-        subscriptions: usize,
-    },
-    /// An index names a document that is not there.
-    #[error("the index names document {0}, which is not there")]
-    NoDocument(DocumentId),
-    /// An index places something at a position that is not there.
-    #[error("the index names position {0}, where no such record is")]
-    NoRecord(Position),
-    /// The ledger cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
 }
 
 impl Feed {
