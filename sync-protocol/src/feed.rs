@@ -239,14 +239,17 @@ impl Feed {
         budget_bytes: usize,
     ) -> Result<Option<Page>, FeedError> {
         loop {
-            self.keep_up(reader)?;
+            let granted = self.keep_up(reader)?;
             if self.muted {
                 return Ok(None);
             }
             let (readings, tells) = (self.readings.clone(), self.tells_grants);
             let passing = self.transfer.as_ref().map(|moved| (moved.at, moved.below));
             let page = self.page(reader, budget_bytes)?;
-            if reader.placements().version() == self.placements.version() {
+            // Behind the rows, so that none is shown that was written once it was not to be read.
+            let standing = self.standing(reader, granted)?;
+            let is_moved = reader.placements().version() != self.placements.version();
+            if standing == Standing::Unchanged && !is_moved {
                 return Ok(page);
             }
             let items = page.map(|page| page.items).unwrap_or_default();
@@ -255,24 +258,51 @@ impl Feed {
                 Item::Record { .. } | Item::Own { .. } | Item::Fact { .. } => None,
             });
             self.needs.extend(wholes);
-            // A unit was moved while rows were read one by one: they may belong to both sides.
+            // Grants changed or a unit was moved while rows were read one by one: they may belong to
+            // both sides.
             (self.readings, self.tells_grants) = (readings, tells);
             (self.ahead, self.owed, self.wholes) = (None, None, Wholes::default());
             self.transfer = passing.map(|(at, below)| self.bounds.transfer(at, below));
+            if standing == Standing::Withdrawn {
+                return Err(FeedError::Withdrawn);
+            }
         }
     }
 
     /// Grants or places may have changed since the last page: nothing more is sent by the old ones,
-    /// and no cursor speaks of them behind the statement that ended them.
-    fn keep_up<S: Storage, K: Kv>(&mut self, reader: &Reader<S, K>) -> Result<(), FeedError> {
+    /// and no cursor speaks of them behind the statement that ended them. Gives the grants, if there is
+    /// such a device.
+    fn keep_up<S: Storage, K: Kv>(
+        &mut self,
+        reader: &Reader<S, K>,
+    ) -> Result<Option<Vec<Grant>>, FeedError> {
         let row = reader.device(&self.reader.device)?;
         let grants = row.map(|row| row.grants);
+        let granted = grants.clone();
         let changed = grants.filter(|grants| *grants != self.grants);
         if changed.is_some() || reader.placements().version() != self.placements.version() {
             let grants = changed.unwrap_or_else(|| self.grants.clone());
             self.revise(reader, &grants)?;
         }
-        Ok(())
+        Ok(granted)
+    }
+
+    /// Whether the device may receive by now what it might when it had these grants.
+    fn standing<S: Storage, K: Kv>(
+        &self,
+        reader: &Reader<S, K>,
+        granted: Option<Vec<Grant>>,
+    ) -> Result<Standing, FeedError> {
+        let Some(row) = reader.device(&self.reader.device)? else {
+            return Ok(Standing::Unchanged);
+        };
+        Ok(if row.revoked_at.is_some() || !reader.is_confirmed(&row) {
+            Standing::Withdrawn
+        } else if granted.is_some_and(|granted| row.grants != granted) {
+            Standing::Changed
+        } else {
+            Standing::Unchanged
+        })
     }
 
     /// A page over rows that belong together if no unit is moved meanwhile.
@@ -739,6 +769,16 @@ fn is_ours<S: Storage, K: Kv>(reader: &Reader<S, K>, cursor: &Cursor) -> Result<
         }
     }
     Ok(true)
+}
+
+/// What became of what a device may receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Unchanged,
+    /// It has other grants.
+    Changed,
+    /// It receives nothing.
+    Withdrawn,
 }
 
 /// What one step came to.

@@ -12,3 +12,4 @@ mod statements;
 mod strangers;
 mod unreadable;
 mod vectors;
+mod withdrawn;

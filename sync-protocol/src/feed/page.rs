@@ -48,6 +48,10 @@ pub enum FeedError {
     /// An index places something at a position that is not there.
     #[error("the index names position {0}, where no such record is")]
     NoRecord(Position),
+    /// Meanwhile the device was revoked, or given what an administrator has to confirm: it receives
+    /// nothing. The feed stands where it stood.
+    #[error("the device does not receive any more")]
+    Withdrawn,
     /// The ledger cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -55,6 +55,10 @@ impl From<FeedError> for End {
             FeedError::TooManyScopes { .. } => {
                 Self::Bye(Bye::new(ByeCode::Unauthorised, sentence(&error)))
             }
+            FeedError::Withdrawn => {
+                let sentence = "What the device may receive changed: connect again.";
+                Self::Bye(Bye::new(ByeCode::Shutdown, sentence))
+            }
             FeedError::Read(error) => error.into(),
             // Rows alone lead there, and nothing that a device says.
             FeedError::NoDocument(_) => Self::lacking('d', &error),

@@ -21,7 +21,7 @@ use crate::Mono;
 use crate::bye::{Bye, ByeCode, sentence};
 use crate::credit::{Allowance, Window};
 use crate::deflate::unpack;
-use crate::feed::{Feed, Start};
+use crate::feed::{Feed, FeedError, Start};
 use crate::fragment::{Assembler, FragmentError};
 use crate::frame::{
     Accepted, Features, Frame, Hello, Holding, Missing, Numbered, Placed, Push, Reconcile,
@@ -280,6 +280,12 @@ impl Live {
         let frame = match self.outbound.next(reader, credit, self.peer) {
             Ok(frame) => frame,
             Err(error) => {
+                // Why, the device's row says.
+                if matches!(error, FeedError::Withdrawn)
+                    && let Err(end) = self.advanced(reader)
+                {
+                    return Err(end);
+                }
                 self.bear(now, error.into())?;
                 return Ok(None);
             }

@@ -24,20 +24,75 @@ fn with_two_edits(device: &mut Device) -> World {
     world
 }
 
-/// Gives a page during which, once so many scans have begun, the village is moved away.
-fn page_with_a_move(device: &mut Device, world: World, scans: usize) -> (Page, World) {
+/// Gives a page during which, once so many scans have begun, something happens.
+fn page_during(
+    device: &mut Device,
+    world: World,
+    scans: usize,
+    happens: impl FnOnce(&mut World) + Send + 'static,
+) -> (Result<Option<Page>, FeedError>, World) {
     let reader = world.reader();
     let feed = device.feed(&world);
     let world = Arc::new(Mutex::new(world));
     let theirs = Arc::clone(&world);
-    let moves = move || {
-        let mut world = theirs.lock().unwrap();
-        world.move_unit(&scope(VILLAGE), &scope(OTHER_DISTRICT));
-    };
-    world.lock().unwrap().after_scans(scans, moves);
-    let page = feed.next(&reader, PAGE_BYTES).unwrap().unwrap();
-    let world = Arc::into_inner(world).expect("the move happened");
+    let happens = move || happens(&mut theirs.lock().unwrap());
+    world.lock().unwrap().after_scans(scans, happens);
+    let page = feed.next(&reader, PAGE_BYTES);
+    let world = Arc::into_inner(world).expect("it happened");
     (page, world.into_inner().unwrap())
+}
+
+/// Gives a page during which, once so many scans have begun, the village is moved away.
+fn page_with_a_move(device: &mut Device, world: World, scans: usize) -> (Page, World) {
+    let moves = |world: &mut World| world.move_unit(&scope(VILLAGE), &scope(OTHER_DISTRICT));
+    let (page, world) = page_during(device, world, scans, moves);
+    (page.unwrap().unwrap(), world)
+}
+
+/// A world in which an enrolled `device` is owed a document of each of two villages.
+fn owing_two(device: &Device) -> World {
+    let mut world = World::new(1);
+    world.enrol(device.id, DISTRICT);
+    for place in [VILLAGE, NEIGHBOUR] {
+        world.create(0, &scope(place), false, "Begun");
+    }
+    world.commit();
+    world
+}
+
+/// Scans after which the statements were told, and no document was looked at.
+const BEFORE_DOCUMENTS: usize = 4;
+
+#[test]
+fn what_is_written_once_grants_were_narrowed_comes_in_no_page_that_was_begun_before() {
+    let mut device = device(142, &[(Role::Officer, DISTRICT)]);
+    let (world, id) = (owing_two(&device), device.id);
+    let narrower = vec![grant(Role::Officer, NEIGHBOUR)];
+    let theirs = narrower.clone();
+    let (page, world) = page_during(&mut device, world, BEFORE_DOCUMENTS, move |world| {
+        world.grant(id, theirs);
+        world.edit(0, 0, false, false, "Not to be read");
+        world.commit();
+    });
+    device.grants = narrower;
+    (device.regranted, device.granted_anew) = (true, true);
+    device.apply(&world, page.unwrap().unwrap(), PAGE_BYTES);
+    finish(&mut device, &world);
+    let held = device.held.documents.keys();
+    let places: Vec<&Scope> = held.map(|document| &world.scopes[document]).collect();
+    assert_eq!(places, [&scope(NEIGHBOUR)]);
+}
+
+#[test]
+fn a_device_that_is_revoked_while_a_page_is_made_does_not_get_it() {
+    let mut device = device(143, &[(Role::Officer, DISTRICT)]);
+    let (world, id) = (owing_two(&device), device.id);
+    let (page, _) = page_during(&mut device, world, BEFORE_DOCUMENTS, move |world| {
+        world.revoke(id);
+        world.edit(0, 0, false, false, "Not to be read");
+        world.commit();
+    });
+    assert!(matches!(page, Err(FeedError::Withdrawn)), "{page:?}");
 }
 
 #[test]
