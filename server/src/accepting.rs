@@ -205,6 +205,12 @@ impl Accepting {
         self.queue.close();
     }
 
+    /// Requests of the office that wait.
+    #[cfg(test)]
+    pub(crate) fn asked(&self) -> usize {
+        self.queue.asked()
+    }
+
     fn enqueue<T: Send + 'static>(
         &self,
         asker: Asker,

@@ -283,6 +283,12 @@ impl<A> Queue<A> {
         self.lock().count
     }
 
+    /// Requests of the office that wait.
+    #[cfg(test)]
+    pub(crate) fn asked(&self) -> usize {
+        self.lock().office.len()
+    }
+
     /// Takes no more; what waits is still given out.
     pub fn close(&self) {
         self.lock().closed = true;
