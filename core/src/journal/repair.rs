@@ -30,8 +30,8 @@ const PIECE_BYTES: usize = 4096;
 /// What a repair did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
-    /// The segments that are put right, each with what was wrong with it.
-    pub mended: Vec<Vec<Finding>>,
+    /// The segments that are put right, by name, each with what was wrong with it.
+    pub mended: BTreeMap<String, Vec<Finding>>,
     /// What is seen now.
     pub left: Findings,
 }
@@ -53,10 +53,11 @@ pub fn repair<S: Storage, C: Storage>(
     loop {
         let before = mended.len();
         for number in damaged(own, &verify(own, &extent))? {
-            if !mended.contains_key(&number)
+            let name = segment_name(number);
+            if !mended.contains_key(&name)
                 && let Some(findings) = mend(own, copy, number, keep)?
             {
-                mended.insert(number, findings);
+                mended.insert(name, findings);
             }
         }
         if mended.len() == before {
@@ -64,7 +65,6 @@ pub fn repair<S: Storage, C: Storage>(
         }
     }
     let left = verify(own, &extent);
-    let mended = mended.into_values().collect();
     Ok(Repair { mended, left })
 }
 

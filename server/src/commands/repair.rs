@@ -1,5 +1,6 @@
 //! `repair`: damaged bytes of the journal come back from a backup, and what was written since stays.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bukti_command::{Exit, Progress, Reply};
@@ -66,9 +67,9 @@ pub(super) fn repair(
             from.display()
         )));
     }
-    let mut kept = Vec::new();
+    let mut kept = BTreeMap::new();
     let mended = mend(&own, &copy, &mut |name, bytes| {
-        kept.push(folder.keep_segment(name, bytes)?);
+        kept.insert(name.to_owned(), folder.keep_segment(name, bytes)?);
         Ok(())
     });
     let Repair { mended, left } = mended.map_err(|error| Failure::failed(&error))?;
@@ -76,10 +77,10 @@ pub(super) fn repair(
         return Err(super::verify::for_want());
     }
     // One was kept for each that was replaced.
-    let repaired = mended.iter().zip(&kept).flat_map(|(were, kept)| {
+    let repaired = mended.iter().flat_map(|(segment, were)| {
         were.iter().map(|finding| Repaired {
             was: in_file(finding),
-            kept: kept.clone(),
+            kept: kept[segment].clone(),
         })
     });
     let mut report = Report {
@@ -144,6 +145,27 @@ fn text(report: &Report, is_mended: bool, from: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_repaired_is_told_with_what_keeps_it() {
+        let repaired = Repaired {
+            was: Shown {
+                code: Damage::Records.code().to_owned(),
+                place: "0000000002.seg at byte 112".to_owned(),
+                fault: Damage::Records.to_string(),
+            },
+            kept: "0000000002.seg.damaged-1".to_owned(),
+        };
+        let report = Report {
+            repaired: vec![repaired],
+            findings: Vec::new(),
+            refused: None,
+        };
+        let said = text(&report, true, Path::new("backup"));
+        let line = "repaired 0000000002.seg at byte 112: the records differ from what the group header \
+                    commits to; what stood there is kept in 0000000002.seg.damaged-1\n";
+        assert!(said.starts_with(line), "{said}");
+    }
 
     #[test]
     fn what_was_kept_and_is_changed_is_told_beside_a_journal_that_is_sound() {

@@ -228,9 +228,23 @@ fn segments_that_are_not_in_their_place_are_reported_as_what_they_are() {
         assert!(names.all(|name| !name.to_string_lossy().contains("damaged-")));
 
         let copy = stopped.field.data();
-        let repaired = server_command(&data, &["repair", "--from", copy.to_str().unwrap()]);
-        let said = repaired.status == Some(0) && repaired.stdout.starts_with("repaired ");
-        assert_eq!(said, is_mended, "{what}: {repaired:?}");
+        let repair = ["repair", "--json", "--from", copy.to_str().unwrap()];
+        let repaired = server_command(&data, &repair);
+        let told = (repaired.status == Some(0)).then(|| repaired.json());
+        let told = told.as_ref().and_then(|told| told["repaired"].as_array());
+        let told = told.map_or(&[][..], |told| told);
+        assert_eq!(!told.is_empty(), is_mended, "{what}: {repaired:?}");
+        for one in told {
+            let (place, kept) = (
+                one["place"].as_str().unwrap(),
+                one["kept"].as_str().unwrap(),
+            );
+            let (segment, _) = place.split_once(" at byte ").unwrap();
+            assert!(
+                kept.starts_with(&format!("{segment}.damaged-")),
+                "{what}: {one}"
+            );
+        }
         if is_mended {
             let (_, report) = verified(&data);
             let codes = codes(&report);
