@@ -49,10 +49,11 @@ pub fn repair<S: Storage, C: Storage>(
 ) -> Result<Repair, StorageError> {
     let extent = whole_journal();
     let mut mended = BTreeMap::new();
-    // What came back shows what belongs beside it: two that were swapped do not at first.
+    // The end of a segment that is damaged hides whether the one behind it belongs there.
     loop {
         let before = mended.len();
-        for number in damaged(own, &verify(own, &extent))? {
+        // From behind: what came back says what belongs before it.
+        for number in damaged(own, &verify(own, &extent))?.into_iter().rev() {
             let name = segment_name(number);
             if !mended.contains_key(&name)
                 && let Some(findings) = mend(own, copy, number, keep)?
@@ -85,7 +86,8 @@ fn mend<S: Storage, C: Storage>(
     let extent = whole_journal();
     let name = segment_name(number);
     let held = own.list().doing("list", FOLDER)?;
-    let there = match held.contains(&name) {
+    let is_there = held.contains(&name);
+    let there = match is_there {
         true => Found::read(own, &name)?,
         false => Found::default(),
     };
@@ -102,7 +104,9 @@ fn mend<S: Storage, C: Storage>(
             bytes: &offer.bytes,
         };
         let after = verify_segments(&replaced, &extent, &names);
-        let belongs = is_followed && is_continued(&after, number) || there.is_kept_by(offer);
+        // Where nothing stands, nobody else says whose history it is.
+        let is_kept = is_there && there.is_kept_by(offer);
+        let belongs = is_followed && is_continued(&after, number) || is_kept;
         belongs && is_better(&before, &after, number, offer)
     });
     let Some(Offer { bytes, .. }) = better else {
@@ -117,7 +121,9 @@ fn mend<S: Storage, C: Storage>(
     let length = u32::try_from(bytes.len()).expect("segments are at most 64 MiB");
     segment::publish(own, &name, length, &bytes)?;
     let stays = segment_name(previous);
-    before.findings.retain(|finding| finding.file != stays);
+    before
+        .findings
+        .retain(|finding| finding.file != stays && missing_before(finding) == 0);
     Ok(Some(wrong_with(&name, there.is_empty(), before)))
 }
 
@@ -291,9 +297,19 @@ fn offered<C: Storage>(copy: &C, number: u32, there: &[u8]) -> Vec<Offer> {
 /// chain shows then that all of it is this history's.
 fn is_continued(after: &Findings, number: u32) -> bool {
     let (name, next) = (segment_name(number), segment_name(number.saturating_add(1)));
-    let speaks =
-        |finding: &Finding| finding.file == name || finding.file == next && finding.offset == 0;
+    let speaks = |finding: &Finding| {
+        let is_here = finding.file == name && missing_before(finding) == 0;
+        is_here || finding.file == next && finding.offset == 0
+    };
     !after.findings.iter().any(speaks)
+}
+
+/// How many segments a finding says are missing before its file, which is nothing against the file.
+fn missing_before(finding: &Finding) -> u32 {
+    if let Damage::MissingSegments { count } = finding.damage {
+        return count;
+    }
+    0
 }
 
 /// Whether a segment is better replaced: less is wrong, nothing in what the copy gave, and nothing that
@@ -301,10 +317,14 @@ fn is_continued(after: &Findings, number: u32) -> bool {
 /// may have ended earlier then.
 fn is_better(before: &Findings, after: &Findings, number: u32, offer: &Offer) -> bool {
     let (name, next) = (segment_name(number), segment_name(number.saturating_add(1)));
-    let wrong = |findings: &Findings| findings.findings.len() as u64 + findings.more;
+    // Each segment of a gap counts, so that it is better once one of them is back.
+    let weight = |finding: &Finding| u64::from(missing_before(finding).max(1));
+    let wrong =
+        |findings: &Findings| findings.findings.iter().map(weight).sum::<u64>() + findings.more;
     let is_whole = offer.given == offer.bytes.len();
     let blamed = |finding: &Finding| {
         finding.file == name
+            && missing_before(finding) == 0
             && finding.offset < offer.given as u64
             && !before.findings.contains(finding)
             || is_whole && finding.file == next && finding.offset == 0

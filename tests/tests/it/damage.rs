@@ -122,7 +122,7 @@ fn segments_that_are_not_in_their_place_are_reported_as_what_they_are() {
     let stopped = Stopped::with_segments();
     let other = Field::empty(&[]);
     let other = other.data();
-    let mishaps: [(&str, Mishap, &str, &str, bool); 9] = [
+    let mishaps: [(&str, Mishap, &str, &str, bool); 10] = [
         (
             "the first is missing",
             |data, _| fs::remove_file(segment(data, 1)).unwrap(),
@@ -133,6 +133,17 @@ fn segments_that_are_not_in_their_place_are_reported_as_what_they_are() {
         (
             "one is missing",
             |data, _| fs::remove_file(segment(data, 2)).unwrap(),
+            "missing-segments",
+            "0000000003.seg",
+            true,
+        ),
+        (
+            "two in a row are missing",
+            |data, _| {
+                for number in [1, 2] {
+                    fs::remove_file(segment(data, number)).unwrap();
+                }
+            },
             "missing-segments",
             "0000000003.seg",
             true,

@@ -1,5 +1,6 @@
 //! Damaged bytes that come back from an earlier copy.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,9 +16,8 @@ fn mend(own: &MemoryStorage, copy: &MemoryStorage) -> Result<Repair, StorageErro
 }
 
 fn all(disk: &MemoryStorage) -> Vec<Vec<u8>> {
-    [1, 2, 3]
-        .iter()
-        .filter_map(|number| disk.content(&segment_name(*number)))
+    (1..=9)
+        .filter_map(|number| disk.content(&segment_name(number)))
         .collect()
 }
 
@@ -111,6 +111,101 @@ fn a_segment_that_is_gone_or_cut_comes_back_from_a_copy_that_has_it_whole() {
     let done = mend(&disk, &half).unwrap();
     assert!(done.mended.is_empty() && !done.left.is_clean());
     assert_eq!(disk.content(&segment_name(2)), None);
+}
+
+#[test]
+fn segments_that_are_missing_in_a_row_come_back() {
+    for gone in [&[1, 2][..], &[2, 3], &[4, 5], &[1, 2, 4], &[1, 2, 3, 4, 5]] {
+        let (disk, _) = parted(0, 12, 0);
+        let (copy, sound) = (disk.duplicate(), all(&disk));
+        assert_eq!(sound.len(), 6);
+        for &number in gone {
+            disk.remove(&segment_name(number)).unwrap();
+        }
+        let done = mend(&disk, &copy).unwrap();
+        assert!(done.left.is_clean(), "{gone:?}: {:?}", done.left);
+        assert!(all(&disk) == sound, "{gone:?}");
+        let missing = |number: &u32| (segment_name(*number), Damage::Missing);
+        let told = done.mended.into_values().flatten();
+        let told: Vec<_> = told.map(|was| (was.file, was.damage)).collect();
+        assert_eq!(told, Vec::from_iter(gone.iter().map(missing)));
+    }
+}
+
+/// Whoever opens the journal sees that they are lost, and nothing that is here says which they were.
+#[test]
+fn the_last_segments_do_not_come_back_once_they_are_gone() {
+    let (disk, _) = parted(0, 12, 0);
+    let copy = disk.duplicate();
+    for number in [5, 6] {
+        disk.remove(&segment_name(number)).unwrap();
+    }
+    let before = all(&disk);
+    assert!(mend(&disk, &copy).unwrap().mended.is_empty());
+    assert!(all(&disk) == before);
+}
+
+#[test]
+fn no_other_history_takes_the_place_of_segments_that_are_missing_in_a_row() {
+    // From a group in the first segment on, to one in the third.
+    for shared in 1..6 {
+        for lacking in [None, Some(2), Some(3)] {
+            let (disk, copy) = parted(shared, 10 - shared, 10 - shared);
+            for number in [2, 3] {
+                disk.remove(&segment_name(number)).unwrap();
+            }
+            if let Some(number) = lacking {
+                copy.remove(&segment_name(number)).unwrap();
+            }
+            let before = all(&disk);
+            let done = mend(&disk, &copy).unwrap();
+            let place = format!("{shared} {lacking:?}: {done:?}");
+            assert!(done.mended.is_empty() && !is_mended(&done.left), "{place}");
+            assert!(all(&disk) == before, "{place}");
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_before_a_segment_is_nothing_against_it() {
+    let (disk, other) = parted(1, 9, 9);
+    let copy = disk.duplicate();
+    let (second, third) = (segment_name(2), segment_name(3));
+    let sound = disk.content(&third).unwrap();
+    for damaged in [other.content(&third).unwrap(), {
+        let mut damaged = sound.clone();
+        damaged[group(1) + 200] ^= 1;
+        damaged
+    }] {
+        for disk in [&disk, &copy] {
+            let _ = disk.remove(&second);
+        }
+        disk.set_content(&third, &damaged);
+        let done = mend(&disk, &copy).unwrap();
+        let is_of_it = |was: &Finding| matches!(was.damage, Damage::Records | Damage::ChainBroken);
+        let were = only_in(&done, 3);
+        assert!(were.iter().all(is_of_it), "{were:?}");
+        assert!(disk.content(&third).unwrap() == sound);
+        let missing = Damage::MissingSegments { count: 1 };
+        let left = done.left.findings.iter();
+        assert!(left.clone().any(|left| left.damage == missing));
+    }
+}
+
+/// Where the end of one is damaged, nothing says whether the header of the next belongs there.
+#[test]
+fn the_last_segment_comes_back_once_the_one_before_it_did() {
+    let (disk, copy) = with_copy(6);
+    let sound = all(&disk);
+    for (number, at) in [(2, group(1) + 200), (3, 20)] {
+        let name = segment_name(number);
+        let mut damaged = disk.content(&name).unwrap();
+        damaged[at] ^= 1;
+        disk.set_content(&name, &damaged);
+    }
+    let done = mend(&disk, &copy).unwrap();
+    assert!(done.left.is_clean(), "{:?}", done.left);
+    assert!(done.mended.len() == 2 && all(&disk) == sound);
 }
 
 #[test]
@@ -366,9 +461,9 @@ fn a_sector_that_cannot_be_read_comes_back_and_all_else_of_its_segment_stays() {
         disk.set_content(&third, &damaged);
 
         let own = with_bad_sector(&disk, 2, at);
-        let mut kept = Vec::new();
-        let done = repair(&own, &copy, &mut |_, bytes| {
-            kept.push(bytes.to_vec());
+        let mut kept = BTreeMap::new();
+        let done = repair(&own, &copy, &mut |name, bytes| {
+            kept.insert(name.to_owned(), bytes.to_vec());
             Ok(())
         })
         .unwrap();
@@ -378,7 +473,10 @@ fn a_sector_that_cannot_be_read_comes_back_and_all_else_of_its_segment_stays() {
         let piece = (at as usize / 4096) * 4096;
         let mut zeroed = sound[1].clone();
         zeroed[piece..piece + 4096].fill(0);
-        assert!(kept[0] == zeroed, "{at}: all that the disk gave is kept");
+        assert!(
+            kept[&second] == zeroed,
+            "{at}: all that the disk gave is kept"
+        );
     }
 }
 
