@@ -53,7 +53,7 @@ pub fn repair<S: Storage, C: Storage>(
     loop {
         let before = mended.len();
         // From behind: what came back says what belongs before it.
-        for number in damaged(own, &verify(own, &extent))?.into_iter().rev() {
+        for number in damaged(own, copy, &verify(own, &extent))?.into_iter().rev() {
             let name = segment_name(number);
             if !mended.contains_key(&name)
                 && let Some(findings) = mend(own, copy, number, keep)?
@@ -165,24 +165,35 @@ pub fn journals<S: Storage>(storage: &S) -> Result<BTreeSet<JournalId>, StorageE
     Ok(journals)
 }
 
-/// Numbers of the segments with something wrong, those that are missing included.
-fn damaged<S: Storage>(own: &S, found: &Findings) -> Result<BTreeSet<u32>, StorageError> {
-    let held: BTreeSet<u32> = own
-        .list()
-        .doing("list", FOLDER)?
-        .iter()
-        .filter_map(|name| segment_number(name))
-        .collect();
+/// Numbers of the segments with something wrong, and of those that are missing and the copy holds: a
+/// number in a name may be any, so nothing is counted up to one.
+fn damaged<S: Storage, C: Storage>(
+    own: &S,
+    copy: &C,
+    found: &Findings,
+) -> Result<BTreeSet<u32>, StorageError> {
+    let held = numbers(own)?;
     let last = held.last().copied().unwrap_or(1);
-    let mut damaged: BTreeSet<u32> = (1..=last).filter(|one| !held.contains(one)).collect();
+    let mut damaged: BTreeSet<u32> = numbers(copy)?.range(..last).copied().collect();
+    damaged.retain(|number| !held.contains(number));
     for finding in &found.findings {
         // Whose the journal is was read from its first segment.
         if let Damage::OtherJournal { .. } = finding.damage {
-            return Ok((1..=last).collect());
+            damaged.extend(held);
+            break;
         }
         damaged.extend(segment_number(&finding.file));
     }
     Ok(damaged)
+}
+
+/// Numbers of the segments in a folder.
+fn numbers<S: Storage>(storage: &S) -> Result<BTreeSet<u32>, StorageError> {
+    let names = storage.list().doing("list", FOLDER)?;
+    Ok(names
+        .iter()
+        .filter_map(|name| segment_number(name))
+        .collect())
 }
 
 /// A segment as it stands.

@@ -166,6 +166,28 @@ fn no_other_history_takes_the_place_of_segments_that_are_missing_in_a_row() {
     }
 }
 
+/// A bit that flipped in a name makes any number of it.
+#[test]
+fn a_segment_under_a_name_of_a_high_number_comes_back_at_once_and_nothing_gets_in_before_that() {
+    let (disk, other) = parted(8, 0, 2);
+    let (copy, sound) = (disk.duplicate(), all(&disk));
+    let (name, stray) = (segment_name(2), "0100000002.seg");
+    disk.rename(&name, stray).unwrap();
+    let calls = disk.calls();
+    let done = mend(&disk, &copy).unwrap();
+    assert!(disk.calls() - calls < 1000, "{}", disk.calls() - calls);
+    assert_eq!(only_in(&done, 2)[0].damage, Damage::Missing);
+    assert!(all(&disk) == sound);
+    assert!(disk.content(stray).unwrap() == sound[1]);
+    assert!(done.left.findings.iter().any(|left| left.file == stray));
+    assert!(!is_mended(&done.left));
+    // A history that goes on behind the last segment is not taken for what is missing before that name.
+    let longer = all(&other);
+    assert!(longer.len() == 5 && longer[..4] == sound);
+    assert!(mend(&disk, &other).unwrap().mended.is_empty());
+    assert!(all(&disk) == sound);
+}
+
 #[test]
 fn what_is_missing_before_a_segment_is_nothing_against_it() {
     let (disk, other) = parted(1, 9, 9);
