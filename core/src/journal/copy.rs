@@ -139,6 +139,12 @@ impl<S: Storage> JournalReader<S> {
             published.map_err(CopyError::Target)?;
             written += 1;
         }
+        // What is there already may have its name in the cache alone: from a copy that ended when that
+        // sync failed, or before it.
+        target
+            .sync_folder()
+            .doing("sync", FOLDER)
+            .map_err(CopyError::Target)?;
         let verified = verify(
             target,
             &Extent {

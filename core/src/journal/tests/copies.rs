@@ -183,6 +183,28 @@ fn a_copy_that_fails_leaves_nothing_unfinished_on_a_full_disk() {
 }
 
 #[test]
+fn a_copy_after_one_that_failed_is_there_after_a_power_cut() {
+    let (_disk, journal, _records) = small_journal();
+    let reader = journal.reader();
+    let mut failed = 0;
+    for call in 1.. {
+        let target = MemoryStorage::new();
+        target.fail_at(call, Fault::Io);
+        let first = reader.copy_to(&target, reader.watermark(), 0, 0);
+        if target.is_to_fail() {
+            break;
+        }
+        failed += u32::from(first.is_err());
+        reader.copy_to(&target, reader.watermark(), 0, 0).unwrap();
+        target.crash(&mut |_| 0);
+        let opened = Journal::open(target, SMALL);
+        let (copy, _) = opened.unwrap_or_else(|error| panic!("call {call}: {error:?}"));
+        assert_eq!(copy.reader().watermark(), reader.watermark(), "call {call}");
+    }
+    assert!(failed > 15, "hardly anything failed");
+}
+
+#[test]
 fn a_copy_beside_its_journal_leaves_the_reserve() {
     let (_disk, journal, _records) = small_journal();
     let reader = journal.reader();
