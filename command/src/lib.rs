@@ -2,12 +2,13 @@
 //!
 //! A command line is read once ([`wrong_use`]), run by whoever holds the data folder ([`lock`],
 //! [`control`]), and answered with a [`Reply`], so a command prints and exits alike whether it ran
-//! in its own process or in a server. [`mod@file`] reads what a person named. [`table`] and [`show`]
-//! say how things look to people. [`signals`] keeps what would end a process without a word.
+//! in its own process or in a server. [`folder`] makes folders that a power cut does not take, and
+//! [`mod@file`] reads what a person named. [`table`] and [`show`] say how things look to people. [`signals`] keeps what would end a process without a word.
 #![warn(missing_docs)]
 
 pub mod control;
 pub mod file;
+pub mod folder;
 pub mod limits;
 pub mod lock;
 pub mod log;

@@ -1,9 +1,11 @@
 //! One process at a time works in a data folder.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::folder;
 
 const LOCK_FILE: &str = "lock";
 /// A pid has at most seven digits on Linux; what is longer is not ours.
@@ -23,6 +25,14 @@ impl FolderLock {
     /// [`LockError::Busy`]: another process holds it. [`LockError::Open`]: other users can enter
     /// it, and it holds things that are not ours to close. [`LockError::Io`]: it cannot be used.
     pub fn acquire(dir: &Path) -> Result<Self, LockError> {
+        Self::acquire_by(dir, &mut folder::settle)
+    }
+
+    /// The same with `settle` to see to it that the folder's name is on the disk.
+    fn acquire_by(
+        dir: &Path,
+        settle: &mut dyn FnMut(&Path) -> io::Result<()>,
+    ) -> Result<Self, LockError> {
         let failed = |source| LockError::Io {
             dir: dir.to_owned(),
             source,
@@ -44,6 +54,8 @@ impl FolderLock {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
+        // Another process may have made it and ended before its name was on the disk.
+        settle(dir).map_err(failed)?;
         file.set_len(0).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
         Ok(Self {
@@ -105,11 +117,9 @@ fn make_private(dir: &Path) -> Result<(), LockError> {
         dir: dir.to_owned(),
         source,
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(failed)?;
+    if !dir.is_dir() {
+        folder::make(dir).map_err(failed)?;
+    }
     let mode = fs::metadata(dir).map_err(failed)?.permissions().mode();
     if mode & 0o077 == 0 {
         return Ok(());
@@ -160,6 +170,22 @@ mod tests {
                 .ends_with(&format!("held by process {}", std::process::id()))
         );
         drop(held);
+        FolderLock::acquire(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_folder_whose_name_may_not_be_on_the_disk_is_not_used() {
+        let temp = TempDir::new().unwrap();
+        let dir = temp.path().join("data");
+        for _ in 0..2 {
+            let mut settled = Vec::new();
+            let refused = FolderLock::acquire_by(&dir, &mut |folder| {
+                settled.push(folder.to_owned());
+                Err(io::Error::other("the disk fails"))
+            });
+            assert!(matches!(refused, Err(LockError::Io { .. })), "{refused:?}");
+            assert_eq!(settled, [dir.as_path()]);
+        }
         FolderLock::acquire(&dir).unwrap();
     }
 

@@ -11,11 +11,11 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync;
 
-use bukti_command::{Exit, Reply, read_named, show};
+use bukti_command::{Exit, Reply, folder, read_named, show};
 use bukti_core::id::{Position, WallMs};
 use bukti_core::journal::Damage;
 use bukti_core::journal::copy::{Copied, CopyError};
@@ -145,17 +145,17 @@ fn told(repaired: &[Shown]) -> String {
     )
 }
 
-/// Makes the folder and keeps other backups out of it until the answer is dropped, where its file
-/// system knows of locks.
+/// Makes the folder, for its owner only; one that is there stays as it is until what it holds was looked
+/// at. Keeps other backups out of it until the answer is dropped, where its file system knows of locks.
 fn take(to: &Path) -> Result<File, Failure> {
-    let folder = make(to).and_then(|()| File::open(to));
-    let folder = folder.map_err(|error| not_written_to(to, &error))?;
-    match folder.try_lock() {
+    let made = folder::make(to).and_then(|()| File::open(to));
+    let made = made.map_err(|error| not_written_to(to, &error))?;
+    match made.try_lock() {
         Err(TryLockError::WouldBlock) => Err(Failure {
             exit: Exit::Failed,
             text: format!("another backup writes to {} at this moment", to.display()),
         }),
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(folder),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(made),
     }
 }
 
@@ -445,15 +445,7 @@ impl Manifest {
     }
 }
 
-/// Makes a folder, with those above it, that only its owner may enter. One that is there stays as it
-/// is until what it holds was looked at.
-fn make(folder: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-}
-
+/// Keeps others out of a folder, once what it holds was looked at.
 fn make_private(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }

@@ -37,7 +37,7 @@ fn files(folder: &Path) -> Files {
 fn server(id: u8, seed: u64, devices: u64) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    make(&data).unwrap();
+    folder::make(&data).unwrap();
     write_key(&data.join("server.key"), &server_key()).unwrap();
     let disk = DiskStorage::open(data.join("journal")).unwrap();
     let kv = SledKv::open(&data.join("store"), 1 << 20).unwrap();
