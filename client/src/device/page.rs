@@ -329,7 +329,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
     }
 
     /// Whether the person may neither read a document nor work on it.
-    fn is_out_of_reach(&self, id: &DocumentId) -> Result<bool, DeviceError> {
+    pub(super) fn is_out_of_reach(&self, id: &DocumentId) -> Result<bool, DeviceError> {
         if let Some(row) = self.confirmed.document(id)? {
             return Ok(row.left);
         }

@@ -158,6 +158,10 @@ impl<S: Storage, K: Kv> Device<S, K> {
         // Runs of the present life go with those that they build on, and their numbers stay used.
         self.tail.renew(self.tail.successor(), false)?;
         for id in documents {
+            // The server may have it, and nothing out of reach comes to tell.
+            if self.is_out_of_reach(&id)? {
+                continue;
+            }
             let seeds = self.stale().map(Pending::id).collect();
             for runs in self.groups(id, seeds) {
                 self.enter_together(now, id, &runs)?;
@@ -365,7 +369,8 @@ impl<S: Storage, K: Kv> Device<S, K> {
         Ok((base, Some(again)))
     }
 
-    /// Which of some runs of a document are confirmed, as what stands for them or as they are.
+    /// Which of some runs of a document are confirmed: as what stands for them, as they are, or as what
+    /// they stand for, which the server may have had all the while.
     pub(super) fn standing_in(
         &self,
         id: &DocumentId,
@@ -376,15 +381,18 @@ impl<S: Storage, K: Kv> Device<S, K> {
         }
         let lives = runs.iter().map(|run| (stands_for(&run.id()), run.id()));
         let lives: BTreeMap<Incarnation, RunId> = lives.collect();
+        let made = runs.iter().map(|run| (run.body().incarnation, run.id()));
+        let made: BTreeMap<Incarnation, RunId> = made.collect();
         let mut here = BTreeMap::new();
         for row in self.confirmed.envelopes(id)? {
             let (name, body) = (row.envelope.run(), row.envelope.body());
             if body.device != self.id() {
                 continue;
             }
-            let stands_for = lives.get(&body.incarnation).copied();
+            let stands_in = lives.get(&body.incarnation).copied();
             let itself = || runs.iter().any(|run| run.id() == name).then_some(name);
-            if let Some(run) = stands_for.or_else(itself) {
+            let stood_for = || made.get(&stands_for(&name)).copied();
+            if let Some(run) = stands_in.or_else(itself).or_else(stood_for) {
                 here.insert(run, (name, body.last_hash));
             }
         }

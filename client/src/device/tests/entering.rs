@@ -438,6 +438,40 @@ fn a_refused_run_that_another_copy_delivered_is_not_entered_by_hand() {
     assert_eq!(twins.runs(), 3);
 }
 
+/// Its server refused what stands for it that day, and the store of which this is a copy delivered it.
+#[test]
+fn a_refused_run_is_not_entered_by_hand_where_what_it_stands_for_was_delivered() {
+    for is_new in [false, true] {
+        let mut world = World::new();
+        let mut siti = world.phone("Siti", Role::Officer, WARD);
+        let mut id = world.create(&mut siti, "Papan");
+        world.sync(&mut siti);
+        match is_new {
+            true => id = world.create(&mut siti, "Baru"),
+            false => edit(&mut siti, &id, Edit::Narrative("Satu. ".into())),
+        }
+        let mut copy = siti.duplicate();
+        let told = Incarnation(world.draw());
+        copy.device().tail.start_over(told, true).unwrap();
+        let run = enter_and_send_nothing(&mut world, &mut copy);
+        let why = ("quota", "Too much for a day.");
+        copy.device().refuse(NOW, &[run], why).unwrap();
+        world.sync(&mut siti);
+        world.sync(&mut copy);
+        let (incarnation, random) = (Incarnation(world.draw()), world.draw());
+        let entered = copy.device().enter_again(NOW, incarnation, random, &run);
+        let (again, by) = entered.unwrap();
+        assert_eq!((again, by.is_some()), (id, true));
+        world.sync(&mut copy);
+        assert_eq!(waiting(&mut copy), (0, 0, 0));
+        world.sync(&mut siti);
+        assert_eq!(siti.shown(&id), copy.shown(&id));
+        assert_eq!(siti.titles().len(), 1 + usize::from(is_new));
+        let narrative = narrative(&mut siti, &id);
+        assert_eq!(narrative, if is_new { "" } else { "Satu. " });
+    }
+}
+
 /// It went to quarantine since the evidence was not this copy's to read, and it is again.
 #[test]
 fn an_edit_that_another_copy_entered_is_not_entered_by_hand() {

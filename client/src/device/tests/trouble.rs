@@ -563,16 +563,17 @@ fn a_feed_that_lies_leaves_findings_and_goes_on() {
     );
 }
 
-/// Siti's edit was accepted, and the link was cut before anything else came; and a backup of the
+/// What Siti did was accepted, and the link was cut before anything else came; and a backup of the
 /// server from before it.
-fn an_accepted_edit_without_its_page() -> (World, Phone, DocumentId, MemoryStorage) {
+fn accepted_without_its_page(
+    edit_it: impl Fn(&mut World, &mut Phone, DocumentId) -> DocumentId,
+) -> (World, Phone, DocumentId, MemoryStorage) {
     for frames in 1.. {
         let mut world = World::new();
         let mut siti = world.phone("Siti", Role::Officer, WARD);
         let id = world.create(&mut siti, "Papan");
         world.sync(&mut siti);
-        let edit = [Edit::AddRow("1.1".into())];
-        siti.device().edit(NOW, &id, &edit).unwrap();
+        let id = edit_it(&mut world, &mut siti, id);
         let backup = world.journal.duplicate();
         let (events, _) = world.session(&mut siti, frames);
         let is_accepted = |event: &Event| matches!(event, Event::Accepted(_));
@@ -582,6 +583,14 @@ fn an_accepted_edit_without_its_page() -> (World, Phone, DocumentId, MemoryStora
         }
     }
     unreachable!()
+}
+
+fn an_accepted_edit_without_its_page() -> (World, Phone, DocumentId, MemoryStorage) {
+    accepted_without_its_page(|_, siti, id| {
+        let edit = [Edit::AddRow("1.1".into())];
+        siti.device().edit(NOW, &id, &edit).unwrap();
+        id
+    })
 }
 
 #[test]
@@ -661,6 +670,63 @@ fn an_accepted_edit_of_a_restored_store_does_not_wait_in_evidence_that_is_out_of
     assert_eq!(restored.titles(), [""; 0]);
     assert_eq!(waiting(&mut restored), (0, 0, 1));
     assert_eq!(restored.device().accepted_runs().count(), 0);
+}
+
+/// What `edit_it` does is accepted of a store, goes to quarantine of a copy of it whose grants do not
+/// reach it for a while, and is entered by hand behind that. Answers what is shown then.
+fn of_a_restored_store_out_of_reach_for_a_while(
+    is_known: bool,
+    edit_it: impl Fn(&mut World, &mut Phone, DocumentId) -> DocumentId,
+) -> Vec<String> {
+    let backup = std::cell::RefCell::new(None);
+    let (mut world, mut siti, id, _) = accepted_without_its_page(|world, siti, id| {
+        let id = edit_it(world, siti, id);
+        *backup.borrow_mut() = Some(siti.duplicate());
+        id
+    });
+    let mut restored = match is_known {
+        true => siti.duplicate(),
+        false => backup.take().unwrap(),
+    };
+    let accepted = restored.device().tail.pending()[0].id();
+    let more = [Edit::AddRow("2.2".into())];
+    siti.device().edit(NOW, &id, &more).unwrap();
+    world.sync(&mut siti);
+    grant(&mut world, &mut restored, &[]);
+    world.sync(&mut restored);
+    assert_eq!(waiting(&mut restored), (0, 0, 1));
+    // As it was sealed: nothing was made in its place.
+    assert_eq!(restored.device().quarantined()[0].run, accepted);
+    grant(&mut world, &mut restored, &[(Role::Officer, WARD)]);
+    world.sync(&mut restored);
+    let (incarnation, random) = (Incarnation(world.draw()), world.draw());
+    let device = restored.device();
+    let entered = device.enter_again(NOW, incarnation, random, &accepted);
+    assert_eq!(entered.unwrap(), (id, None));
+    world.sync(&mut restored);
+    assert_eq!(waiting(&mut restored), (0, 0, 0));
+    world.sync(&mut siti);
+    let shown = siti.device().list().unwrap().into_iter();
+    shown
+        .map(|of| siti.device().show(&of.id).unwrap().evidence)
+        .map(|evidence| evidence.title + ": " + &evidence.narrative)
+        .collect()
+}
+
+#[test]
+fn an_accepted_edit_of_a_restored_store_that_was_out_of_reach_for_a_while_is_not_doubled() {
+    for is_known in [true, false] {
+        let shown = of_a_restored_store_out_of_reach_for_a_while(is_known, |_, siti, id| {
+            let edit = [Edit::Narrative("Satu. ".into())];
+            siti.device().edit(NOW, &id, &edit).unwrap();
+            id
+        });
+        assert_eq!(shown, ["Papan: Satu. "], "{is_known}");
+        let shown = of_a_restored_store_out_of_reach_for_a_while(is_known, |world, siti, _| {
+            world.create(siti, "Baru")
+        });
+        assert_eq!(shown.len(), 2, "{is_known}: {shown:?}");
+    }
 }
 
 #[test]
