@@ -165,15 +165,14 @@ impl Exchange {
                 self.progressed = true;
                 self.up_to_date = Some(*position);
             }
-            Event::Bye(_)
+            // Whoever answers may say so in every session, and nothing came of it yet.
+            Event::Void
+            | Event::Bye(_)
             | Event::Welcome { .. }
             | Event::Missing { .. }
             | Event::Stale { .. }
             | Event::LeftScope(_) => {}
-            Event::Void
-            | Event::Readmitted { .. }
-            | Event::Differs { .. }
-            | Event::StatementsHeld(_) => {
+            Event::Readmitted { .. } | Event::Differs { .. } | Event::StatementsHeld(_) => {
                 self.progressed = true;
             }
         }
@@ -248,6 +247,16 @@ mod tests {
 
     use super::*;
     use crate::device::tests::world::{WARD, World};
+
+    #[test]
+    fn a_session_in_which_the_server_says_void_alone_is_no_progress() {
+        let mut phone = World::new().phone("Siti", Role::Officer, WARD);
+        let mut exchange = Exchange::open(phone.device(), 0, Vec::new(), "test").unwrap();
+        exchange.note(&Event::Void);
+        assert!(!exchange.progressed());
+        exchange.note(&Event::StatementsHeld(Vec::new()));
+        assert!(exchange.progressed());
+    }
 
     #[test]
     fn a_session_is_not_done_while_an_item_comes_in_parts() {

@@ -79,6 +79,9 @@ pub struct ClientSession {
     giving: bool,
     /// The server named another journal and has to show its first record.
     moved: bool,
+    /// What a server says once a session at most, since a device writes for each: `enrolled` and `void`.
+    readmitted: bool,
+    voided: bool,
     caught_up: bool,
     now: Mono,
     /// Since when an answer is awaited and nothing was heard.
@@ -116,6 +119,8 @@ impl ClientSession {
             statements,
             giving: false,
             moved: false,
+            readmitted: false,
+            voided: false,
             caught_up: false,
             now,
             quiet_since: now,
@@ -316,8 +321,8 @@ impl ClientSession {
                 Ok(())
             }
             Frame::Welcome(welcome) if greeting => self.welcome(welcome),
-            Frame::Enrolled(enrolled) if self.phase == Phase::Proving => {
-                self.moved = false;
+            Frame::Enrolled(enrolled) if self.phase == Phase::Proving && !self.readmitted => {
+                (self.moved, self.readmitted) = (false, true);
                 self.drop_flight(Event::Readmitted {
                     journal: enrolled.journal.into(),
                 });
@@ -494,8 +499,11 @@ impl ClientSession {
                 let held = self.returning.taken(taken.all);
                 self.held(held.map_err(|_| out_of_place(&Frame::Taken(taken)))?);
             }
-            Frame::Void(_) if self.dropped => return Err(out_of_place(&frame)),
-            Frame::Void(_) => self.drop_flight(Event::Void),
+            Frame::Void(_) if self.dropped || self.voided => return Err(out_of_place(&frame)),
+            Frame::Void(_) => {
+                self.voided = true;
+                self.drop_flight(Event::Void);
+            }
             Frame::Reconcile(answer) => self.compared(&answer)?,
             Frame::LeftScope(left) => self.event(Event::LeftScope(left.document)),
             Frame::Credit(credit) => self

@@ -421,19 +421,25 @@ impl<S: Storage> Tail<S> {
     }
 
     /// The same for a store that was copied or thrown back, or whose server was. The reserve of the disk
-    /// is there for it: such a device must be opened and fed on a full disk, too.
+    /// is there for it: such a device must be opened and fed on a full disk, too. Whoever answers at the
+    /// server's address may say so in every session: a life that holds nothing yet is as good as another.
     pub(super) fn start_over(
         &mut self,
         incarnation: Incarnation,
         reenter: bool,
     ) -> Result<(), TailError> {
+        let holds_nothing = self.state.last.is_none() && self.state.settled_through == 0;
+        if holds_nothing && !reenter {
+            return Ok(());
+        }
         let record = TailRecord::Incarnation {
             incarnation,
             reenter,
         };
         let bytes = vec![encode(&record)];
         self.journal.append_to_reserve(&bytes)?;
-        self.take(vec![record], &bytes)
+        self.take(vec![record], &bytes)?;
+        self.compact()
     }
 
     /// Writes records. A crash may keep the first ones only.

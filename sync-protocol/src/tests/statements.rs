@@ -427,6 +427,32 @@ fn a_loss_behind_what_was_owed_is_made_good_in_the_same_session() {
     assert!(!pipe.client.returning(), "the session is done with it");
 }
 
+/// A device writes for each.
+#[test]
+fn a_server_that_says_void_or_enrolled_twice_in_a_session_is_left() {
+    let (mut server, phone) = founded_anew();
+    let mut lost = Server::founded(JournalId([11; 16]), WALL);
+    let stranger = lost.enrolled(5, Role::Officer, &[VILLAGE]);
+    for (name, mut phone) in [("void", phone), ("enrolled", stranger)] {
+        let mut pipe = Pipe::open(&mut server, &phone);
+        while !pipe.kinds_down().contains(&name) {
+            pipe.flow(&mut server, &mut phone, 1);
+        }
+        let again = pipe.sent_down.last().unwrap().clone();
+        if name == "void" {
+            pipe.flow(&mut server, &mut phone, usize::MAX);
+            assert_eq!(pipe.closed, None);
+        }
+        let is_told = |event: &&Event| matches!(event, Event::Void | Event::Readmitted { .. });
+        let told = |pipe: &Pipe| pipe.events.iter().filter(is_told).count();
+        assert_eq!(told(&pipe), 1);
+        pipe.client.handle(server.now, client::Input::Frame(&again));
+        pipe.flow(&mut server, &mut phone, usize::MAX);
+        assert_eq!(told(&pipe), 1, "{name}");
+        assert_eq!(pipe.closed.unwrap().code, ByeCode::Malformed, "{name}");
+    }
+}
+
 /// Every sheet of the national list, and what was stated of ten thousand devices: more than one
 /// session may give.
 #[test]

@@ -88,6 +88,28 @@ fn settled_runs_give_their_space_back_and_waiting_ones_stay_in_order() {
     assert_eq!(tail.settled_through(), 99);
 }
 
+#[test]
+fn lives_without_end_give_their_space_back() {
+    let disk = MemoryStorage::new();
+    let mut tail = open(&disk);
+    let kept = run(1, 1_000);
+    tail.seal(std::slice::from_ref(&kept), Vec::new()).unwrap();
+    let head = |tail: &Tail<MemoryStorage>| (tail.head(), tail.incarnation());
+    // Whoever is told so by its server, with something sealed and without.
+    tail.start_over(Incarnation([2; 16]), false).unwrap();
+    let before = head(&tail);
+    tail.start_over(Incarnation([3; 16]), false).unwrap();
+    assert_eq!(head(&tail), before);
+    // A copied store is never in the life of before.
+    tail.settled_bytes = TAIL_SETTLED_BYTES;
+    tail.start_over(Incarnation([4; 16]), true).unwrap();
+    assert_eq!(tail.incarnation(), Incarnation([4; 16]));
+    assert_eq!(tail.settled_bytes, 0);
+    let tail = open(&disk);
+    assert_eq!(waiting(&tail), [kept.id()]);
+    assert!(tail.pending()[0].reenter);
+}
+
 /// What is left of unsynced writes when the process ends.
 #[derive(Debug, Clone, Copy)]
 enum Left {

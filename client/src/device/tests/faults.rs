@@ -613,24 +613,28 @@ fn confirmed_runs_leave_the_tail_once_there_is_space() {
 
 #[test]
 fn a_device_on_a_full_disk_begins_a_new_life_where_its_store_or_its_server_lost_something() {
-    let mut world = World::new();
-    let mut siti = world.phone("Siti", Role::Officer, WARD);
-    let old = world.create(&mut siti, "Papan");
-    world.sync(&mut siti);
-    let backup = world.journal.duplicate();
-    let edit = [Edit::Title("Papan baru".into())];
-    siti.device().edit(NOW, &old, &edit).unwrap();
-    world.sync(&mut siti);
-    siti.tail.set_free_bytes(TAIL_RESERVE_BYTES - 1);
-    siti.close();
-    siti.open(MemoryKv::new());
-    world.sync(&mut siti);
-    assert_eq!(siti.titles(), ["Papan baru"]);
-    let before = siti.device().incarnation();
-    world.restore(backup);
-    world.sync(&mut siti);
-    assert_eq!(siti.titles(), ["Papan baru"]);
-    assert_ne!(siti.device().incarnation(), before);
-    let changes = world.ledger.reader().document(&old).unwrap().unwrap();
-    assert_eq!(changes.changes, 2, "the server has all of it again");
+    for is_server in [false, true] {
+        let mut world = World::new();
+        let mut siti = world.phone("Siti", Role::Officer, WARD);
+        let old = world.create(&mut siti, "Papan");
+        world.sync(&mut siti);
+        let backup = world.journal.duplicate();
+        let edit = [Edit::Title("Papan baru".into())];
+        siti.device().edit(NOW, &old, &edit).unwrap();
+        world.sync(&mut siti);
+        siti.tail.set_free_bytes(TAIL_RESERVE_BYTES - 1);
+        let before = siti.device().incarnation();
+        match is_server {
+            true => world.restore(backup),
+            false => {
+                siti.close();
+                siti.open(MemoryKv::new());
+            }
+        }
+        world.sync(&mut siti);
+        assert_eq!(siti.titles(), ["Papan baru"]);
+        assert_ne!(siti.device().incarnation(), before, "{is_server}");
+        let changes = world.ledger.reader().document(&old).unwrap().unwrap();
+        assert_eq!(changes.changes, 2, "the server has all of it again");
+    }
 }

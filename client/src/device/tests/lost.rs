@@ -696,6 +696,27 @@ fn grants_that_the_server_lost_hold_until_it_states_others() {
     assert_eq!(siti.device().grants(), [wide]);
 }
 
+/// Nobody has to have signed that word.
+#[test]
+fn a_server_that_says_void_in_every_session_does_not_grow_the_tail() {
+    let mut world = World::new();
+    let mut siti = world.phone("Siti", Role::Officer, WARD);
+    world.create(&mut siti, "Papan");
+    world.sync(&mut siti);
+    let mut is_void = || {
+        let device = siti.device();
+        device.opening(Vec::new(), "").unwrap();
+        device
+            .handle_event(NOW, world.draw(), &Event::Void)
+            .unwrap();
+        device.tail.head()
+    };
+    let once = is_void();
+    for _ in 0..10 {
+        assert_eq!(is_void(), once);
+    }
+}
+
 #[test]
 fn what_is_given_back_is_read_from_the_store_as_the_server_answers() {
     let mut world = World::new();
