@@ -4,7 +4,7 @@
 //! one CBOR map that says what it is, so an exported file can be read on its own. One that is not as
 //! it was written is put aside and told ([`super::aside`]); the others go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -126,6 +126,8 @@ pub struct Quarantined {
 pub(super) struct Quarantine<S: Storage> {
     folder: Arc<S>,
     runs: BTreeMap<RunId, (Stored, Pending)>,
+    /// Of which it is known here and not on the disk that they were entered again.
+    unwritten: BTreeSet<RunId>,
 }
 
 impl<S: Storage> Quarantine<S> {
@@ -158,7 +160,13 @@ impl<S: Storage> Quarantine<S> {
         // Of earlier openings.
         let earlier = names.iter().filter(|name| number_in(name).is_some());
         unusable.extend(earlier.map(|name| aside::damaged_refusal(run_in(name), name)));
-        Ok((Self { folder, runs }, unusable))
+        let unwritten = BTreeSet::new();
+        let quarantine = Self {
+            folder,
+            runs,
+            unwritten,
+        };
+        Ok((quarantine, unusable))
     }
 
     /// Keeps a refused run; it is on the disk when this returns.
@@ -190,18 +198,31 @@ impl<S: Storage> Quarantine<S> {
         self.write(pending.clone(), stored)
     }
 
-    /// Notes that the edits live on in another run.
-    pub(super) fn entered_again(&mut self, run: &RunId, by: RunId) -> Result<(), QuarantineError> {
-        let Some((mut stored, pending)) = self.runs.get(run).cloned() else {
-            return Ok(());
-        };
-        if stored.entered_again.is_some() {
-            return Ok(());
+    /// Knows that the edits live on in another run, whether or not the disk takes it:
+    /// [`Self::write_notes`] writes it.
+    pub(super) fn entered_again(&mut self, run: &RunId, by: RunId) {
+        if let Some((stored, _)) = self.runs.get_mut(run)
+            && stored.entered_again.is_none()
+        {
+            stored.entered_again = Some(by);
+            self.unwritten.insert(*run);
         }
-        stored.entered_again = Some(by);
-        // Known here whether or not the disk takes it.
-        self.runs.insert(*run, (stored.clone(), pending.clone()));
-        self.write(pending, stored)
+    }
+
+    /// Writes what is known and not written.
+    pub(super) fn write_notes(&mut self) -> Result<(), QuarantineError> {
+        while let Some(run) = self.unwritten.first().copied() {
+            if let Some((stored, pending)) = self.runs.get(&run).cloned() {
+                self.write(pending, stored)?;
+            }
+            self.unwritten.remove(&run);
+        }
+        Ok(())
+    }
+
+    /// Whether all that is known is written.
+    pub(super) fn is_written(&self) -> bool {
+        self.unwritten.is_empty()
     }
 
     fn write(&mut self, pending: Pending, stored: Stored) -> Result<(), QuarantineError> {

@@ -4,7 +4,7 @@
 //! actor of another incarnation: what others wrote meanwhile merges as it would have merged with the
 //! first sealing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::catch_unwind;
 
 use automerge::Automerge;
@@ -105,9 +105,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         let document = staged.document;
         let sealed = self.seal_staged(staged, &runs)?;
         let by = sealed.unwrap_or(*run);
-        for run in chosen {
-            self.quarantine.entered_again(&run, by)?;
-        }
+        self.note_entered_again(chosen.into_iter().map(|run| (run, by)))?;
         Ok((document, sealed))
     }
 
@@ -125,29 +123,31 @@ impl<S: Storage, K: Kv> Device<S, K> {
         self.open.remove(&id);
         self.tail.seal(&entered.sealed, replaces)?;
         let by = entered.by.get(&asked).copied();
-        for (run, by) in entered.by {
-            self.quarantine.entered_again(&run, by)?;
-        }
+        self.note_entered_again(entered.by)?;
         Ok((id, by.filter(|by| *by != asked)))
     }
 
-    /// Notes in the quarantine what was entered again before the note could be written.
+    /// Notes in the quarantine what was entered again, each run with the one that holds its edits.
     pub(super) fn note_entered_again(
         &mut self,
-        replaced: BTreeMap<RunId, RunId>,
+        replaced: impl IntoIterator<Item = (RunId, RunId)>,
     ) -> Result<(), DeviceError> {
         for (run, by) in replaced {
-            match self
-                .quarantine
-                .entered_again(&run, by)
-                .map_err(DeviceError::from)
-            {
-                // A device opens on a full disk, too, and nothing is entered there.
-                Err(error) if is_for_want_of_space(&error) => {}
-                noted => noted?,
-            }
+            self.quarantine.entered_again(&run, by);
         }
-        Ok(())
+        self.write_notes()
+    }
+
+    /// Writes the notes for which the disk had no room so far. The tail is the only witness until they
+    /// are written, and keeps what it knows.
+    pub(super) fn write_notes(&mut self) -> Result<(), DeviceError> {
+        let written = self.quarantine.write_notes().map_err(DeviceError::from);
+        self.tail.keep_witness(!self.quarantine.is_written());
+        match written {
+            // A device opens on a full disk, too, and nothing is entered there.
+            Err(error) if is_for_want_of_space(&error) => Ok(()),
+            written => written,
+        }
     }
 
     /// Moves runs and everything in the tail that builds on them to quarantine.

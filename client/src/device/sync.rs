@@ -509,6 +509,7 @@ impl<S: Storage, K: Kv> Device<S, K> {
         digests: &[(Scope, Audience, Digest, u64)],
     ) -> Result<Reaction, DeviceError> {
         self.session.entering = Entering::Due;
+        self.write_notes()?;
         // What stayed for want of space, if there is some by now.
         self.settle_confirmed()?;
         self.leave_what_is_not_granted()?;

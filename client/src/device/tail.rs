@@ -212,6 +212,8 @@ pub(super) struct Tail<S: Storage> {
     state: State,
     /// Bytes of records that say nothing any more.
     settled_bytes: u64,
+    /// Nothing else on the disk says of some run that it was entered again.
+    is_witness: bool,
 }
 
 /// What opening a tail showed.
@@ -256,6 +258,7 @@ impl<S: Storage> Tail<S> {
             journal,
             state,
             settled_bytes: 0,
+            is_witness: false,
         })
     }
 
@@ -290,17 +293,24 @@ impl<S: Storage> Tail<S> {
             reason: "there is no base record".into(),
         };
         let state = replay.state.ok_or(beginning.unwrap_or(no_base))?;
+        let replaced = replay.replaced;
         let tail = Self {
             journal,
             state,
             settled_bytes,
+            is_witness: !replaced.is_empty(),
         };
-        let replaced = replay.replaced;
         Ok(Some((tail, Opened { recovery, replaced })))
     }
 
     pub(super) fn incarnation(&self) -> Incarnation {
         self.state.incarnation
+    }
+
+    /// Bytes that the next compaction gives back.
+    #[cfg(test)]
+    pub(super) fn settled_bytes(&self) -> u64 {
+        self.settled_bytes
     }
 
     /// Whether more can be written.
@@ -461,10 +471,16 @@ impl<S: Storage> Tail<S> {
         Ok(())
     }
 
+    /// Keeps all records, or none that say nothing of what waits, from here on: whether those of runs
+    /// that replaced others are written elsewhere.
+    pub(super) fn keep_witness(&mut self, is_witness: bool) {
+        self.is_witness = is_witness;
+    }
+
     /// Writes what still waits anew and gives the space of the rest back.
     fn compact(&mut self) -> Result<(), TailError> {
         let waiting: usize = self.state.pending.iter().map(|run| run.bytes.len()).sum();
-        if self.settled_bytes < TAIL_SETTLED_BYTES.max(waiting as u64) {
+        if self.is_witness || self.settled_bytes < TAIL_SETTLED_BYTES.max(waiting as u64) {
             return Ok(());
         }
         match self.journal.append(&self.state.base()) {

@@ -110,6 +110,26 @@ fn lives_without_end_give_their_space_back() {
     assert!(tail.pending()[0].reenter);
 }
 
+/// Its device did not hear yet what was entered again, and may find no room to write it elsewhere.
+#[test]
+fn a_tail_keeps_all_it_says_until_its_device_wrote_what_replaced_what() {
+    let disk = MemoryStorage::new();
+    let mut tail = open(&disk);
+    let by = run(1, 1_000);
+    let refused = run(2, 1_000).id();
+    tail.seal(std::slice::from_ref(&by), vec![refused]).unwrap();
+    for is_written in [false, true] {
+        let (mut tail, opened) = Tail::open(Arc::new(disk.clone())).unwrap().unwrap();
+        assert_eq!(opened.replaced.get(&refused), Some(&by.id()));
+        if is_written {
+            tail.keep_witness(false);
+        }
+        tail.settled_bytes = TAIL_SETTLED_BYTES;
+        tail.start_over(Incarnation([4; 16]), true).unwrap();
+        assert_eq!(tail.settled_bytes == 0, is_written);
+    }
+}
+
 /// What is left of unsynced writes when the process ends.
 #[derive(Debug, Clone, Copy)]
 enum Left {

@@ -10,6 +10,7 @@ use bukti_sync_protocol::client::Event;
 
 use super::world::{NOW, Phone, WARD, World};
 use crate::device::{DeviceError, PutOff};
+use crate::limits::TAIL_SETTLED_BYTES;
 
 fn edit(phone: &mut Phone, id: &DocumentId, edit: Edit) {
     phone.device().edit(NOW, id, &[edit]).unwrap();
@@ -541,8 +542,8 @@ fn refused_edits_that_are_too_much_for_one_run_become_more() {
     );
 }
 
-#[test]
-fn a_device_that_ends_between_sealing_and_noting_enters_nothing_twice() {
+/// Runs that were refused, of a person who may enter them by now.
+fn refused_and_allowed() -> (World, Phone, Vec<RunId>) {
     let mut world = World::new();
     let mut budi = world.phone("Budi", Role::Observer, WARD);
     budi.device().set_local_checks(false);
@@ -556,7 +557,14 @@ fn a_device_that_ends_between_sealing_and_noting_enters_nothing_twice() {
         .unwrap();
     let refused = budi.device().quarantined();
     assert_eq!(refused.len(), 2);
-    let run = refused[0].run;
+    let runs = refused.iter().map(|entry| entry.run).collect();
+    (world, budi, runs)
+}
+
+#[test]
+fn a_device_that_ends_between_sealing_and_noting_enters_nothing_twice() {
+    let (mut world, mut budi, refused) = refused_and_allowed();
+    let run = refused[0];
     let (incarnation, random) = (Incarnation(world.draw()), world.draw());
     budi.quarantine.fail_at(1, Fault::Io);
     let failed = budi
@@ -575,4 +583,45 @@ fn a_device_that_ends_between_sealing_and_noting_enters_nothing_twice() {
     assert!(matches!(twice, Err(DeviceError::UnknownQuarantined(_))));
     world.sync(&mut budi);
     assert_eq!(budi.titles(), ["Papan"]);
+}
+
+/// The tail alone says so until there is room for the note, and would be written anew without it.
+#[test]
+fn a_device_without_room_for_a_note_enters_nothing_twice() {
+    let (mut world, mut budi, refused) = refused_and_allowed();
+    let settle_much = |world: &mut World, budi: &mut Phone| {
+        let id = world.create(budi, "Lain");
+        loop {
+            let before = budi.device().tail.settled_bytes();
+            edit(budi, &id, Edit::Narrative(noise(7)));
+            edit(budi, &id, Edit::Narrative(String::new()));
+            world.sync(budi);
+            let after = budi.device().tail.settled_bytes();
+            if after < before || after >= TAIL_SETTLED_BYTES {
+                return after < before;
+            }
+        }
+    };
+    let (incarnation, random) = (Incarnation(world.draw()), world.draw());
+    budi.quarantine.set_free_bytes(0);
+    let device = budi.device();
+    let entered = device.enter_again(NOW, incarnation, random, &refused[0]);
+    let by = entered.unwrap().1;
+    assert!(!settle_much(&mut world, &mut budi), "it is written anew");
+    let is_noted = |budi: &mut Phone| {
+        budi.reopen();
+        let noted = budi.device().quarantined().into_iter();
+        noted
+            .map(|entry| entry.entered_again)
+            .all(|noted| noted == by)
+    };
+    assert!(is_noted(&mut budi));
+    world.sync(&mut budi);
+    assert!(is_noted(&mut budi));
+
+    budi.quarantine.set_free_bytes(u64::MAX);
+    world.sync(&mut budi);
+    assert!(settle_much(&mut world, &mut budi), "it is not written anew");
+    assert!(is_noted(&mut budi));
+    assert_eq!(waiting(&mut budi), (0, 0, 0));
 }
