@@ -11,7 +11,8 @@ use bukti_client::limits::SYNC_ATTEMPTS_MAX;
 use bukti_command::show::{count, plain, show_bytes};
 use bukti_command::{Exit, Reply};
 use bukti_core::causes::{WHERE_FULL, with_causes};
-use bukti_core::id::RunId;
+use bukti_core::envelope::{Envelope, Run};
+use bukti_core::id::{DeviceId, RunId};
 use bukti_sync_protocol::client::Event;
 use bukti_sync_protocol::item::Item;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -82,17 +83,41 @@ pub(super) struct Summary {
     /// Files with what was cut or damaged here and may be nowhere else.
     pub(super) may_be_lost: usize,
     #[serde(skip)]
-    sightings: Sightings,
+    pub(super) sightings: Sightings,
 }
 
 /// The server tells of an own run twice, by a receipt and in the feed, in either order; it counts
 /// as sent once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Sightings {
+pub(super) struct Sightings {
+    /// Whose runs are own ones.
+    own: Option<DeviceId>,
     /// By a receipt; the feed is to name them.
     accepted: BTreeSet<RunId>,
     /// In the feed of this connection; the receipt may follow.
     named: BTreeSet<RunId>,
+    /// The same of those that it brought whole, as it does of a life of the store that is not the one
+    /// of its greeting. Most of them were sent long ago, so that none counts before its receipt.
+    brought: BTreeSet<RunId>,
+}
+
+impl Sightings {
+    /// Whether the feed and receipts told the same so far.
+    #[cfg(test)]
+    pub(super) fn agree(&self) -> bool {
+        self.accepted.is_empty() && self.named.is_empty() && self.brought.is_empty()
+    }
+
+    /// Whether a run that the feed brings whole is an own one.
+    fn bring(&mut self, envelope: Option<&Envelope>) -> bool {
+        let own = envelope.filter(|envelope| Some(envelope.body().device) == self.own);
+        if let Some(run) = own.map(Envelope::run)
+            && !self.accepted.remove(&run)
+        {
+            self.brought.insert(run);
+        }
+        own.is_some()
+    }
 }
 
 impl Summary {
@@ -100,8 +125,9 @@ impl Summary {
     pub(super) fn starting_from(device: &FieldDevice) -> Self {
         Self {
             sightings: Sightings {
+                own: Some(device.id()),
                 accepted: device.accepted_runs().collect(),
-                named: BTreeSet::new(),
+                ..Sightings::default()
             },
             ..Self::default()
         }
@@ -110,7 +136,10 @@ impl Summary {
     /// Counts what the driver tells.
     pub(super) fn note(&mut self, progress: &Progress<'_>) {
         match progress {
-            Progress::Connected => self.sightings.named.clear(),
+            Progress::Connected => {
+                self.sightings.named.clear();
+                self.sightings.brought.clear();
+            }
             Progress::Traffic {
                 traffic, unsent, ..
             } => {
@@ -137,10 +166,11 @@ impl Summary {
     fn learn(&mut self, event: &Event) {
         match event {
             Event::Accepted(runs) => {
+                let sightings = &mut self.sightings;
                 for (run, _position) in runs {
-                    if !self.sightings.named.remove(run) && self.sightings.accepted.insert(*run) {
-                        self.sent += 1;
-                    }
+                    let is_news = sightings.brought.remove(run)
+                        || (!sightings.named.remove(run) && sightings.accepted.insert(*run));
+                    self.sent += u64::from(is_news);
                 }
             }
             Event::Page { items, .. } => items.iter().for_each(|item| self.arrive(item)),
@@ -161,7 +191,18 @@ impl Summary {
 
     fn arrive(&mut self, item: &Item) {
         match item {
-            Item::Record { .. } | Item::Whole { .. } => self.received += 1,
+            Item::Record { run, .. } => {
+                let run = Run::open_stored(run).ok();
+                let is_own = self.sightings.bring(run.as_ref().map(|run| &run.envelope));
+                self.received += u64::from(!is_own);
+            }
+            Item::Whole { envelopes, .. } => {
+                for envelope in envelopes {
+                    let envelope = Envelope::open_stored(&envelope.bytes).ok();
+                    self.sightings.bring(envelope.as_ref());
+                }
+                self.received += 1;
+            }
             Item::Own { run, .. } => {
                 if !self.sightings.accepted.remove(run) && self.sightings.named.insert(*run) {
                     self.sent += 1;

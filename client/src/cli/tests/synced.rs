@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 use std::thread;
 
-use bukti_client::device::{PutOff, Status};
+use bukti_client::device::{PutOff, Status, Tally};
+use bukti_client::driver::Progress;
 use bukti_core::authority::Audience;
 use bukti_core::id::DocumentId;
 use bukti_core::record::Revocation;
@@ -70,6 +71,40 @@ impl Person {
             device.handle_event(clock::wall(), [0; 16], event).unwrap();
         }
         device.status().unwrap()
+    }
+}
+
+/// Of a life of the store that is not the one of the greeting, as behind a refusal in a watch, the feed
+/// brings each run whole.
+#[test]
+fn an_own_run_that_the_feed_brings_whole_counts_as_sent_once_and_never_as_received() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    ani.new_evidence(PERDES);
+    let (run, bytes) = ani.offers().pop().unwrap();
+    let receipt = Event::Accepted(vec![(run, 7)]);
+    let page = Event::Page {
+        items: vec![Item::Record {
+            position: 7,
+            received_at: SERVER_TIME,
+            carrier: ani.device,
+            run: bytes,
+        }],
+        cursor: vec![1],
+    };
+    for (events, sent) in [
+        (&[&receipt, &page][..], 1),
+        (&[&page, &receipt], 1),
+        // Of a store that was put back, say.
+        (&[&page], 0),
+    ] {
+        let mut summary = sync::Summary::starting_from(&folder::open(&ani.folder).unwrap());
+        for event in events {
+            summary.note(&Progress::Learned(event, Tally::default()));
+        }
+        assert_eq!((summary.sent, summary.received), (sent, 0));
+        summary.note(&Progress::Connected);
+        assert!(summary.sightings.agree(), "{summary:?}");
     }
 }
 
