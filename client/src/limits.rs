@@ -90,6 +90,13 @@ pub const REQUESTS_QUEUED: usize = 16;
 /// Milliseconds between two looks of a command that waits for the process that syncs.
 pub const SYNC_LOOK_EVERY_MS: u64 = 100;
 
+/// Lines that `bukti sync --watch` holds for whoever reads them, some 200 bytes each: all findings that
+/// it may begin with, and as many again. Of more, it says how many were left out.
+pub const WATCH_LINES_QUEUED: usize = 2 * FINDINGS_MAX as usize;
+
+/// Milliseconds that a watch which ends waits for its last lines to be read.
+pub const WATCH_LAST_LINES_MS: u64 = 1_000;
+
 /// Subscriptions that a device notes as compared since its server lost records: what one may read at
 /// most, and as many again where its grants change meanwhile.
 pub const AGREED_MAX: usize = 2 * SUBSCRIPTIONS_MAX;

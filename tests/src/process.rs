@@ -295,11 +295,19 @@ impl Phone {
     /// # Panics
     /// If it cannot be started.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.spawn_into(Stdio::piped(), arguments)
+    }
+
+    /// The same with a standard output of the caller's.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn spawn_into(&self, stdout: Stdio, arguments: &[&str]) -> Child {
         Command::new(binary("bukti"))
             .args(with_data(&self.data, arguments))
             .envs(self.environment())
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .expect("start bukti")

@@ -29,7 +29,7 @@ use super::{at_desk, folder};
 
 mod news;
 
-use self::news::News;
+use self::news::{News, Printer};
 
 type Wish = driver::Request<DiskStorage, SledKv>;
 
@@ -44,8 +44,10 @@ pub(super) fn run(folder: &Path, json: bool) -> Result<Reply, Failure> {
     let control = ControlServer::bind(&lock)
         .map_err(|error| Failure::Failed(format!("cannot take commands: {error}")))?;
     let mut device = folder::open(folder)?;
+    let mut printer = Printer::to_stdout(json)
+        .map_err(|error| Failure::Failed(format!("cannot print: {error}")))?;
     let findings = device.findings()?;
-    News::aside(&findings).for_each(|news| news.print(json));
+    News::aside(&findings).for_each(|news| printer.print(&news));
     let (sender, requests) = tokio::sync::mpsc::channel(REQUESTS_QUEUED);
     let hub = Arc::new(Hub {
         folder: folder.to_owned(),
@@ -63,8 +65,9 @@ pub(super) fn run(folder: &Path, json: bool) -> Result<Reply, Failure> {
             move || control.serve(move |request, _progress| hub.serve(&request))
         })
         .map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
-    let ended = sync::runtime()?.block_on(follow(&mut device, &hub, requests, json));
+    let ended = sync::runtime()?.block_on(follow(&mut device, &hub, requests, &mut printer));
     hub.close();
+    printer.finish();
     stop.stop();
     if serving.join().is_err() {
         tracing::warn!("the thread that takes commands stopped unexpectedly");
@@ -85,7 +88,7 @@ async fn follow(
     device: &mut FieldDevice,
     hub: &Hub,
     mut requests: tokio::sync::mpsc::Receiver<Wish>,
-    json: bool,
+    printer: &mut Printer,
 ) -> Result<Result<driver::Synced, SyncError>, Failure> {
     let cannot = |error: io::Error| Failure::Failed(format!("cannot take signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
@@ -97,9 +100,10 @@ async fn follow(
         view.note(&progress);
         let since = view.summary.since(&before);
         let news = News::of(&progress, &view, &since);
+        drop(view);
         news.into_iter()
             .chain(News::left(&since))
-            .for_each(|news| news.print(json));
+            .for_each(|news| printer.print(&news));
     };
     let mut watching = pin!(driver::watch(device, &settings, &mut show, &mut requests));
     loop {

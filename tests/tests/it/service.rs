@@ -2,12 +2,14 @@
 //! it does not, invitations, revocation, backup, the end.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bukti_core::authority::{Grant, Role};
 use bukti_core::record::{Invitation, invitation_hash};
@@ -103,6 +105,38 @@ async fn at_the_end_of_a_server_sessions_hear_so_and_work_is_kept() {
     assert_eq!(offline.stderr.lines().count(), 1, "{offline:?}");
     assert_eq!(text(&listed(&sari)[0]["id"]), id);
     assert_ne!(listed(&sari)[0]["delivery"]["state"], "received");
+}
+
+/// Such as a terminal that somebody stopped.
+#[test]
+fn a_watch_whose_reader_stops_takes_commands_and_ends_when_it_is_asked_to() {
+    let field = Field::open(&[]);
+    let sari = field.phone("sari", "officer", VILLAGE);
+    let (_unread, full) = UnixStream::pair().unwrap();
+    full.set_nonblocking(true).unwrap();
+    for lines in [&[b'\n'; 4096][..], b"\n"] {
+        while (&full).write(lines).is_ok() {}
+    }
+    full.set_nonblocking(false).unwrap();
+    let stdout = Stdio::from(OwnedFd::from(full));
+    let mut watching = Running(sari.spawn_into(stdout, &["sync", "--watch", "--json"]));
+    let until = Instant::now() + PATIENCE;
+    while !field.path("sari").join("control.sock").exists() {
+        assert!(Instant::now() < until, "it does not begin");
+        std::thread::yield_now();
+    }
+    new_evidence(&sari, "Papan");
+    let synced = sari.run(&["sync", "--json"]).ok().json();
+    assert_eq!(synced["up_to_date"], true, "{synced}");
+    terminate(&watching.0);
+    let ended = loop {
+        if let Some(ended) = watching.0.try_wait().unwrap() {
+            break ended;
+        }
+        assert!(Instant::now() < until, "it goes on");
+        std::thread::yield_now();
+    };
+    assert_eq!(ended.code(), Some(0));
 }
 
 #[test]
