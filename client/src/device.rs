@@ -52,7 +52,7 @@ use bukti_core::placement::Placements;
 use bukti_core::region::Regions;
 
 use self::aside::Aside;
-pub use self::aside::{OTHER_STORE, STORE_SET_ASIDE, TAIL_MISSING};
+pub use self::aside::{DAMAGED_STORE, OTHER_STORE, STORE_DAMAGED, STORE_SET_ASIDE, TAIL_MISSING};
 pub use self::comparing::{Compare, Survived};
 use self::confirmed::Confirmed;
 pub use self::confirmed::{ConfirmedError, Finding};

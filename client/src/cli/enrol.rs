@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use bukti_client::clock;
-use bukti_client::device::{Applicant, Enrolment, Folders, STORE_SET_ASIDE, TAIL_MISSING};
+use bukti_client::device::{
+    Applicant, Enrolment, Folders, STORE_DAMAGED, STORE_SET_ASIDE, TAIL_MISSING,
+};
 use bukti_client::driver::{self, EnrolError};
 use bukti_command::Reply;
 use bukti_core::authority::Grant;
@@ -80,7 +82,8 @@ fn refused(error: EnrolError) -> Failure {
 
 pub(super) fn answer(device: &FieldDevice, json: bool) -> Result<Reply, Failure> {
     let mut found = device.findings()?;
-    found.retain(|finding| [STORE_SET_ASIDE, TAIL_MISSING].contains(&finding.code.as_str()));
+    let told = [STORE_DAMAGED, STORE_SET_ASIDE, TAIL_MISSING];
+    found.retain(|finding| told.contains(&finding.code.as_str()));
     let identity = device.identity();
     let grants: Vec<String> = device.grants().iter().map(Grant::to_string).collect();
     if json {

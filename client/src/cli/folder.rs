@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bukti_client::device::{ConfirmedError, DeviceError, Folders, OTHER_STORE};
+use bukti_client::device::{ConfirmedError, DAMAGED_STORE, DeviceError, Folders, OTHER_STORE};
 use bukti_client::limits::STORE_CACHE_BYTES;
 use bukti_core::causes::with_causes;
-use bukti_core::kv::sled::{SledKv, move_aside};
+use bukti_core::kv::sled::SledKv;
 use bukti_core::kv::{KvError, number_aside};
 
 use super::desk::FieldDevice;
@@ -36,13 +36,17 @@ pub(super) fn open(folder: &Path) -> Result<FieldDevice, Failure> {
         Err(DeviceError::Confirmed(
             ConfirmedError::Damaged(_) | ConfirmedError::Kv(KvError::Damaged(_)),
         )) => {
-            // Everything in the store comes again with the next sync.
-            aside(folder)?;
+            set_damaged_aside(folder)?;
             Ok(FieldDevice::open(folders, store(folder)?)?)
         }
         Err(DeviceError::Confirmed(ConfirmedError::OtherJournal)) => {
             // Nothing of it comes again, so it stays for ever.
-            set_other_aside(folder).map_err(|error| cannot_use(folder, &error))?;
+            let moved = set_aside(folder, OTHER_STORE)?;
+            tracing::warn!(
+                %moved,
+                "the confirmed store holds evidence of another server or journal and was put aside \
+                 in the data folder: it may be nowhere else"
+            );
             Ok(FieldDevice::open(folders, store(folder)?)?)
         }
         opened => Ok(opened?),
@@ -54,7 +58,7 @@ pub(super) fn store(folder: &Path) -> Result<SledKv, Failure> {
     let path = folder.join(STORE);
     let opened = match SledKv::open(&path, STORE_CACHE_BYTES) {
         Err(KvError::Damaged { .. }) => {
-            aside(folder)?;
+            set_damaged_aside(folder)?;
             SledKv::open(&path, STORE_CACHE_BYTES)
         }
         opened => opened,
@@ -62,35 +66,34 @@ pub(super) fn store(folder: &Path) -> Result<SledKv, Failure> {
     opened.map_err(|error| Failure::failed(&error))
 }
 
-fn aside(folder: &Path) -> Result<(), Failure> {
-    let moved = move_aside(&folder.join(STORE), 1).map_err(|error| Failure::failed(&error))?;
+/// What the server has of a damaged store comes again. What it lost may be in there alone, and whether it
+/// lost something is not read any more: so it stays for ever as well.
+fn set_damaged_aside(folder: &Path) -> Result<(), Failure> {
+    let moved = set_aside(folder, DAMAGED_STORE)?;
     tracing::warn!(
-        moved = %moved.display(),
-        "the confirmed store was damaged and begins anew: the next sync brings its content"
+        %moved,
+        "the confirmed store was damaged, was put aside in the data folder and begins anew: what the \
+         server has comes again with the next sync"
     );
     Ok(())
 }
 
-/// Renames the store of another journal, which takes no room on a disk, under a name that nothing here
-/// has. The next opening begins an empty one, and tells of this one by its name.
-fn set_other_aside(folder: &Path) -> io::Result<()> {
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(OTHER_STORE));
-        numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
-    }
-    let moved = format!("{OTHER_STORE}{}", number_aside(&numbers, 1));
-    fs::rename(folder.join(STORE), folder.join(&moved))?;
-    File::open(folder)?.sync_all()?;
-    tracing::warn!(
-        %moved,
-        "the confirmed store holds evidence of another server or journal and was put aside in the \
-         data folder: it may be nowhere else"
-    );
-    Ok(())
+/// Renames the store, which takes no room on a disk, to `prefix` and a number that nothing here has
+/// behind it. The next opening begins an empty one, and tells of this one by its name.
+fn set_aside(folder: &Path, prefix: &str) -> Result<String, Failure> {
+    let renamed = || -> io::Result<String> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(prefix));
+            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        }
+        let moved = format!("{prefix}{}", number_aside(&numbers, 1));
+        fs::rename(folder.join(STORE), folder.join(&moved))?;
+        File::open(folder)?.sync_all()?;
+        Ok(moved)
+    };
+    renamed().map_err(|error| cannot_use(folder, &error))
 }
 
 /// Whether there is a data folder at all. A mistyped name must not make one.

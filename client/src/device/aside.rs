@@ -29,6 +29,9 @@ const QUARANTINE_UNREAD: &str = "quarantine-unread";
 /// A confirmed store of another journal was put aside.
 pub const STORE_SET_ASIDE: &str = "store-set-aside";
 
+/// A confirmed store was damaged and put aside.
+pub const STORE_DAMAGED: &str = "store-damaged";
+
 /// The folder of unsent work was gone when the device was enrolled again.
 pub const TAIL_MISSING: &str = "tail-missing";
 
@@ -37,6 +40,9 @@ pub(super) const TAIL_MISSING_MARK: &str = "tail.missing";
 
 /// How the name of a store begins that was put aside since it is of another journal; a number follows.
 pub const OTHER_STORE: &str = "store.other-";
+
+/// The same of one that was damaged.
+pub const DAMAGED_STORE: &str = "store.damaged-";
 
 /// Something that lies beside what is sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,12 +94,16 @@ fn cut_tail(side: &SideFile) -> Aside {
     }
 }
 
-/// Stores of other journals, and that a tail was missing, by the names in the data folder.
+/// Stores that were put aside, and that a tail was missing, by the names in the data folder.
 pub(super) fn in_home(mut names: Vec<String>) -> impl Iterator<Item = Aside> {
     let missing = names.iter().any(|name| name == TAIL_MISSING_MARK);
-    names.retain(|name| name.starts_with(OTHER_STORE));
     names.sort_unstable();
-    let stores = names.into_iter().map(other_store);
+    let stores = names.into_iter().filter_map(|name| {
+        if name.starts_with(DAMAGED_STORE) {
+            return Some(damaged_store(name));
+        }
+        name.starts_with(OTHER_STORE).then(|| other_store(name))
+    });
     missing.then(tail_missing).into_iter().chain(stores)
 }
 
@@ -122,6 +132,21 @@ fn other_store(place: String) -> Aside {
                 "Evidence of another server, or of another journal of this one, lay in this folder and \
                  was put aside as {place}. It may be nowhere else: ask the administrator before it is \
                  deleted."
+            ),
+            place,
+        ),
+        may_be_lost: false,
+    }
+}
+
+fn damaged_store(place: String) -> Aside {
+    Aside {
+        finding: finding(
+            STORE_DAMAGED,
+            format!(
+                "The evidence that was received in this folder was damaged and put aside as {place}. What \
+                 the server has comes again with a sync; what it lost may be nowhere else: ask the \
+                 administrator before it is deleted."
             ),
             place,
         ),

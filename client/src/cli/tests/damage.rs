@@ -48,6 +48,32 @@ fn status_and_sync_say_that_work_may_be_lost_and_name_the_file() {
     );
 }
 
+/// What its server lost is in there alone, and nobody can read whether it lost something.
+#[test]
+fn a_damaged_store_is_kept_for_ever_and_named_wherever_the_folder_is_enrolled() {
+    let mut server = Server::new();
+    let ani = server.officer("Ani");
+    ani.new_evidence(PERDES);
+    server.pass_on(&ani, &[]);
+    let names = |count: usize| (1..=count).map(|number| format!("store.damaged-{number}"));
+    for count in 1..=5 {
+        fs::write(ani.folder.join("store/damaged.txt"), "a page is gone").unwrap();
+        assert_eq!(ani.json("status")["findings"], count);
+        assert!(names(count).all(|name| ani.folder.join(name).is_dir()));
+    }
+    let status = ani.json("status");
+    assert_eq!(status["may_be_lost"], 0);
+    assert_eq!(status["found"][0]["code"], "store-damaged");
+    let status = ani.text("status");
+    assert!(
+        status.contains("what it lost may be nowhere else"),
+        "{status}"
+    );
+    let said = ani.enrol(&elsewhere::another(), false);
+    assert!(names(5).all(|name| said.contains(&name)), "{said}");
+    assert!(names(5).all(|name| ani.folder.join(name).is_dir()));
+}
+
 #[test]
 fn a_damaged_beginning_of_unsent_work_is_not_called_a_missing_folder() {
     let mut server = Server::new();

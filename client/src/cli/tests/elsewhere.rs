@@ -5,7 +5,7 @@ use bukti_core::kv::{KvFault, MemoryKv};
 use super::*;
 
 /// A server that was founded with a key of its own.
-fn another() -> Server {
+pub(super) fn another() -> Server {
     Server {
         key: SigningKey::from_bytes(&[4; 32]),
         journal: JournalId([8; 16]),
