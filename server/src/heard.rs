@@ -10,7 +10,7 @@ use tracing::{Event, Metadata, Subscriber};
 /// Lines, each with the number of runs that it names. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Heard {
-    lines: Arc<Mutex<Vec<(String, Option<u64>)>>>,
+    lines: Arc<Mutex<Vec<Line>>>,
     /// Asked at each line.
     asks: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -32,13 +32,13 @@ impl Heard {
     /// The messages.
     pub(crate) fn messages(&self) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
-        lines.iter().map(|(message, _)| message.clone()).collect()
+        lines.iter().map(|line| line.message.clone()).collect()
     }
 
     /// How many runs each line that has to do with runs names.
     pub(crate) fn runs(&self) -> Vec<u64> {
         let lines = self.lines.lock().unwrap();
-        lines.iter().filter_map(|(_, runs)| *runs).collect()
+        lines.iter().filter_map(|line| line.runs).collect()
     }
 }
 
@@ -61,7 +61,7 @@ impl Subscriber for Heard {
         }
         let mut line = Line::default();
         event.record(&mut line);
-        self.lines.lock().unwrap().push((line.message, line.runs));
+        self.lines.lock().unwrap().push(line);
     }
 
     fn enter(&self, _: &Id) {}
