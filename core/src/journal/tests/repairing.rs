@@ -111,6 +111,10 @@ fn a_segment_that_is_gone_or_cut_comes_back_from_a_copy_that_has_it_whole() {
     let done = mend(&disk, &half).unwrap();
     assert!(done.mended.is_empty() && !done.left.is_clean());
     assert_eq!(disk.content(&segment_name(2)), None);
+    let cut = &sound[1][..700];
+    disk.set_content(&segment_name(2), cut);
+    assert!(mend(&disk, &half).unwrap().mended.is_empty());
+    assert!(disk.content(&segment_name(2)).unwrap() == cut);
 }
 
 #[test]
