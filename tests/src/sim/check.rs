@@ -302,7 +302,7 @@ impl Oracle {
             if !standing.revoked {
                 converged(device, owner, standing, &documents, &reader)?;
             }
-            self.quarantined(device, owner, standing)?;
+            self.quarantined(device, owner, standing, &documents)?;
         }
         self.edits_are_kept(phones, standing, &documents)
     }
@@ -312,6 +312,7 @@ impl Oracle {
         device: usize,
         owner: &SimDevice,
         standing: &Standing,
+        documents: &BTreeMap<DocumentId, Held>,
     ) -> Result<(), Violation> {
         let held: BTreeSet<RunId> = owner.quarantined().iter().map(|entry| entry.run).collect();
         let refused = self.refused.get(&device);
@@ -329,8 +330,16 @@ impl Oracle {
                 return Err(Violation::new(QUARANTINE, story));
             }
         }
-        // A revoked device is told nothing of its runs, so one that was put back keeps them.
-        let is_unknown = |run: &RunId| standing.revoked && self.forgotten.contains(&(device, *run));
+        // One that was revoked, or may not see the document any more, is told nothing of its runs, so one
+        // that was put back keeps them.
+        let is_seen = |run: &RunId| {
+            let promise = self.promises.iter().find(|promise| promise.run == *run);
+            let document = promise.and_then(|promise| documents.get(&promise.document));
+            document.is_some_and(|document| document.is_visible(&standing.grants))
+        };
+        let is_unknown = |run: &RunId| {
+            self.forgotten.contains(&(device, *run)) && (standing.revoked || !is_seen(run))
+        };
         for run in held.iter().filter(|run| !is_unknown(run)) {
             if let Some(position) = self.accepted.get(run) {
                 let story = format!(
@@ -429,6 +438,17 @@ struct Held {
     row: DocumentRow,
     view: EvidenceView,
     json: String,
+}
+
+impl Held {
+    /// Whether somebody with these grants sees it.
+    fn is_visible(&self, grants: &[Grant]) -> bool {
+        match audience(grants, &self.row.scope) {
+            Some(Audience::Unit) => true,
+            Some(Audience::All) => self.row.published(),
+            None => false,
+        }
+    }
 }
 
 fn is_kept(reader: &SimReader, run: RunId, position: Position) -> Result<(), Violation> {
@@ -535,17 +555,12 @@ fn converged(
     let broken = |story: String| Err(Violation::new(CONVERGED, story));
     let held: BTreeSet<DocumentId> = owner.list()?.into_iter().map(|row| row.id).collect();
     for (id, document) in documents {
-        let visible = |grants: &[Grant]| match audience(grants, &document.row.scope) {
-            Some(Audience::Unit) => true,
-            Some(Audience::All) => document.row.published(),
-            None => false,
-        };
         let scope = &document.row.scope;
-        if !visible(&standing.enrolled) && held.contains(id) {
+        if !document.is_visible(&standing.enrolled) && held.contains(id) {
             let story = format!("device {device} holds {id} of {scope} and may not see it");
             return Err(Violation::new(AUDIENCE, story));
         }
-        if !visible(&standing.grants) {
+        if !document.is_visible(&standing.grants) {
             continue;
         }
         if !held.contains(id) {
