@@ -186,10 +186,22 @@ pub fn faults(workspace: &Path, areas: &[Area]) -> Vec<String> {
             if let Some(filter) = unknown {
                 fault(format!("names tests '{filter}', of which there are none"));
             }
+            let of_program = guard
+                .tests
+                .split_whitespace()
+                .any(|f| f.starts_with("cli::"));
+            if of_program && guard.binary.as_deref() != Some(PROGRAM) {
+                fault(format!(
+                    "names tests of the program '{PROGRAM}', and not that"
+                ));
+            }
         }
     }
     faults
 }
+
+/// The program with tests of its own: the command line of a device is no part of the library.
+pub(super) const PROGRAM: &str = "bukti";
 
 /// All Rust of a package in one text, with a line `mod NAME` for each file; nothing if the
 /// workspace has no such package.
@@ -292,7 +304,7 @@ tests = "count::"
         assert_eq!(fault_of(&|_| {}), "");
         assert_eq!(fault_of(&|g| g.tests = "count::the_count".into()), "");
         type Alter = fn(&mut Guard);
-        let cases: [(Alter, &str); 8] = [
+        let cases: [(Alter, &str); 9] = [
             (|g| g.holds = String::new(), "one sentence"),
             (
                 |g| g.file = "core/src/none.rs".into(),
@@ -307,6 +319,7 @@ tests = "count::"
             ),
             (|g| g.tests = " ".into(), "names no tests"),
             (|g| g.tests = "count::gone".into(), "'count::gone'"),
+            (|g| g.tests = "cli::count".into(), "the program 'bukti'"),
         ];
         for (alter, expected) in cases {
             let found = fault_of(&alter);

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::list::{Guard, Selection};
+use super::list::{Guard, PROGRAM, Selection};
 use super::outcome::{Built, Outcome, Unbuilt, built, errors_in};
 use super::switch::{ASKED, Switched, VARIABLE, switched};
 
@@ -448,9 +448,6 @@ async fn files_of(workspace: &Path) -> Result<BTreeSet<PathBuf>, TrialError> {
         .map(PathBuf::from)
         .collect())
 }
-
-/// The program with tests of its own: the command line of a device is no part of the library.
-const PROGRAM: &str = "bukti";
 
 /// The root of the library or program that a file belongs to, where its switch stands.
 fn root_of(file: &Path) -> Option<PathBuf> {
