@@ -621,8 +621,6 @@ impl Live {
     ) -> Result<(), End> {
         self.statements_wait |= left == Some(Left::Full);
         self.answer_taken(left, outputs);
-        // What came back may give the device more, or less, than the session began with.
-        self.advanced(reader)?;
         self.ask_to_take_back(outputs);
         if !self.taking_back.is_empty() {
             return Ok(());

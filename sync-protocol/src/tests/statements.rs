@@ -388,6 +388,27 @@ fn names_and_credit_wait_for_what_the_journal_has_not_taken_in() {
 }
 
 #[test]
+fn a_comparison_behind_statements_is_not_answered_to_a_device_that_they_revoke() {
+    for revoked in [false, true] {
+        let (mut server, mut phone) = founded_anew();
+        phone.statements = vec![revocation(1)];
+        server.judges = false;
+        let mut pipe = Pipe::run(&mut server, &mut phone);
+        assert!(pipe.kinds_up().contains(&"subscribe"));
+        if revoked {
+            server.ledger.revoke(WALL, phone.device()).unwrap();
+        }
+        let sent = server.drive(&mut pipe.session, Input::TakenBack(None));
+        let kinds = sent.decoded();
+        let kinds: BTreeSet<_> = kinds.iter().map(Frame::name).collect();
+        let closed = sent.closed.map(|bye| bye.code);
+        assert_eq!(closed, revoked.then_some(ByeCode::Revoked));
+        assert_eq!(kinds.contains("up_to_date"), !revoked, "{kinds:?}");
+        assert!(!(revoked && kinds.contains("reconcile")), "{kinds:?}");
+    }
+}
+
+#[test]
 fn statements_that_were_left_are_given_in_the_next_session_before_anything_else() {
     for leaves in [Left::Full, Left::Beyond] {
         let (mut server, mut phone) = founded_anew();
