@@ -440,7 +440,11 @@ fn ready_without_publish_is_refused_and_with_it_accepted() {
     assert!(published.published() && !document.published());
     publishing.publish = false;
     let again = publishing.seal_put("a", 1);
-    assert_eq!(verdict(&published, again), Verdict::Valid);
+    let judged = judge(Some(&published), vec![again]);
+    let still = judged.document.expect("it is accepted");
+    assert!(still.published());
+    let more = publishing.seal_put("a", 2);
+    assert_eq!(verdict(&still, more), Verdict::Valid);
 }
 
 #[test]

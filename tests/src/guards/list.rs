@@ -203,38 +203,56 @@ pub fn faults(workspace: &Path, areas: &[Area]) -> Vec<String> {
 /// The program with tests of its own: the command line of a device is no part of the library.
 pub(super) const PROGRAM: &str = "bukti";
 
-/// All Rust of a package in one text, with a line `mod NAME` for each file; nothing if the
-/// workspace has no such package.
-fn sources_of(workspace: &Path, package: &str) -> Option<String> {
-    let folder = workspace.join(package.strip_prefix("bukti-").unwrap_or(package));
-    let manifest = fs::read_to_string(folder.join("Cargo.toml")).ok()?;
+/// A file of a package.
+struct Source {
+    /// Where its module stands, with `::` between the parts.
+    module: String,
+    text: String,
+}
+
+/// All Rust of a package; nothing if the workspace has no such package.
+fn sources_of(workspace: &Path, package: &str) -> Option<Vec<Source>> {
+    let root = workspace.join(package.strip_prefix("bukti-").unwrap_or(package));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).ok()?;
     if !manifest.contains(&format!("name = \"{package}\"\n")) {
         return None;
     }
-    let mut text = String::new();
-    let mut folders = vec![folder];
+    let mut sources = Vec::new();
+    let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).ok()?.flatten() {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|end| end == "rs") {
-                text.push_str(&fs::read_to_string(&path).ok()?);
-                if let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) {
-                    text.push_str(&format!("\nmod {stem} "));
-                }
+                let text = fs::read_to_string(&path).ok()?;
+                let module = path.strip_prefix(&root).ok()?.with_extension("");
+                let parts = module.iter().map(|part| part.to_string_lossy());
+                let module = parts.collect::<Vec<_>>().join("::");
+                sources.push(Source { module, text });
             }
         }
     }
-    Some(text)
+    Some(sources)
 }
 
-/// Whether every part of a filter is a module or the beginning of a function's name.
-fn names(source: &str, filter: &str) -> bool {
-    let mut parts = filter.split("::").filter(|part| !part.is_empty());
-    parts.all(|part| {
-        source.contains(&format!("mod {part}")) || source.contains(&format!("fn {part}"))
-    })
+/// Whether a file has tests whose names contain a filter: its module ends with the first parts, and
+/// it has modules or functions that begin like the others, or the module contains the whole.
+fn names(sources: &[Source], filter: &str) -> bool {
+    let parts: Vec<_> = filter.split("::").filter(|part| !part.is_empty()).collect();
+    let is_in = |source: &Source| {
+        let has = |part: &&str| {
+            let text = &source.text;
+            text.contains(&format!("mod {part}")) || text.contains(&format!("fn {part}"))
+        };
+        let leads = |count: &usize| source.module.ends_with(&parts[..*count].join("::"));
+        let splits = (0..parts.len()).filter(leads);
+        source.module.contains(&parts.join("::"))
+            || splits
+                .into_iter()
+                .any(|count| parts[count..].iter().all(|part| has(part)))
+    };
+    !parts.is_empty() && sources.iter().any(is_in)
 }
 
 #[cfg(test)]
@@ -292,6 +310,7 @@ tests = "count::"
         fs::write(root.join("core/Cargo.toml"), "name = \"bukti-core\"\n").unwrap();
         let source = "if count > MAX {\nmod count {\nfn the_count_is_bounded() {";
         fs::write(root.join("core/src/count.rs"), source).unwrap();
+        fs::write(root.join("core/src/other.rs"), "fn of_others() {}").unwrap();
         let fault_of = |alter: &dyn Fn(&mut Guard)| {
             let mut guard = parse(ENTRY).unwrap().remove(0);
             alter(&mut guard);
@@ -304,7 +323,7 @@ tests = "count::"
         assert_eq!(fault_of(&|_| {}), "");
         assert_eq!(fault_of(&|g| g.tests = "count::the_count".into()), "");
         type Alter = fn(&mut Guard);
-        let cases: [(Alter, &str); 9] = [
+        let cases: [(Alter, &str); 10] = [
             (|g| g.holds = String::new(), "one sentence"),
             (
                 |g| g.file = "core/src/none.rs".into(),
@@ -319,6 +338,10 @@ tests = "count::"
             ),
             (|g| g.tests = " ".into(), "names no tests"),
             (|g| g.tests = "count::gone".into(), "'count::gone'"),
+            (
+                |g| g.tests = "other::the_count".into(),
+                "'other::the_count'",
+            ),
             (|g| g.tests = "cli::count".into(), "the program 'bukti'"),
         ];
         for (alter, expected) in cases {
