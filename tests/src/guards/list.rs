@@ -250,7 +250,7 @@ fn names(sources: &[Source], filter: &str) -> bool {
         source.module.contains(&parts.join("::"))
             || splits
                 .into_iter()
-                .any(|count| parts[count..].iter().all(|part| has(part)))
+                .any(|count| parts[count..].iter().all(has))
     };
     !parts.is_empty() && sources.iter().any(is_in)
 }
