@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 
 use bukti_tests::http;
 
+/// Rows of seconds that are named one by one.
+const SPELLS_NAMED: usize = 12;
+
 /// One wait, and when it ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wait {
@@ -14,17 +17,39 @@ pub(crate) struct Wait {
     pub(crate) ms: f64,
 }
 
-/// How many waits were longer than `ms`, and in which seconds they ended: how many of those there
-/// are, and the most that lie in a row.
-pub(crate) fn spells(waits: &[Wait], ms: f64) -> (usize, usize, usize) {
+/// How many waits were longer than `ms`, and in which seconds they ended: the first and the last of
+/// each row of them.
+pub(crate) fn spells(waits: &[Wait], ms: f64) -> (usize, Vec<(u64, u64)>) {
     let slow = waits.iter().filter(|wait| wait.ms > ms);
     let mut seconds: Vec<u64> = slow.map(|wait| wait.at_s as u64).collect();
     let count = seconds.len();
     seconds.sort_unstable();
     seconds.dedup();
     let rows = seconds.chunk_by(|one, next| one + 1 == *next);
-    let longest = rows.map(<[u64]>::len).max().unwrap_or_default();
-    (count, seconds.len(), longest)
+    (
+        count,
+        rows.map(|row| (row[0], row[row.len() - 1])).collect(),
+    )
+}
+
+/// Rows of seconds that a person reads: the first of them, and how many more there are.
+pub(crate) fn in_words(spells: &[(u64, u64)]) -> String {
+    if spells.is_empty() {
+        return "no second".to_owned();
+    }
+    let named: Vec<_> = spells
+        .iter()
+        .take(SPELLS_NAMED)
+        .map(|(first, last)| match first == last {
+            true => format!("second {first}"),
+            false => format!("seconds {first} to {last}"),
+        })
+        .collect();
+    let rest = match spells.len().saturating_sub(SPELLS_NAMED) {
+        0 => String::new(),
+        more => format!(", and {more} times more"),
+    };
+    format!("{}{rest}", named.join(", "))
 }
 
 /// Histograms of a server that Prometheus would read.
