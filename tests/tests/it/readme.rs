@@ -1,7 +1,8 @@
 //! "Five minutes" of the README, typed as it stands there.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -73,7 +74,17 @@ struct Reader {
 impl Reader {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink(repository().join("core"), folder.path().join("core")).unwrap();
+        for entry in fs::read_dir(repository()).unwrap().map(Result::unwrap) {
+            let (there, here) = (entry.path(), folder.path().join(entry.file_name()));
+            if entry.file_name() == "core" {
+                symlink(there, here).unwrap();
+            } else if there.is_dir() && entry.file_name() != "try" {
+                // A folder that somebody else made and filled, as a reader finds it.
+                fs::create_dir(&here).unwrap();
+                fs::write(here.join("file"), "").unwrap();
+                fs::set_permissions(&here, Permissions::from_mode(0o755)).unwrap();
+            }
+        }
         Self {
             folder,
             server: None,
@@ -195,12 +206,12 @@ fn the_five_minutes_of_the_readme_work_as_they_are_written() {
         conflicts.contains("3/2025") && conflicts.contains("03"),
         "{conflicts}"
     );
-    let listed = reader.saw("bukti evidence list --data wati");
+    let listed = reader.saw("bukti evidence list --data try/wati");
     assert!(listed.contains("Perdes APBDes 2025"), "{listed}");
     let verified = reader.saw("bukti-server verify");
     assert!(verified.contains("verify: ok"), "{verified}");
     let chosen = reader
-        .runs(&words("bukti conflicts --data wati --json"))
+        .runs(&words("bukti conflicts --data try/wati --json"))
         .json();
     assert_eq!(chosen["conflicts"], serde_json::json!([]));
 }
@@ -219,7 +230,7 @@ fn a_link_of_the_readme_enrols_one_device_once() {
     }
     let link = reader.links[0].clone();
     reader.types(&commands[first]);
-    let again = reader.runs(&["bukti", "enrol", "--data", "other", &link].map(str::to_owned));
+    let again = reader.runs(&["bukti", "enrol", "--data", "try/other", &link].map(str::to_owned));
     assert_eq!(again.status, Some(2), "{again:?}");
     assert!(again.stderr.contains("used"), "{again:?}");
 }
