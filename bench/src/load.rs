@@ -50,6 +50,9 @@ const FLOOD_DOCUMENTS: usize = 100;
 const STEADY_DOCUMENTS: usize = 10;
 /// Runs that the flood always has waiting; the server lets a session have 128 under way.
 const FLOOD_WAITING: usize = 512;
+/// A small sender that waits for one turn of a large one waits no longer than this many times what
+/// it waits alone.
+const UNFAIR_MAX: f64 = 4.0;
 
 pub(crate) async fn measure() -> bool {
     let seconds = asked("BUKTI_LOAD_SECONDS", SECONDS);
@@ -340,8 +343,7 @@ async fn fair(address: &Address, large: Phone, small: &mut Phone) -> bool {
     over.send(()).expect("the flood lasts until it is told");
     let flooded = flood.await.expect("the flood goes on");
     let ratio = percentile(&beside, 0.99) / percentile(&alone, 0.99);
-    // Whoever waits for all that a large one sent waits for several times as long.
-    let kept = percentile(&beside, 0.99) <= P99_MS_MAX;
+    let kept = ratio <= UNFAIR_MAX && percentile(&beside, 0.99) <= P99_MS_MAX;
     println!(
         "A small sender, ten changes a second: p99 {:.1} ms alone, {:.1} ms beside one that floods \
          and gets {} accepted a second ({ratio:.1} times), {}",
